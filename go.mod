@@ -1,0 +1,3 @@
+module github.com/paywordhq/payword
+
+go 1.26
