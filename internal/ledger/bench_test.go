@@ -1,0 +1,35 @@
+package ledger_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/paywordhq/payword/internal/ledger"
+)
+
+// BenchmarkPost is one durable transfer in a transaction of its own.
+func BenchmarkPost(b *testing.B) {
+	db, _ := openFunded(b, 1_000_000_000)
+	for i := 0; b.Loop(); i++ {
+		update(b, db, func(ctx context.Context, tx *ledger.Tx) error {
+			return tx.Post(ctx, transfer("t"+strconv.Itoa(i), "user:1:available", "user:1:reserved", 1))
+		})
+	}
+}
+
+// BenchmarkPostTogether is one of a hundred transfers in a transaction.
+func BenchmarkPostTogether(b *testing.B) {
+	db, _ := openFunded(b, 1_000_000_000)
+	for i := 0; b.Loop(); {
+		update(b, db, func(ctx context.Context, tx *ledger.Tx) error {
+			for range 100 {
+				i++
+				if err := tx.Post(ctx, transfer("t"+strconv.Itoa(i), "user:1:available", "user:1:reserved", 1)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}

@@ -1,0 +1,158 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+)
+
+//go:embed migrations
+var embedded embed.FS
+
+// migrations holds one folder for each database, here "sqlite".
+var migrations = func() fs.FS {
+	folder, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		panic(err) // the embed directive above names it
+	}
+	return folder
+}()
+
+// fileName is "0001_word.sql": four digits keep the folder in order.
+var fileName = regexp.MustCompile(`^([0-9]{4})_[a-z0-9_]{1,60}\.sql$`)
+
+var namespaceName = regexp.MustCompile(`^[a-z]{1,20}$`)
+
+// migrationsTable is SQL that every database reads alike.
+const migrationsTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
+	namespace TEXT   NOT NULL,
+	number    INTEGER NOT NULL,
+	name      TEXT   NOT NULL,
+	sha256    TEXT   NOT NULL,
+	applied   BIGINT NOT NULL,
+	PRIMARY KEY (namespace, number)
+)`
+
+type migration struct {
+	number int
+	name   string
+	text   string
+	sha256 string
+}
+
+// Migrate applies the migrations of one package, in one transaction, and
+// records them under the namespace (1 to 20 letters a-z). files has a folder
+// for each database ("sqlite") that holds SQL files named 0001_word.sql,
+// numbered from 1 without a gap. What was applied before must still be there,
+// byte for byte: a migration is never edited, only followed by another.
+//
+// It is safe to call at every start, from several processes. In mode ReadOnly
+// it only checks that nothing is left to do.
+func (db *DB) Migrate(ctx context.Context, namespace string, files fs.FS) error {
+	if !namespaceName.MatchString(namespace) {
+		return fmt.Errorf("migrations of %.20q: want a namespace of 1 to 20 letters a-z", namespace)
+	}
+	wanted, err := readMigrations(files)
+	if err != nil {
+		return fmt.Errorf("migrations of %s: %w", namespace, err)
+	}
+	run := db.Update
+	if db.mode == ReadOnly {
+		run = db.View
+	}
+	err = run(ctx, func(tx *Tx) error { return migrate(ctx, tx, namespace, wanted, db.mode) })
+	if err != nil {
+		return fmt.Errorf("migrations of %s: %w", namespace, err)
+	}
+	return nil
+}
+
+func readMigrations(files fs.FS) ([]migration, error) {
+	entries, err := fs.ReadDir(files, dialect)
+	if err != nil {
+		return nil, err
+	}
+	var found []migration
+	for _, entry := range entries {
+		match := fileName.FindStringSubmatch(entry.Name())
+		if match == nil {
+			return nil, fmt.Errorf("file %q: want a name such as 0001_accounts.sql", entry.Name())
+		}
+		text, err := fs.ReadFile(files, dialect+"/"+entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		number, err := strconv.Atoi(match[1])
+		if err != nil || number != len(found)+1 {
+			return nil, fmt.Errorf("file %q: want number %04d here", entry.Name(), len(found)+1)
+		}
+		sum := sha256.Sum256(text)
+		found = append(found, migration{number, entry.Name(), string(text), hex.EncodeToString(sum[:])})
+	}
+	return found, nil
+}
+
+func migrate(ctx context.Context, tx *Tx, namespace string, wanted []migration, mode Mode) error {
+	if mode != ReadOnly {
+		if _, err := tx.ExecContext(ctx, migrationsTable); err != nil {
+			return err
+		}
+	}
+	newest, err := appliedNumber(ctx, tx, namespace)
+	if err != nil {
+		return err
+	}
+	if newest > len(wanted) {
+		return fmt.Errorf("the database is at %04d and this program knows %04d: use a newer program", newest, len(wanted))
+	}
+	for _, m := range wanted {
+		if m.number <= newest {
+			err = checkApplied(ctx, tx, namespace, m)
+		} else if mode == ReadOnly {
+			err = fmt.Errorf("%s is not applied yet: open the ledger for writing once", m.name)
+		} else {
+			err = apply(ctx, tx, namespace, m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appliedNumber(ctx context.Context, tx *Tx, namespace string) (int, error) {
+	var newest sql.NullInt64
+	err := tx.QueryRowContext(ctx,
+		`SELECT MAX(number) FROM schema_migrations WHERE namespace = ?`, namespace).Scan(&newest)
+	return int(newest.Int64), err
+}
+
+func checkApplied(ctx context.Context, tx *Tx, namespace string, m migration) error {
+	var sum string
+	err := tx.QueryRowContext(ctx,
+		`SELECT sha256 FROM schema_migrations WHERE namespace = ? AND number = ?`, namespace, m.number).Scan(&sum)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%s was left out when later ones were applied", m.name)
+	}
+	if err == nil && sum != m.sha256 {
+		return fmt.Errorf("%s was changed after it had been applied", m.name)
+	}
+	return err
+}
+
+func apply(ctx context.Context, tx *Tx, namespace string, m migration) error {
+	if _, err := tx.ExecContext(ctx, m.text); err != nil {
+		return fmt.Errorf("applying %s: %w", m.name, err)
+	}
+	_, err := tx.ExecContext(ctx,
+		`INSERT INTO schema_migrations (namespace, number, name, sha256, applied) VALUES (?, ?, ?, ?, ?)`,
+		namespace, m.number, m.name, m.sha256, tx.Now().UnixMicro())
+	return err
+}

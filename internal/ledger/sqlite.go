@@ -1,0 +1,159 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite", pure Go
+)
+
+// dialect names the folder of migrations that this driver reads.
+const dialect = "sqlite"
+
+const (
+	// busyTimeout is how long a write waits for another process that writes:
+	// longer than any transaction here takes, shorter than a client waits.
+	busyTimeout = 5 * time.Second
+
+	// readerConnections bounds the Views that run at once; each holds a page
+	// cache of about 2 MB.
+	readerConnections = 4
+)
+
+// oldestSQLite is the first version without the WAL reset bug, which can
+// corrupt a database.
+const oldestSQLite = "3.51.3"
+
+// openSQLite opens the two pools: one connection that writes, BEGIN IMMEDIATE,
+// and a few that only read.
+func openSQLite(ctx context.Context, path string, options Options) (*DB, error) {
+	if err := checkFile(path, options.Mode); err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	writer, err := openPool(absolute, options.Mode, "immediate", 1)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := openPool(absolute, ReadOnly, "deferred", readerConnections)
+	if err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	db := &DB{writer: writer, reader: reader, now: options.Now, mode: options.Mode}
+	// The writer comes first: it makes the file that the readers then find.
+	if err := errors.Join(writer.PingContext(ctx), reader.PingContext(ctx)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func checkFile(path string, mode Mode) error {
+	if mode == Create {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the file does not exist", ErrNoLedger)
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: it is not a regular file", ErrNoLedger)
+	}
+	return nil
+}
+
+func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, error) {
+	query := url.Values{
+		"_txlock":       {lock},
+		"_busy_timeout": {strconv.FormatInt(busyTimeout.Milliseconds(), 10)},
+		"_foreign_keys": {"on"},
+		"_synchronous":  {"FULL"},
+		"_defensive":    {"1"},
+		"_dqs":          {"0"},
+		"mode":          {"rw"},
+	}
+	switch mode {
+	case ReadOnly:
+		query.Set("_query_only", "on")
+	case Create:
+		query.Set("mode", "rwc")
+		fallthrough
+	default:
+		query.Set("_journal_mode", "WAL")
+	}
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}
+	pool, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return pool, nil
+}
+
+func (db *DB) hasLedger(ctx context.Context) (bool, error) {
+	var count int
+	err := db.reader.QueryRowContext(ctx,
+		`SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`).Scan(&count)
+	if err != nil && strings.Contains(err.Error(), "not a database") {
+		return false, nil
+	}
+	return count > 0, err
+}
+
+func checkSQLiteVersion(ctx context.Context, pool *sql.DB) error {
+	var version string
+	if err := pool.QueryRowContext(ctx, `SELECT sqlite_version()`).Scan(&version); err != nil {
+		return fmt.Errorf("reading SQLite's version: %w", err)
+	}
+	return requireSQLite(version)
+}
+
+func requireSQLite(version string) error {
+	got, err := parseVersion(version)
+	if err != nil {
+		return err
+	}
+	want, err := parseVersion(oldestSQLite)
+	if err != nil {
+		return err
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			if got[i] > want[i] {
+				return nil
+			}
+			return fmt.Errorf("SQLite %s can corrupt a database in WAL mode: want %s or newer", version, oldestSQLite)
+		}
+	}
+	return nil
+}
+
+// parseVersion reads "3.51.3"; a fourth part, which branch releases have, is
+// left out.
+func parseVersion(version string) (parts [3]int, err error) {
+	fields := strings.Split(version, ".")
+	if len(fields) < len(parts) {
+		return parts, fmt.Errorf("SQLite version %.20q: want a number such as %s", version, oldestSQLite)
+	}
+	for i := range parts {
+		if parts[i], err = strconv.Atoi(fields[i]); err != nil || parts[i] < 0 {
+			return parts, fmt.Errorf("SQLite version %.20q: want a number such as %s", version, oldestSQLite)
+		}
+	}
+	return parts, nil
+}

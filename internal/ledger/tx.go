@@ -1,0 +1,82 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Tx is one transaction, made by Update or View and good only until their
+// function returns. It is for one goroutine.
+//
+// SQL is written with ? for its arguments and with nothing that only one
+// database knows. Once a statement has failed, every later one fails with the
+// same error and the transaction is rolled back, as PostgreSQL does: a caller
+// that expects a conflict says ON CONFLICT DO NOTHING and counts rows.
+type Tx struct {
+	tx     *sql.Tx
+	now    time.Time
+	failed error
+}
+
+// Now is the time of the transaction: one instant for everything it writes, in
+// UTC and whole microseconds.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// ExecContext runs a statement that returns no rows.
+func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if tx.failed != nil {
+		return nil, tx.failed
+	}
+	result, err := tx.tx.ExecContext(ctx, query, args...)
+	return result, tx.fail(err)
+}
+
+// QueryContext runs a query. The caller closes the rows before its next
+// statement and checks their Err.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if tx.failed != nil {
+		return nil, tx.failed
+	}
+	rows, err := tx.tx.QueryContext(ctx, query, args...)
+	return rows, tx.fail(err)
+}
+
+// QueryRowContext runs a query of one row; errors come from the row's Scan,
+// sql.ErrNoRows among them.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if tx.failed != nil {
+		// A row cannot be made to carry an error, so a query that a done
+		// context refuses stands in for it.
+		done, cancel := context.WithCancelCause(ctx)
+		cancel(tx.failed)
+		ctx = done
+	}
+	row := tx.tx.QueryRowContext(ctx, query, args...)
+	_ = tx.fail(row.Err())
+	return row
+}
+
+// fail records the first error, after which the transaction cannot commit. An
+// interrupted statement may have rolled it back already, and what came after
+// would be kept alone.
+func (tx *Tx) fail(err error) error {
+	if err != nil && tx.failed == nil {
+		tx.failed = fmt.Errorf("statement failed: %w", err)
+	}
+	return err
+}
+
+// execOne runs a statement and says whether it changed a row.
+func (tx *Tx) execOne(ctx context.Context, query string, args ...any) (bool, error) {
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return false, err
+	}
+	count, err := result.RowsAffected()
+	if err != nil {
+		return false, tx.fail(err)
+	}
+	return count > 0, nil
+}

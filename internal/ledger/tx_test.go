@@ -1,0 +1,211 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+)
+
+// openWithNotes makes a ledger with a table of the caller's own.
+func openWithNotes(t *testing.T) *ledger.DB {
+	db, _ := openFunded(t, 1000)
+	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT PRIMARY KEY, made INTEGER NOT NULL) STRICT`)
+	if err := db.Migrate(t.Context(), "notes", files); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// payAndNote posts a transfer and writes a row of its own beside it.
+func payAndNote(ctx context.Context, tx *ledger.Tx, id string) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO notes (id, made) VALUES (?, ?)`, id, tx.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	return tx.Post(ctx, transfer(id, "user:1:available", "user:1:reserved", 100))
+}
+
+func countNotes(t *testing.T, db *ledger.DB) int {
+	t.Helper()
+	var count int
+	err := db.View(t.Context(), func(tx *ledger.Tx) error {
+		return tx.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM notes`).Scan(&count)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+func TestUpdateKeepsAllOrNothing(t *testing.T) {
+	refused := errors.New("refused")
+	cases := []struct {
+		name string
+		work func(ctx context.Context, tx *ledger.Tx) error
+		ok   bool
+	}{
+		{"all", func(ctx context.Context, tx *ledger.Tx) error { return payAndNote(ctx, tx, "a") }, true},
+		{"error after the work", func(ctx context.Context, tx *ledger.Tx) error {
+			return errors.Join(payAndNote(ctx, tx, "a"), refused)
+		}, false},
+		{"failed statement that was ignored", func(ctx context.Context, tx *ledger.Tx) error {
+			err := payAndNote(ctx, tx, "a")
+			_, _ = tx.ExecContext(ctx, `INSERT INTO notes (id, made) VALUES ('a', 0)`)
+			return err
+		}, false},
+		{"failed query that was ignored", func(ctx context.Context, tx *ledger.Tx) error {
+			err := payAndNote(ctx, tx, "a")
+			_ = tx.QueryRowContext(ctx, `SELECT nonsense FROM notes`).Err()
+			return err
+		}, false},
+		{"context done in the middle", func(ctx context.Context, tx *ledger.Tx) error {
+			err := payAndNote(ctx, tx, "a")
+			done, cancel := context.WithCancel(ctx)
+			cancel()
+			_, _ = tx.ExecContext(done, `INSERT INTO notes (id, made) VALUES ('b', 0)`)
+			return err
+		}, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			db := openWithNotes(t)
+			err := db.Update(t.Context(), func(tx *ledger.Tx) error { return c.work(t.Context(), tx) })
+			if (err == nil) != c.ok {
+				t.Errorf("got %v, want success %v", err, c.ok)
+			}
+			want := 0
+			if c.ok {
+				want = 1
+			}
+			if got := countNotes(t, db); got != want {
+				t.Errorf("notes: got %d, want %d", got, want)
+			}
+			reserved := 100 * want
+			wantAccount(t, db, "user:1:reserved", amount(reserved), 0)
+			wantClean(t, db)
+		})
+	}
+}
+
+func TestUpdateReturnsTheErrorItself(t *testing.T) {
+	db, _ := open(t)
+	want := errors.New("of the caller")
+	if got := db.Update(t.Context(), func(*ledger.Tx) error { return want }); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestUpdateRollsBackAPanic(t *testing.T) {
+	db := openWithNotes(t)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_ = db.Update(t.Context(), func(tx *ledger.Tx) error {
+			if err := payAndNote(t.Context(), tx, "a"); err != nil {
+				return err
+			}
+			panic("a bug")
+		})
+	}()
+	if got := countNotes(t, db); got != 0 {
+		t.Errorf("notes: got %d, want 0", got)
+	}
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error { return payAndNote(ctx, tx, "a") })
+}
+
+func TestUpdateWithDoneContext(t *testing.T) {
+	db := openWithNotes(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := db.Update(ctx, func(tx *ledger.Tx) error {
+		defer cancel()
+		return payAndNote(ctx, tx, "a")
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before the commit: got %v, want context.Canceled", err)
+	}
+	if err := db.Update(ctx, func(*ledger.Tx) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before it began: got %v, want context.Canceled", err)
+	}
+	if got := countNotes(t, db); got != 0 {
+		t.Errorf("notes: got %d, want 0", got)
+	}
+}
+
+// A refusal leaves the transaction usable, so that a caller can record it.
+func TestRefusalDoesNotSpoilTheTransaction(t *testing.T) {
+	db := openWithNotes(t)
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		err := tx.Post(ctx, transfer("big", "user:1:available", "user:1:reserved", 1001))
+		if !errors.Is(err, ledger.ErrInsufficient) {
+			t.Errorf("got %v, want ErrInsufficient", err)
+		}
+		return payAndNote(ctx, tx, "a")
+	})
+	if got := countNotes(t, db); got != 1 {
+		t.Errorf("notes: got %d, want 1", got)
+	}
+}
+
+func TestViewWritesNothing(t *testing.T) {
+	db := openWithNotes(t)
+	err := db.View(t.Context(), func(tx *ledger.Tx) error { return payAndNote(t.Context(), tx, "a") })
+	if err == nil || !strings.Contains(err.Error(), "readonly") {
+		t.Errorf("got %v, want that the database is read-only", err)
+	}
+	if got := countNotes(t, db); got != 0 {
+		t.Errorf("notes: got %d, want 0", got)
+	}
+}
+
+// A View sees one state, whatever is committed meanwhile.
+func TestViewSeesOneState(t *testing.T) {
+	db := openWithNotes(t)
+	err := db.View(t.Context(), func(tx *ledger.Tx) error {
+		before, err := tx.Account(t.Context(), "user:1:reserved")
+		if err != nil {
+			return err
+		}
+		update(t, db, func(ctx context.Context, tx *ledger.Tx) error { return payAndNote(ctx, tx, "a") })
+		after, err := tx.Account(t.Context(), "user:1:reserved")
+		if before != after {
+			t.Errorf("got %v, then %v; want the same", before, after)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAccount(t, db, "user:1:reserved", 100, 0)
+}
+
+func TestNowIsOneInstant(t *testing.T) {
+	db, c := openFunded(t, 1000)
+	c.Advance(time.Hour + 1234*time.Nanosecond)
+	want := epoch.Add(time.Hour + time.Microsecond)
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		for _, id := range []string{"a", "b"} {
+			if !tx.Now().Equal(want) {
+				t.Errorf("now: got %s, want %s", tx.Now(), want)
+			}
+			if err := tx.Post(ctx, transfer(id, "user:1:available", "user:1:reserved", 1)); err != nil {
+				return err
+			}
+			c.Advance(time.Minute)
+			made, err := tx.Transfer(ctx, id)
+			if err != nil {
+				return err
+			}
+			if !made.Created.Equal(want) {
+				t.Errorf("created: got %s, want %s", made.Created, want)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,115 @@
+package payword
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// The signed objects are compact JWS (RFC 7515) with one algorithm and three
+// header members, so reading the header is a matter of refusing all else:
+// "crit", "jwk", "jku", "x5c" and whatever comes after them. The JSON decoder
+// refuses duplicate members and other letter case.
+
+// The types of signed objects, in the typ member of their headers.
+const (
+	typeCertificate = "payword-certificate+jwt"
+	typeCommitment  = "payword-commitment+jwt"
+	typeReservation = "payword-reservation+jwt"
+	typeClaim       = "payword-claim+jwt"
+)
+
+const algorithm = "EdDSA"
+
+// jwsHeader is the header of every signed object.
+type jwsHeader struct {
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Type      string `json:"typ"`
+}
+
+// jws is a compact JWS taken apart, its signature not yet checked.
+type jws struct {
+	keyID     string
+	signed    string // what the signature covers
+	payload   []byte
+	signature []byte
+}
+
+// signJWS returns claims as a compact JWS of the given type, signed by signer,
+// which must hold an Ed25519 key; its kid is the key's thumbprint.
+func signJWS(typ string, claims any, signer crypto.Signer) (string, error) {
+	key, isEd25519 := signer.Public().(ed25519.PublicKey)
+	if !isEd25519 {
+		return "", fmt.Errorf("signing %s: want an Ed25519 key, not %T", typ, signer.Public())
+	}
+	header, err := json.Marshal(jwsHeader{Algorithm: algorithm, KeyID: Thumbprint(key), Type: typ})
+	if err != nil {
+		return "", fmt.Errorf("signing %s: %w", typ, err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("signing %s: %w", typ, err)
+	}
+	signed := base64url.EncodeToString(header) + "." + base64url.EncodeToString(payload)
+	signature, err := signer.Sign(nil, []byte(signed), crypto.Hash(0))
+	if err != nil {
+		return "", fmt.Errorf("signing %s: %w", typ, err)
+	}
+	return signed + "." + base64url.EncodeToString(signature), nil
+}
+
+// splitJWS takes a token of at most maxBytes apart. The error says what is
+// wrong with it.
+func splitJWS(token, typ string, maxBytes int) (jws, error) {
+	if len(token) > maxBytes {
+		return jws{}, fmt.Errorf("%d bytes: at most %d", len(token), maxBytes)
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return jws{}, errors.New("want three parts joined by dots")
+	}
+	headerBytes, err := decodeBase64url(parts[0])
+	if err != nil {
+		return jws{}, fmt.Errorf("header: %w", err)
+	}
+	var header map[string]string
+	if err := json.Unmarshal(headerBytes, &header); err != nil || len(header) != 3 {
+		return jws{}, errors.New("header: want alg, kid and typ alone, once each")
+	}
+	if header["alg"] != algorithm || header["typ"] != typ || header["kid"] == "" {
+		return jws{}, fmt.Errorf("header: want alg %s, typ %s and a kid", algorithm, typ)
+	}
+	payload, err := decodeBase64url(parts[1])
+	if err != nil {
+		return jws{}, fmt.Errorf("payload: %w", err)
+	}
+	signature := make([]byte, ed25519.SignatureSize)
+	if err := decodeFixed(signature, parts[2]); err != nil {
+		return jws{}, fmt.Errorf("signature: %w", err)
+	}
+	return jws{
+		keyID:     header["kid"],
+		signed:    token[:len(token)-len(parts[2])-1],
+		payload:   payload,
+		signature: signature,
+	}, nil
+}
+
+// verify reports whether key made the signature.
+func (j jws) verify(key ed25519.PublicKey) bool {
+	return len(key) == ed25519.PublicKeySize && ed25519.Verify(key, []byte(j.signed), j.signature)
+}
+
+// claims reads the payload into target. Members that target does not have are
+// passed over, so that later versions can add some.
+func (j jws) claims(target any) error {
+	if err := json.Unmarshal(j.payload, target); err != nil {
+		return fmt.Errorf("payload: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package payword
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// CheckOrigin reports what is wrong with text as the name of a vendor or of a
+// broker. A name is one exact string, compared byte by byte: an ASCII https
+// origin in lower case, without a default port and without a slash, such as
+// "https://news.example" or "https://news.example:8443". Plain http is allowed
+// for a loopback host alone, so that a machine can try things out by itself.
+func CheckOrigin(text string) error {
+	if len(text) > MaxOriginBytes {
+		return fmt.Errorf("origin of %d bytes: at most %d", len(text), MaxOriginBytes)
+	}
+	secure := true
+	rest, found := strings.CutPrefix(text, "https://")
+	if !found {
+		secure = false
+		if rest, found = strings.CutPrefix(text, "http://"); !found {
+			return fmt.Errorf("origin %q: want one that begins with https://", text)
+		}
+	}
+	host, port, err := splitHostPort(rest)
+	if err != nil {
+		return fmt.Errorf("origin %q: %w", text, err)
+	}
+	if secure && port == "443" || !secure && port == "80" {
+		return fmt.Errorf("origin %q: leave the default port out", text)
+	}
+	if !secure && !IsLoopbackHost(host) {
+		return fmt.Errorf("origin %q: plain http is for loopback hosts only", text)
+	}
+	return nil
+}
+
+// IsLoopbackHost reports whether host (no port; IPv6 with or without brackets)
+// is this machine: localhost, 127.0.0.0/8 or ::1.
+func IsLoopbackHost(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.IsLoopback()
+}
+
+// splitHostPort splits and checks "host" or "host:port".
+func splitHostPort(text string) (host, port string, err error) {
+	host = text
+	colon := strings.LastIndexByte(text, ':')
+	if colon > strings.LastIndexByte(text, ']') {
+		host, port = text[:colon], text[colon+1:]
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || number == 0 || port != strconv.FormatUint(number, 10) {
+			return "", "", fmt.Errorf("port %q is not a number from 1 to 65535", port)
+		}
+	}
+	if strings.HasPrefix(host, "[") {
+		address, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
+		if err != nil || host != "["+address.String()+"]" || address.Zone() != "" {
+			return "", "", fmt.Errorf("host %q is not an IPv6 address in brackets", host)
+		}
+		return host, port, nil
+	}
+	return host, port, checkHostName(host)
+}
+
+func checkHostName(host string) error {
+	if host == "" || len(host) > 253 {
+		return fmt.Errorf("a host name has 1 to 253 bytes")
+	}
+	for _, label := range strings.Split(host, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return fmt.Errorf("host %q has an empty, overlong or misplaced label", host)
+		}
+		for _, c := range []byte(label) {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+				return fmt.Errorf("host %q: want lower-case ASCII letters, digits, hyphens and dots", host)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,344 @@
+package payword
+
+import (
+	"crypto/sha256"
+	"math/bits"
+
+	"github.com/paywordhq/payword/money"
+)
+
+// Tail is a verified payword of a chain and its index: the deepest one that was
+// accepted. Index 0 is the root.
+type Tail struct {
+	Index   uint32
+	Payword Payword
+}
+
+// FingerprintBytes is the size of a Fingerprint, in bytes.
+const FingerprintBytes = 16
+
+// Fingerprint tells one request from another under the same number.
+type Fingerprint [FingerprintBytes]byte
+
+// NewFingerprint returns the fingerprint of a request: its method, its
+// canonical URL, the digest of its body ("" if it has none) and the id of the
+// charge challenge that it answers ("" in a session).
+func NewFingerprint(method, url, bodyDigest, challengeID string) Fingerprint {
+	hash := sha256.New()
+	for _, part := range []string{"payword-request-1", method, url, bodyDigest, challengeID} {
+		// A URL holds no NUL, so no two requests give the same message.
+		hash.Write([]byte(part))
+		hash.Write([]byte{0})
+	}
+	var sum [sha256.Size]byte
+	return Fingerprint(hash.Sum(sum[:0])[:FingerprintBytes])
+}
+
+// Request is what a vendor remembers of one request number.
+type Request struct {
+	Number      uint64
+	Fingerprint Fingerprint
+	At          int64        // when it was charged, seconds since 1970
+	Price       money.Amount // what was charged, in micros
+	Grants      uint8        // how often it was granted and not given back; 0: the price was returned
+}
+
+// State is what a vendor remembers of one commitment. Its numbers only ever
+// grow. The methods are the whole of step 3 of accepting a payment; a store
+// runs one of them at a time for a commitment and makes the result durable
+// before anybody sees it.
+type State struct {
+	Tails    [MaxChains]Tail // of each chain; index 0 and the root in the beginning
+	Cap      money.Amount    // the most that is accepted in all, in micros: the reserved amount, or the limit
+	Sequence uint32          // of the reservation; 0: unreserved
+	Charged  money.Amount    // ever, in micros
+	Returned money.Amount    // ever, in micros; at most Charged
+	Claimed  money.Amount    // highest claim that the broker acknowledged, in micros
+	Closed   bool            // the user closed it
+
+	Highest uint64                  // highest request number seen; 0: none
+	Window  [WindowSize / 64]uint64 // bit d: Highest-d was seen
+	Recent  []Request               // what was charged in the last RefundSeconds, oldest first
+}
+
+// NewState returns the state of a commitment that was just opened, with the
+// most that it may pay, in micros, and the sequence number of its reservation.
+func NewState(m *Commitment, cap money.Amount, sequence uint32) State {
+	state := State{Cap: min(cap, m.Limit), Sequence: sequence}
+	for k, chain := range m.Chains {
+		state.Tails[k] = Tail{Payword: chain.Root}
+	}
+	return state
+}
+
+// Accepted returns what the tails prove, in micros, at most Cap.
+func (s *State) Accepted(m *Commitment) money.Amount { return valueOf(m.Chains, &s.Tails, s.Cap) }
+
+// Spent returns what was charged and not given back, in micros.
+func (s *State) Spent() money.Amount { return s.Charged - s.Returned }
+
+// Credit returns what was accepted and not spent, in micros. It is never
+// negative.
+func (s *State) Credit(m *Commitment) money.Amount {
+	return max(0, s.Accepted(m)-s.Spent())
+}
+
+// valueOf adds up index x unit over the chains, at most ceiling.
+func valueOf(chains []ChainTerms, tails *[MaxChains]Tail, ceiling money.Amount) money.Amount {
+	value := money.Amount(0)
+	for k := range chains {
+		value += chains[k].Unit.MulCapped(uint64(tails[k].Index), ceiling-value)
+	}
+	return value
+}
+
+// Advance raises the tail of a chain to a verified one and reports whether that
+// changed anything.
+func (s *State) Advance(chain uint8, tail Tail) bool {
+	if tail.Index <= s.Tails[chain].Index {
+		return false
+	}
+	s.Tails[chain] = tail
+	return true
+}
+
+// TopUp raises the cap to what a later reservation set aside and reports
+// whether that changed anything. The highest sequence number wins.
+func (s *State) TopUp(m *Commitment, amount money.Amount, sequence uint32) bool {
+	if sequence <= s.Sequence {
+		return false
+	}
+	s.Sequence = sequence
+	s.Cap = max(s.Cap, min(amount, m.Limit))
+	return true
+}
+
+// Charge asks for one request to be charged.
+type Charge struct {
+	Chain       uint8
+	Tail        Tail // verified by Judge; raises the chain's tail whatever comes of the request
+	Number      uint64
+	Fingerprint Fingerprint
+	Price       money.Amount // in micros; 0 uses the number up and takes nothing
+	Unsafe      bool         // the request must not be executed twice
+	Now         int64        // seconds since 1970
+}
+
+// Outcome is what came of a charge.
+type Outcome struct {
+	Reason  Reason
+	Repeat  bool         // it was charged before; it is granted again free
+	Price   money.Amount // charged now or before for this number, in micros
+	Changed bool         // the state is not what it was: make it durable
+}
+
+// Charge is the atomic step of accepting a payment. A number that was seen is
+// the same request again, which is granted free for RepeatSeconds, at most
+// MaxRepeats times and never executed twice if it is unsafe; or a different
+// one, which is refused. A new number is charged if the credit suffices. It
+// refuses with CommitmentClosed, StaleNumber, AlreadyUsed, AlreadyExecuted or
+// InsufficientCredit; a refused request uses no number up.
+func (s *State) Charge(m *Commitment, c Charge) Outcome {
+	outcome := Outcome{Price: c.Price, Changed: s.Advance(c.Chain, c.Tail)}
+	if s.Closed {
+		outcome.Reason = CommitmentClosed
+		return outcome
+	}
+	s.forget(c.Now)
+	known := s.find(c.Number)
+	if known != nil && known.Grants > 0 {
+		return s.repeat(known, c, outcome)
+	}
+	switch {
+	case known != nil && known.Fingerprint != c.Fingerprint:
+		outcome.Reason = AlreadyUsed
+	case known == nil && s.isStale(c.Number):
+		outcome.Reason = StaleNumber
+	case known == nil && s.seen(c.Number):
+		outcome.Reason = AlreadyUsed
+	case s.Credit(m) < c.Price:
+		outcome.Reason = InsufficientCredit
+	default:
+		s.grant(known, c)
+		outcome.Changed = true
+	}
+	return outcome
+}
+
+// repeat decides on a number that was charged and not given back.
+func (s *State) repeat(known *Request, c Charge, outcome Outcome) Outcome {
+	outcome.Price = known.Price
+	switch {
+	case known.Fingerprint != c.Fingerprint || c.Now >= known.At+RepeatSeconds || known.Grants > MaxRepeats:
+		outcome.Reason = AlreadyUsed
+	case c.Unsafe:
+		outcome.Reason = AlreadyExecuted
+	default:
+		known.Grants++
+		outcome.Repeat, outcome.Changed = true, true
+	}
+	return outcome
+}
+
+// grant charges c; known is its request if it was charged and given back.
+func (s *State) grant(known *Request, c Charge) {
+	s.Charged += c.Price
+	s.mark(c.Number)
+	request := Request{Number: c.Number, Fingerprint: c.Fingerprint, At: c.Now, Price: c.Price, Grants: 1}
+	if known != nil {
+		*known = request
+		return
+	}
+	s.Recent = append(s.Recent, request)
+}
+
+// GiveBack takes one grant of a request back because nothing was delivered for
+// it. When none is left, its price is returned. So a price is never returned
+// for a request of which a repeat was served. It returns the amount given
+// back, in micros: 0 if another grant stands, if it was given back before, or
+// if the charge is older than RefundSeconds.
+func (s *State) GiveBack(number uint64, now int64) money.Amount {
+	s.forget(now)
+	known := s.find(number)
+	if known == nil || known.Grants == 0 {
+		return 0
+	}
+	known.Grants--
+	if known.Grants > 0 {
+		return 0
+	}
+	s.Returned += known.Price
+	return known.Price
+}
+
+// Claimable returns what may be claimed from the broker, in micros: what was
+// spent longer than RefundSeconds ago, and can no longer be given back. It only
+// grows. refundSeconds is RefundSeconds, or less where the vendor knows that no
+// request is in flight.
+func (s *State) Claimable(now, refundSeconds int64) money.Amount {
+	settled := s.Spent()
+	for _, request := range s.Recent {
+		if request.Grants > 0 && request.At+refundSeconds > now {
+			settled -= request.Price
+		}
+	}
+	return max(settled, s.Claimed)
+}
+
+// forget drops requests whose charge is too old to be given back, or that fell
+// out of the window.
+func (s *State) forget(now int64) {
+	// Twice the window, so that the cost of a sweep is shared by many requests.
+	if len(s.Recent) == 0 || now < s.Recent[0].At+RefundSeconds && len(s.Recent) < 2*WindowSize {
+		return
+	}
+	kept := s.Recent[:0]
+	for _, request := range s.Recent {
+		if now < request.At+RefundSeconds && !s.isStale(request.Number) {
+			kept = append(kept, request)
+		}
+	}
+	s.Recent = kept
+}
+
+// find returns what is remembered of a number, or nil.
+func (s *State) find(number uint64) *Request {
+	if s.isStale(number) || !s.seen(number) {
+		return nil
+	}
+	// The newest stand last, and a repeat is nearly always a new one's.
+	for k := len(s.Recent) - 1; k >= 0; k-- {
+		if s.Recent[k].Number == number {
+			return &s.Recent[k]
+		}
+	}
+	return nil
+}
+
+// isStale reports whether a number is too far behind to be told from a repeat.
+func (s *State) isStale(number uint64) bool { return number+WindowSize <= s.Highest }
+
+// seen reports whether a number that is not stale was used.
+func (s *State) seen(number uint64) bool {
+	if number > s.Highest {
+		return false
+	}
+	distance := s.Highest - number
+	return s.Window[distance/64]&(1<<(distance%64)) != 0
+}
+
+// mark notes that a number that is not stale was used.
+func (s *State) mark(number uint64) {
+	if number > s.Highest {
+		s.shift(number - s.Highest)
+		s.Highest = number
+	}
+	distance := s.Highest - number
+	s.Window[distance/64] |= 1 << (distance % 64)
+}
+
+// shift moves the window forward.
+func (s *State) shift(distance uint64) {
+	if distance >= WindowSize {
+		s.Window = [WindowSize / 64]uint64{}
+		return
+	}
+	words, rest := int(distance/64), distance%64
+	for k := len(s.Window) - 1; k >= 0; k-- {
+		word := uint64(0)
+		if k-words >= 0 {
+			word = s.Window[k-words] << rest
+			if rest > 0 && k-words > 0 {
+				word |= s.Window[k-words-1] >> (64 - rest)
+			}
+		}
+		s.Window[k] = word
+	}
+}
+
+// Merge raises s to everything that other knows as well: the maximum of tails
+// and counters, the union of the windows, and what each remembers of requests.
+// So a store that lost its newest writes is mended by a node that saw them. It
+// reports whether s changed.
+func (s *State) Merge(other *State) bool {
+	changed := false
+	raise := func(to *money.Amount, from money.Amount) {
+		if from > *to {
+			*to, changed = from, true
+		}
+	}
+	for k := range s.Tails {
+		changed = s.Advance(uint8(k), other.Tails[k]) || changed
+	}
+	raise(&s.Cap, other.Cap)
+	raise(&s.Charged, other.Charged)
+	raise(&s.Returned, other.Returned)
+	raise(&s.Claimed, other.Claimed)
+	if other.Sequence > s.Sequence {
+		s.Sequence, changed = other.Sequence, true
+	}
+	if other.Closed && !s.Closed {
+		s.Closed, changed = true, true
+	}
+	return s.mergeNumbers(other) || changed
+}
+
+func (s *State) mergeNumbers(other *State) bool {
+	changed := false
+	for k, word := range other.Window {
+		for ; word != 0; word &= word - 1 {
+			number := other.Highest - uint64(k*64+bits.TrailingZeros64(word))
+			if !s.isStale(number) && !s.seen(number) {
+				s.mark(number)
+				changed = true
+			}
+		}
+	}
+	for _, request := range other.Recent {
+		if s.find(request.Number) == nil && !s.isStale(request.Number) {
+			s.Recent = append(s.Recent, request)
+			changed = true
+		}
+	}
+	return changed
+}
