@@ -20,6 +20,7 @@ type Claim struct {
 	Commitment CommitmentID
 	Tails      []Tail       // one per chain of the commitment, in order; index 0 and no payword: unused
 	Amount     money.Amount // spent so far and not to be given back, in micros
+	Final      bool         // nothing more will be claimed: the broker releases what is left of a reservation
 	IssuedAt   int64        // seconds since 1970
 }
 
@@ -29,6 +30,7 @@ type claimClaims struct {
 	Commitment CommitmentID `json:"commitment"`
 	Tails      []tailClaims `json:"tails"`
 	Amount     money.Amount `json:"amount"`
+	Final      bool         `json:"final,omitempty"`
 	IssuedAt   int64        `json:"iat"`
 }
 
@@ -40,7 +42,8 @@ type tailClaims struct {
 // SignClaim signs c with the vendor's key and returns it with its token.
 func SignClaim(c Claim, vendor crypto.Signer) (Claim, error) {
 	claims := claimClaims{
-		Vendor: c.Vendor, Broker: c.Broker, Commitment: c.Commitment, Amount: c.Amount, IssuedAt: c.IssuedAt,
+		Vendor: c.Vendor, Broker: c.Broker, Commitment: c.Commitment, Amount: c.Amount,
+		Final: c.Final, IssuedAt: c.IssuedAt,
 	}
 	for _, tail := range c.Tails {
 		member := tailClaims{Index: tail.Index}
@@ -87,13 +90,14 @@ func ParseClaim(token string, vendorKey ed25519.PublicKey) (Claim, Refusal) {
 
 func (c claimClaims) claim() (Claim, error) {
 	claim := Claim{
-		Vendor: c.Vendor, Broker: c.Broker, Commitment: c.Commitment, Amount: c.Amount, IssuedAt: c.IssuedAt,
+		Vendor: c.Vendor, Broker: c.Broker, Commitment: c.Commitment, Amount: c.Amount,
+		Final: c.Final, IssuedAt: c.IssuedAt,
 	}
 	switch {
 	case CheckOrigin(c.Vendor) != nil || CheckOrigin(c.Broker) != nil:
 		return Claim{}, errors.New("iss and aud: want the origins of vendor and broker")
-	case c.Amount < 1 || c.Amount > money.MaxAmount:
-		return Claim{}, fmt.Errorf("amount: want 1 to %d micros", money.MaxAmount)
+	case c.Amount < 0 || c.Amount > money.MaxAmount:
+		return Claim{}, fmt.Errorf("amount: want 0 to %d micros", money.MaxAmount)
 	case len(c.Tails) < 1 || len(c.Tails) > MaxChains:
 		return Claim{}, fmt.Errorf("tails: want 1 to %d", MaxChains)
 	}
