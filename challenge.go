@@ -79,13 +79,13 @@ const MethodVersion = 1
 func (r PriceRequest) Canonical() (string, error) {
 	for _, text := range append([]string{r.Recipient, r.UnitType, r.MethodDetails.URL, r.MethodDetails.HTTPMethod}, r.MethodDetails.Brokers...) {
 		for _, c := range []byte(text) {
-			if c < 0x21 || c > 0x7e || c == '<' || c == '>' || c == '&' {
-				if c == '&' {
-					continue
-				}
+			if c < 0x21 || c > 0x7e || c == '<' || c == '>' || c == '\\' {
 				return "", fmt.Errorf("canonical JSON: %q holds a character that a URL escapes", text)
 			}
 		}
+	}
+	if r.MethodDetails.Brokers == nil {
+		r.MethodDetails.Brokers = []string{} // an empty list, not null
 	}
 	encoded, err := json.Marshal(r)
 	if err != nil {
@@ -224,7 +224,7 @@ func quote(text string) string {
 		switch {
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')
-		case c < 0x20 || c == 0x7f:
+		case isControl(c):
 			c = ' '
 		}
 		b.WriteByte(c)
@@ -232,6 +232,10 @@ func quote(text string) string {
 	b.WriteByte('"')
 	return b.String()
 }
+
+// isControl reports whether c may not stand in a quoted-string, not even after
+// a backslash.
+func isControl(c byte) bool { return c < 0x20 && c != '\t' || c == 0x7f }
 
 // ParseChallenges returns the Payment challenges in the values of the
 // WWW-Authenticate fields of an answer, in their order. Challenges of other
@@ -265,12 +269,12 @@ func (s *challengeScanner) challenges() ([]Challenge, error) {
 		if scheme == "" {
 			return nil, fmt.Errorf("want a scheme at byte %d", s.at)
 		}
-		c, err := s.challenge()
+		c, seen, err := s.challenge()
 		if err != nil {
 			return nil, err
 		}
 		if strings.EqualFold(scheme, Scheme) {
-			if c.ID == "" || c.Method == "" || c.Intent == "" || c.Request == "" {
+			if c.ID == "" || !seen["realm"] || c.Method == "" || c.Intent == "" || c.Request == "" {
 				return nil, errors.New("a Payment challenge needs id, realm, method, intent and request")
 			}
 			found = append(found, c)
@@ -279,25 +283,25 @@ func (s *challengeScanner) challenges() ([]Challenge, error) {
 	return found, nil
 }
 
-// challenge reads the parameters up to the next scheme or the end.
-func (s *challengeScanner) challenge() (Challenge, error) {
-	var c Challenge
+// challenge reads the parameters up to the next scheme or the end, and says
+// which there were.
+func (s *challengeScanner) challenge() (c Challenge, seen map[string]bool, err error) {
 	fields := c.parameters()
-	seen := make(map[string]bool)
+	seen = make(map[string]bool)
 	for {
 		s.skip(" \t,")
 		name, value, found, err := s.parameter()
 		if err != nil {
-			return c, err
+			return c, seen, err
 		}
 		if !found {
 			if len(seen) == 0 {
 				s.skipToken68()
 			}
-			return c, nil
+			return c, seen, nil
 		}
 		if seen[name] {
-			return c, fmt.Errorf("parameter %.20q stands twice", name)
+			return c, seen, fmt.Errorf("parameter %.20q stands twice", name)
 		}
 		seen[name] = true
 		for _, field := range fields {
@@ -346,17 +350,19 @@ func (s *challengeScanner) skipToken68() {
 func (s *challengeScanner) quotedString() (string, error) {
 	var b strings.Builder
 	for s.at++; s.at < len(s.text); s.at++ {
-		switch c := s.text[s.at]; c {
-		case '"':
+		if s.text[s.at] == '"' {
 			s.at++
 			return b.String(), nil
-		case '\\':
-			if s.at++; s.at < len(s.text) {
-				b.WriteByte(s.text[s.at])
-			}
-		default:
-			b.WriteByte(c)
 		}
+		if s.text[s.at] == '\\' {
+			if s.at++; s.at == len(s.text) {
+				break
+			}
+		}
+		if isControl(s.text[s.at]) {
+			return "", errors.New("a quoted string holds a control character")
+		}
+		b.WriteByte(s.text[s.at])
 	}
 	return "", errors.New("a quoted string has no end")
 }
@@ -401,10 +407,12 @@ func PaymentPreference(fields []string, intent string) int {
 		match := 0
 		switch {
 		case method == Method && wanted == intent:
-			match = 3
+			match = 4
 		case method == Method && wanted == "*":
+			match = 3
+		case method == "*" && wanted == intent:
 			match = 2
-		case method == "*" && (wanted == intent || wanted == "*"):
+		case method == "*" && wanted == "*":
 			match = 1
 		default:
 			best = max(best, 0)

@@ -153,7 +153,7 @@ func JudgeClaim(m *Commitment, before Redeemed, c *Claim, ceiling money.Amount) 
 	for k, tail := range c.Tails {
 		reason := verifyTail(&after.Tails[k], m.Chains[k], tail)
 		if reason != Accepted {
-			return before, 0, refuse(reason, "the payword of chain %d does not lead to its root", k)
+			return before, 0, refuse(reason, "the tail of chain %d is past its end, or does not lead to its root", k)
 		}
 	}
 	switch proved := valueOf(m.Chains, &after.Tails, m.Limit); {

@@ -1,6 +1,7 @@
 package payword
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -167,7 +168,8 @@ func (r Receipt) Format() (string, error) {
 // maxReceiptBytes bounds a receipt that a client reads.
 const maxReceiptBytes = 4096
 
-// ParseReceipt reads the value of a Payment-Receipt field.
+// ParseReceipt reads the value of a Payment-Receipt field. Its status must be
+// "success", the only one there is.
 func ParseReceipt(value string) (Receipt, error) {
 	if len(value) > maxReceiptBytes {
 		return Receipt{}, fmt.Errorf("receipt of %d bytes: at most %d", len(value), maxReceiptBytes)
@@ -179,6 +181,12 @@ func ParseReceipt(value string) (Receipt, error) {
 	var r Receipt
 	if err := json.Unmarshal(document, &r); err != nil {
 		return Receipt{}, fmt.Errorf("receipt: %w", err)
+	}
+	if r.Status != "success" {
+		return Receipt{}, fmt.Errorf("receipt: status %.20q, want success", r.Status)
+	}
+	if r.Currency == "" {
+		return Receipt{}, errors.New("receipt: no currency")
 	}
 	return r, nil
 }

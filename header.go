@@ -221,7 +221,7 @@ func ParseStatus(value string) (Status, Refusal) {
 	seen := make(map[string]bool)
 	for _, member := range strings.Split(value, ",") {
 		name, text, _ := strings.Cut(strings.Trim(member, " \t"), "=")
-		if seen[name] || !s.setMember(name, text) {
+		if name == "" || seen[name] || !s.setMember(name, text) {
 			return Status{}, refuse(MalformedHeader, "%.12q in the Payword-State header stands twice or has no such form", name)
 		}
 		seen[name] = true
@@ -229,8 +229,11 @@ func ParseStatus(value string) (Status, Refusal) {
 	if !seen["reason"] || !seen["price"] {
 		return Status{}, refuse(MalformedHeader, "the Payword-State header needs reason and price")
 	}
-	s.Known = seen["accepted"] && seen["spent"] && seen["c"] && seen["i"] && seen["tail"]
-	return s, Refusal{}
+	if seen["accepted"] && seen["spent"] && seen["c"] && seen["i"] && seen["tail"] {
+		s.Known = true
+		return s, Refusal{}
+	}
+	return Status{Reason: s.Reason, Price: s.Price, Number: s.Number}, Refusal{}
 }
 
 func (s *Status) setMember(name, text string) (valid bool) {

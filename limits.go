@@ -33,7 +33,7 @@ const (
 	MaxNumber = 999_999_999_999_999
 
 	// MaxHeaderBytes bounds the compact Payword header. The longest canonical
-	// one takes 167 bytes; the rest is room for white space.
+	// one takes 135 bytes; the rest is room for white space.
 	MaxHeaderBytes = 256
 
 	// MaxCertificateBytes bounds a certificate, so that it fits a commitment

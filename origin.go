@@ -60,7 +60,7 @@ func splitHostPort(text string) (host, port string, err error) {
 	}
 	if strings.HasPrefix(host, "[") {
 		address, err := netip.ParseAddr(strings.TrimSuffix(host[1:], "]"))
-		if err != nil || host != "["+address.String()+"]" || address.Zone() != "" {
+		if err != nil || host != "["+address.String()+"]" || address.Zone() != "" || address.Is4In6() {
 			return "", "", fmt.Errorf("host %q is not an IPv6 address in brackets", host)
 		}
 		return host, port, nil
@@ -72,7 +72,8 @@ func checkHostName(host string) error {
 	if host == "" || len(host) > 253 {
 		return fmt.Errorf("a host name has 1 to 253 bytes")
 	}
-	for _, label := range strings.Split(host, ".") {
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return fmt.Errorf("host %q has an empty, overlong or misplaced label", host)
 		}
@@ -82,5 +83,35 @@ func checkHostName(host string) error {
 			}
 		}
 	}
+	if address, err := netip.ParseAddr(host); isNumber(labels[len(labels)-1]) && (err != nil || !address.Is4()) {
+		return fmt.Errorf("host %q ends in a number and is not an IPv4 address", host)
+	}
 	return nil
+}
+
+// isNumber reports whether a browser takes a host that ends in label for an
+// IPv4 address, and writes it in another way: 127.1 as 127.0.0.1.
+func isNumber(label string) bool {
+	digits, set := label, "0123456789"
+	if hexadecimal, found := strings.CutPrefix(label, "0x"); found {
+		digits, set = hexadecimal, "0123456789abcdef"
+	}
+	return strings.Trim(digits, set) == ""
+}
+
+// CanonicalURL returns the URL that a challenge names and a fingerprint covers:
+// the vendor's origin and the request target as it was sent ("/path?query"),
+// with every byte escaped that a URL does not hold bare.
+func CanonicalURL(origin, requestTarget string) string {
+	const upperHex = "0123456789ABCDEF"
+	url := make([]byte, 0, len(origin)+len(requestTarget))
+	url = append(url, origin...)
+	for _, c := range []byte(requestTarget) {
+		if c <= 0x20 || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
+			url = append(url, '%', upperHex[c>>4], upperHex[c&15])
+			continue
+		}
+		url = append(url, c)
+	}
+	return string(url)
 }

@@ -97,7 +97,8 @@ func ParseSignatureInput(input string) (SignedRequest, Refusal) {
 	seconds, valid := parseDigits(created, 0, MaxNumber)
 	r.Created = int64(seconds)
 	var nonce Nonce
-	if !valid || decodeFixed(nonce[:], r.Nonce) != nil || input != "sig="+r.parameters() {
+	var thumbprint [sha256.Size]byte
+	if !valid || decodeFixed(nonce[:], r.Nonce) != nil || decodeFixed(thumbprint[:], r.KeyID) != nil || input != "sig="+r.parameters() {
 		return SignedRequest{}, refuse(BadSignature, "Signature-Input: %s", form)
 	}
 	return r, Refusal{}

@@ -145,7 +145,7 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		return outcome
 	}
 	s.forget(c.Now)
-	known := s.find(c.Number)
+	known := s.find(c.Number, c.Now)
 	if known != nil && known.Grants > 0 {
 		return s.repeat(known, c, outcome)
 	}
@@ -186,6 +186,8 @@ func (s *State) grant(known *Request, c Charge) {
 	s.mark(c.Number)
 	request := Request{Number: c.Number, Fingerprint: c.Fingerprint, At: c.Now, Price: c.Price, Grants: 1}
 	if known != nil {
+		// A second later at the least, so that Merge can tell the charges apart.
+		request.At = max(c.Now, known.At+1)
 		*known = request
 		return
 	}
@@ -199,7 +201,7 @@ func (s *State) grant(known *Request, c Charge) {
 // if the charge is older than RefundSeconds.
 func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	s.forget(now)
-	known := s.find(number)
+	known := s.find(number, now)
 	if known == nil || known.Grants == 0 {
 		return 0
 	}
@@ -207,8 +209,11 @@ func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	if known.Grants > 0 {
 		return 0
 	}
-	s.Returned += known.Price
-	return known.Price
+	// After a merge of states that went apart less may have been charged in all
+	// than for each number.
+	returned := min(known.Price, s.Spent())
+	s.Returned += returned
+	return returned
 }
 
 // Claimable returns what may be claimed from the broker, in micros: what was
@@ -241,18 +246,32 @@ func (s *State) forget(now int64) {
 	s.Recent = kept
 }
 
-// find returns what is remembered of a number, or nil.
-func (s *State) find(number uint64) *Request {
+// find returns what is remembered of a number, or nil. What is too old counts
+// as forgotten, whether it was swept away or not.
+func (s *State) find(number uint64, now int64) *Request {
 	if s.isStale(number) || !s.seen(number) {
 		return nil
+	}
+	k := s.indexOf(number, len(s.Recent)-1)
+	if k < 0 || now >= s.Recent[k].At+RefundSeconds {
+		return nil
+	}
+	return &s.Recent[k]
+}
+
+// indexOf returns where in Recent a number stands, or -1. It looks at guess
+// first.
+func (s *State) indexOf(number uint64, guess int) int {
+	if guess >= 0 && guess < len(s.Recent) && s.Recent[guess].Number == number {
+		return guess
 	}
 	// The newest stand last, and a repeat is nearly always a new one's.
 	for k := len(s.Recent) - 1; k >= 0; k-- {
 		if s.Recent[k].Number == number {
-			return &s.Recent[k]
+			return k
 		}
 	}
-	return nil
+	return -1
 }
 
 // isStale reports whether a number is too far behind to be told from a repeat.
@@ -298,8 +317,10 @@ func (s *State) shift(distance uint64) {
 
 // Merge raises s to everything that other knows as well: the maximum of tails
 // and counters, the union of the windows, and what each remembers of requests.
-// So a store that lost its newest writes is mended by a node that saw them. It
-// reports whether s changed.
+// So a store that lost its newest writes is mended by a node that saw them.
+// What one of them gave back counts as given back once. Where both charged
+// something that the other does not know of, the larger sum stands: a vendor
+// may lose it, a user never pays twice. It reports whether s changed.
 func (s *State) Merge(other *State) bool {
 	changed := false
 	raise := func(to *money.Amount, from money.Amount) {
@@ -310,9 +331,10 @@ func (s *State) Merge(other *State) bool {
 	for k := range s.Tails {
 		changed = s.Advance(uint8(k), other.Tails[k]) || changed
 	}
+	newHere, newThere := givenBackApart(s, other)
 	raise(&s.Cap, other.Cap)
 	raise(&s.Charged, other.Charged)
-	raise(&s.Returned, other.Returned)
+	raise(&s.Returned, min(s.Charged, max(s.Returned+newHere, other.Returned+newThere)))
 	raise(&s.Claimed, other.Claimed)
 	if other.Sequence > s.Sequence {
 		s.Sequence, changed = other.Sequence, true
@@ -325,6 +347,22 @@ func (s *State) Merge(other *State) bool {
 
 func (s *State) mergeNumbers(other *State) bool {
 	changed := false
+	highest, guess := max(s.Highest, other.Highest), 0
+	for _, theirs := range other.Recent {
+		if theirs.Number+WindowSize <= highest {
+			continue
+		}
+		k := s.indexOf(theirs.Number, guess)
+		guess = k + 1
+		switch {
+		case k >= 0 && theirs.follows(s.Recent[k]):
+			s.Recent[k] = theirs
+			changed = true
+		case k < 0 && !s.seen(theirs.Number): // or it was forgotten here
+			s.Recent = append(s.Recent, theirs)
+			changed = true
+		}
+	}
 	for k, word := range other.Window {
 		for ; word != 0; word &= word - 1 {
 			number := other.Highest - uint64(k*64+bits.TrailingZeros64(word))
@@ -334,11 +372,32 @@ func (s *State) mergeNumbers(other *State) bool {
 			}
 		}
 	}
-	for _, request := range other.Recent {
-		if s.find(request.Number) == nil && !s.isStale(request.Number) {
-			s.Recent = append(s.Recent, request)
-			changed = true
+	return changed
+}
+
+// follows reports whether r tells of what happened to a number after older: it
+// was given back, or charged anew.
+func (r Request) follows(older Request) bool {
+	return r.At > older.At || r.At == older.At && r.Grants == 0 && older.Grants > 0
+}
+
+// givenBackApart returns what b gave back and a does not know of, and the
+// reverse, in micros, as far as both remember the requests.
+func givenBackApart(a, b *State) (newToA, newToB money.Amount) {
+	guess := 0
+	for _, theirs := range b.Recent {
+		k := a.indexOf(theirs.Number, guess)
+		guess = k + 1
+		if k < 0 {
+			continue
+		}
+		ours := a.Recent[k]
+		if theirs.follows(ours) && ours.Grants > 0 {
+			newToA += ours.Price
+		}
+		if ours.follows(theirs) && theirs.Grants > 0 {
+			newToB += theirs.Price
 		}
 	}
-	return changed
+	return newToA, newToB
 }

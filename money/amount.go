@@ -88,11 +88,11 @@ func (a Amount) Share(numerator, denominator int64) (Amount, error) {
 		return 0, ErrOverflow
 	}
 	quotient, remainder := bits.Div64(high, low, uint64(denominator))
+	if quotient > math.MaxInt64 || quotient == math.MaxInt64 && remainder > 0 {
+		return 0, ErrOverflow
+	}
 	if remainder > 0 {
 		quotient++
-	}
-	if quotient > math.MaxInt64 {
-		return 0, ErrOverflow
 	}
 	return Amount(quotient), nil
 }

@@ -16,8 +16,9 @@ const scaleSuffix = "-micro"
 // minorDigits lists the currencies whose smallest unit that banks move is not a
 // hundredth (ISO 4217, "minor unit").
 var minorDigits = map[string]int{
-	"bhd": 3, "clp": 0, "isk": 0, "iqd": 3, "jod": 3, "jpy": 0, "krw": 0,
-	"kwd": 3, "omr": 3, "pyg": 0, "tnd": 3, "ugx": 0, "vnd": 0, "xaf": 0, "xof": 0, "xpf": 0,
+	"bhd": 3, "iqd": 3, "jod": 3, "kwd": 3, "lyd": 3, "omr": 3, "tnd": 3,
+	"bif": 0, "clp": 0, "djf": 0, "gnf": 0, "isk": 0, "jpy": 0, "kmf": 0, "krw": 0, "pyg": 0,
+	"rwf": 0, "ugx": 0, "vnd": 0, "vuv": 0, "xaf": 0, "xof": 0, "xpf": 0,
 }
 
 // ParseCurrency reads the wire spelling, "usd-micro".

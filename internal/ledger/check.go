@@ -21,9 +21,9 @@ type Sum struct {
 // Disagreement is one thing in the books that cannot be right.
 type Disagreement struct {
 	// Subject is the id of an account or transfer, or a currency.
-	Subject string
+	Subject string `json:"subject"`
 	// What says what is wrong with it, with the figures.
-	What string
+	What string `json:"what"`
 }
 
 // Report is what Check found.

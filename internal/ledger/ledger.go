@@ -51,13 +51,13 @@ type DB struct {
 	mode   Mode
 }
 
-// ErrNoLedger means that the file is missing or holds no ledger, where the mode
-// requires one.
+// ErrNoLedger means that the file holds something else than a ledger, or, where
+// the mode requires a ledger, that there is none.
 var ErrNoLedger = errors.New("no ledger here")
 
 // Open opens the ledger in the file at path and brings its tables up to date.
 // It refuses an SQLite older than 3.51.3, which can corrupt a database in WAL
-// mode. ErrNoLedger comes back in the modes Existing and ReadOnly.
+// mode. ErrNoLedger comes back as the mode says.
 func Open(ctx context.Context, path string, options Options) (*DB, error) {
 	if options.Now == nil {
 		options.Now = time.Now

@@ -31,7 +31,7 @@ var fileName = regexp.MustCompile(`^([0-9]{4})_[a-z0-9_]{1,60}\.sql$`)
 var namespaceName = regexp.MustCompile(`^[a-z]{1,20}$`)
 
 // migrationsTable is SQL that every database reads alike.
-const migrationsTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
+const migrationsTable = `CREATE TABLE IF NOT EXISTS payword_migrations (
 	namespace TEXT   NOT NULL,
 	number    INTEGER NOT NULL,
 	name      TEXT   NOT NULL,
@@ -130,14 +130,14 @@ func migrate(ctx context.Context, tx *Tx, namespace string, wanted []migration, 
 func appliedNumber(ctx context.Context, tx *Tx, namespace string) (int, error) {
 	var newest sql.NullInt64
 	err := tx.QueryRowContext(ctx,
-		`SELECT MAX(number) FROM schema_migrations WHERE namespace = ?`, namespace).Scan(&newest)
+		`SELECT MAX(number) FROM payword_migrations WHERE namespace = ?`, namespace).Scan(&newest)
 	return int(newest.Int64), err
 }
 
 func checkApplied(ctx context.Context, tx *Tx, namespace string, m migration) error {
 	var sum string
 	err := tx.QueryRowContext(ctx,
-		`SELECT sha256 FROM schema_migrations WHERE namespace = ? AND number = ?`, namespace, m.number).Scan(&sum)
+		`SELECT sha256 FROM payword_migrations WHERE namespace = ? AND number = ?`, namespace, m.number).Scan(&sum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%s was left out when later ones were applied", m.name)
 	}
@@ -152,7 +152,7 @@ func apply(ctx context.Context, tx *Tx, namespace string, m migration) error {
 		return fmt.Errorf("applying %s: %w", m.name, err)
 	}
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO schema_migrations (namespace, number, name, sha256, applied) VALUES (?, ?, ?, ?, ?)`,
+		`INSERT INTO payword_migrations (namespace, number, name, sha256, applied) VALUES (?, ?, ?, ?, ?)`,
 		namespace, m.number, m.name, m.sha256, tx.Now().UnixMicro())
 	return err
 }

@@ -13,7 +13,8 @@ import (
 	"strings"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", pure Go
+	"modernc.org/sqlite" // the driver "sqlite", pure Go
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // dialect names the folder of migrations that this driver reads.
@@ -53,10 +54,22 @@ func openSQLite(ctx context.Context, path string, options Options) (*DB, error) 
 	}
 	db := &DB{writer: writer, reader: reader, now: options.Now, mode: options.Mode}
 	// The writer comes first: it makes the file that the readers then find.
-	if err := errors.Join(writer.PingContext(ctx), reader.PingContext(ctx)); err != nil {
-		return nil, errors.Join(err, db.Close())
+	err = writer.PingContext(ctx)
+	if err == nil {
+		err = reader.PingContext(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(notDatabase(err), db.Close())
 	}
 	return db, nil
+}
+
+// notDatabase turns SQLite's word for a file of another kind into ErrNoLedger.
+func notDatabase(err error) error {
+	if failure := (*sqlite.Error)(nil); errors.As(err, &failure) && failure.Code() == sqlite3.SQLITE_NOTADB {
+		return fmt.Errorf("%w: the file is not an SQLite database", ErrNoLedger)
+	}
+	return err
 }
 
 func checkFile(path string, mode Mode) error {
@@ -108,17 +121,14 @@ func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, er
 func (db *DB) hasLedger(ctx context.Context) (bool, error) {
 	var count int
 	err := db.reader.QueryRowContext(ctx,
-		`SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`).Scan(&count)
-	if err != nil && strings.Contains(err.Error(), "not a database") {
-		return false, nil
-	}
-	return count > 0, err
+		`SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'payword_migrations'`).Scan(&count)
+	return count > 0, notDatabase(err)
 }
 
 func checkSQLiteVersion(ctx context.Context, pool *sql.DB) error {
 	var version string
 	if err := pool.QueryRowContext(ctx, `SELECT sqlite_version()`).Scan(&version); err != nil {
-		return fmt.Errorf("reading SQLite's version: %w", err)
+		return fmt.Errorf("reading SQLite's version: %w", notDatabase(err))
 	}
 	return requireSQLite(version)
 }

@@ -1,0 +1,66 @@
+# Everything that is done often. `make` alone lists it.
+
+GO          ?= go
+FUZZTIME    ?= 30s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The most that the tests of one package may take. Under the race detector the
+# first run compiles Caddy for minutes; that is not counted here.
+TESTTIME    ?= 10m
+
+GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path './.git/*'
+
+.DEFAULT_GOAL := help
+.PHONY: help build test tools format vet lint vectors fuzz bench demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/payword, in pure Go
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/payword ./cmd/payword
+
+test: tools format vet ## check everything: format, vet, all tests under the race detector
+	@echo '== go test -race (the first run compiles Caddy, which takes minutes)'
+	$(GO) test -race -vet=off -timeout $(TESTTIME) ./...
+
+tools: # what the tests need besides Go
+	@echo '== looking for what the tests need'
+	@command -v $(GO) >/dev/null || { \
+		echo 'missing: go. Install Go as go.mod asks for it, from https://go.dev/dl/.' >&2; exit 1; }
+	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
+		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
+		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
+
+format: # fails if gofmt would change a file
+	@echo '== gofmt'
+	@changed="$$($(GOFILES) -print0 | xargs -0 gofmt -l)" && test -z "$$changed" || { \
+		printf 'not formatted; run gofmt -w on:\n%s\n' "$$changed" >&2; exit 1; }
+
+# With -race, so that what vet compiles is what the tests use.
+vet:
+	@echo '== go vet'
+	$(GO) vet -race ./...
+
+lint: tools format vet ## format, vet and staticcheck
+	@echo '== staticcheck'
+	$(GO) run $(STATICCHECK) ./...
+
+vectors: ## write testdata/vectors again from its fixed seeds
+	$(GO) run ./internal/vectors
+
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@targets="$$(grep -rn --include='*_test.go' '^func Fuzz' . | sed -E 's|^(.*)/[^/]*:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|')"; \
+	test -n "$$targets" || { echo 'no fuzz target found' >&2; exit 1; }; \
+	echo "$$targets" | while read -r folder target; do \
+		echo "== $$folder $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
+	done
+
+bench: ## run the benchmarks of the protocol and of the gate
+	$(GO) test -run '^$$' -bench . -benchmem . ./caddymodule
+
+demo: ## run a broker, a gate and a wallet on this machine, and pay
+	$(GO) run ./cmd/payword demo
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,312 @@
+package broker
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	// challengeSeconds is how long a challenge is good: the time to make a key
+	// and sign, with a person in between.
+	challengeSeconds = 300
+
+	challengeExpiryBytes = 8
+	challengeRandomBytes = 16
+	challengeMACBytes    = 24 // all in all 48 bytes, 64 characters
+)
+
+// newChallenge makes a challenge that the broker can recognise without having
+// kept it: its expiry, random bytes and a MAC over both.
+func (b *Broker) newChallenge() payword.AccountChallenge {
+	expires := b.now() + challengeSeconds
+	raw := binary.BigEndian.AppendUint64(nil, uint64(expires))
+	raw = append(raw, make([]byte, challengeRandomBytes)...)
+	_, _ = rand.Read(raw[challengeExpiryBytes:]) // never fails
+	raw = append(raw, b.challengeMAC(raw)...)
+	return payword.AccountChallenge{Challenge: base64.RawURLEncoding.EncodeToString(raw), Expires: expires}
+}
+
+func (b *Broker) challengeMAC(message []byte) []byte {
+	mac := hmac.New(sha256.New, b.challengeKey[:])
+	mac.Write(message)
+	return mac.Sum(nil)[:challengeMACBytes]
+}
+
+// checkChallenge refuses with InvalidChallenge or ChallengeExpired.
+func (b *Broker) checkChallenge(challenge string) payword.Refusal {
+	const signed = challengeExpiryBytes + challengeRandomBytes
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(challenge)
+	if err != nil || len(raw) != signed+challengeMACBytes || !hmac.Equal(raw[signed:], b.challengeMAC(raw[:signed])) {
+		return refuse(payword.InvalidChallenge, "the challenge was not made here: ask for a new one")
+	}
+	if uint64(b.now()) >= binary.BigEndian.Uint64(raw) {
+		return refuse(payword.ChallengeExpired, "the challenge is older than %d seconds: ask for a new one", challengeSeconds)
+	}
+	return payword.Refusal{}
+}
+
+// randomID returns 80 random bits as 16 lower-case letters and digits: opaque,
+// and too many to be guessed or to meet.
+func randomID() string {
+	raw := make([]byte, 10)
+	_, _ = rand.Read(raw) // never fails
+	return strings.ToLower(base32.StdEncoding.EncodeToString(raw))
+}
+
+// openAccount opens an account for the key that signed the request, or finds
+// the one it has. It refuses with InvalidChallenge or ChallengeExpired.
+func (b *Broker) openAccount(ctx context.Context, by caller, request payword.OpenAccount) (account payword.Account, isNew bool, refusal payword.Refusal, err error) {
+	if refusal := b.checkChallenge(request.Challenge); refusal.Refused() {
+		return payword.Account{}, false, refusal, nil
+	}
+	id := randomID()
+	refusal, err = b.store.update(ctx, "open account", func(tx *ledger.Tx) error {
+		var err error
+		isNew, err = insertOne(ctx, tx,
+			`INSERT INTO broker_accounts (id, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			id, by.keyID, []byte(by.key), tx.Now().UnixMicro())
+		if err != nil {
+			return err
+		}
+		if !isNew {
+			err = tx.QueryRowContext(ctx, `SELECT id FROM broker_accounts WHERE key_id = ?`, by.keyID).Scan(&id)
+		} else {
+			err = errors.Join(
+				tx.CreateAccount(ctx, ledger.Account{ID: availableAccount(id), Currency: b.store.currency}),
+				tx.CreateAccount(ctx, ledger.Account{ID: reservedAccount(id), Currency: b.store.currency}))
+		}
+		if err != nil {
+			return err
+		}
+		account, err = b.store.accountIn(ctx, tx, id)
+		return err
+	})
+	return account, isNew, refusal, err
+}
+
+// account returns an account's state. It refuses with UnknownAccount.
+func (s *store) account(ctx context.Context, id string) (account payword.Account, refusal payword.Refusal, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		account, err = s.accountIn(ctx, tx, id)
+		return err
+	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return account, unknownAccount(), nil
+	}
+	return account, payword.Refusal{}, err
+}
+
+func unknownAccount() payword.Refusal {
+	return refuse(payword.UnknownAccount, "there is no such account")
+}
+
+// accountIn is account within a transaction; ledger.ErrNotFound means that
+// there is no such account.
+func (s *store) accountIn(ctx context.Context, tx *ledger.Tx, id string) (payword.Account, error) {
+	if !isRandomID(id) {
+		return payword.Account{}, ledger.ErrNotFound
+	}
+	available, err := tx.Account(ctx, availableAccount(id))
+	if err != nil {
+		return payword.Account{}, err
+	}
+	reserved, err := tx.Account(ctx, reservedAccount(id))
+	if err != nil {
+		return payword.Account{}, err
+	}
+	return payword.Account{
+		Account: id, Currency: available.Currency, Available: available.Available(), Reserved: reserved.Balance,
+		Credit: -available.Floor,
+	}, nil
+}
+
+// isRandomID reports whether text has the form of randomID, so that nothing
+// else ever becomes part of a ledger account's id.
+func isRandomID(text string) bool {
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return len(text) == 16
+}
+
+// Fund puts money that came in from outside on an account: amount, in micros, 1
+// to money.MaxAmount. id names the payment, 1 to 100 letters, digits and
+// ". _ : -"; the same one again changes nothing. It refuses with UnknownAccount
+// or IdempotencyDiffers. An error means that it could not tell: call it again
+// with the same id.
+func (b *Broker) Fund(ctx context.Context, id, account string, amount money.Amount) (payword.Account, payword.Refusal, error) {
+	return b.store.fund(ctx, id, account, amount)
+}
+
+func (s *store) fund(ctx context.Context, id, account string, amount money.Amount) (after payword.Account, refusal payword.Refusal, err error) {
+	refusal, err = s.update(ctx, "fund", func(tx *ledger.Tx) error {
+		after, err = s.fundIn(ctx, tx, id, account, amount)
+		return err
+	})
+	return after, refusal, err
+}
+
+func (s *store) fundIn(ctx context.Context, tx *ledger.Tx, id, account string, amount money.Amount) (payword.Account, error) {
+	if !isFundingID(id) {
+		return payword.Account{}, fmt.Errorf("funding id %.40q: want 1 to 100 letters, digits and . _ : -", id)
+	}
+	if _, err := s.accountIn(ctx, tx, account); errors.Is(err, ledger.ErrNotFound) {
+		return payword.Account{}, refused(unknownAccount())
+	} else if err != nil {
+		return payword.Account{}, err
+	}
+	err := tx.Post(ctx, ledger.Transfer{
+		ID: "fund/" + id, Debit: bankIn, Credit: availableAccount(account), Amount: amount, Currency: s.currency, Kind: "fund",
+	})
+	if errors.Is(err, ledger.ErrTransferDiffers) {
+		return payword.Account{}, refused(refuse(payword.IdempotencyDiffers, "that id was booked before, for another account or amount"))
+	}
+	if err != nil {
+		return payword.Account{}, err
+	}
+	return s.accountIn(ctx, tx, account)
+}
+
+func isFundingID(id string) bool {
+	for _, c := range []byte(id) {
+		isWord := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-", c) >= 0
+		if !isWord {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 100
+}
+
+// fundOnce is the request for Fund, with its Idempotency-Key.
+func (b *Broker) fundOnce(ctx context.Context, key string, request funding) (payword.Account, payword.Refusal, error) {
+	if request.Currency != b.store.currency {
+		return payword.Account{}, refuse(payword.WrongCurrency, "accounts here are in %s", b.store.currency), nil
+	}
+	if request.Amount < 1 {
+		return payword.Account{}, refuse(payword.InsufficientFunds, "want an amount of at least one micro"), nil
+	}
+	var account payword.Account
+	refusal, err := b.store.update(ctx, "fund", func(tx *ledger.Tx) error {
+		return b.store.once(ctx, tx, "fundings", key, request, &account, func() error {
+			var err error
+			account, err = b.store.fundIn(ctx, tx, request.ID, request.Account, request.Amount)
+			return err
+		})
+	})
+	return account, refusal, err
+}
+
+// SetCredit lets the balance of an account go as far below zero as credit, in
+// micros, 0 to money.MaxAmount; 0 makes it a prepaid account. It refuses with
+// UnknownAccount, or InsufficientFunds if more than that is drawn already.
+func (b *Broker) SetCredit(ctx context.Context, account string, credit money.Amount) (payword.Account, payword.Refusal, error) {
+	return b.store.setCredit(ctx, account, credit)
+}
+
+func (s *store) setCredit(ctx context.Context, account string, credit money.Amount) (after payword.Account, refusal payword.Refusal, err error) {
+	if credit < 0 || credit > money.MaxAmount {
+		return after, refusal, fmt.Errorf("credit %d: want 0 to %d micros", credit, money.MaxAmount)
+	}
+	refusal, err = s.update(ctx, "set credit", func(tx *ledger.Tx) error {
+		before, err := s.accountIn(ctx, tx, account)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return refused(unknownAccount())
+		}
+		if err != nil {
+			return err
+		}
+		err = tx.SetFloor(ctx, availableAccount(account), -credit)
+		if errors.Is(err, ledger.ErrInsufficient) {
+			return refused(refuse(payword.InsufficientFunds, "%s %s of the credit line are drawn: more than %s",
+				(before.Credit - before.Available).Decimal(), s.currency.Code(), credit.Decimal()))
+		}
+		if err != nil {
+			return err
+		}
+		after, err = s.accountIn(ctx, tx, account)
+		return err
+	})
+	return after, refusal, err
+}
+
+// SetAge records that the owner of an account has proved to be at least so many
+// years old, 0 to 150; certificates issued from now on say so. It refuses with
+// UnknownAccount.
+func (b *Broker) SetAge(ctx context.Context, account string, years int) (payword.Refusal, error) {
+	return b.store.setAge(ctx, account, years)
+}
+
+func (s *store) setAge(ctx context.Context, account string, years int) (payword.Refusal, error) {
+	if years < 0 || years > 150 {
+		return payword.Refusal{}, fmt.Errorf("age %d: want 0 to 150 years", years)
+	}
+	return s.update(ctx, "set age", func(tx *ledger.Tx) error {
+		changed, err := insertOne(ctx, tx, `UPDATE broker_accounts SET age = ? WHERE id = ?`, years, account)
+		if err == nil && !changed {
+			return refused(unknownAccount())
+		}
+		return err
+	})
+}
+
+// accounts returns a page of accounts, in the order of their ids.
+func (s *store) accounts(ctx context.Context, after string, limit int) (page []payword.Account, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		ids, err := accountIDs(ctx, tx, after, limit)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			account, err := s.accountIn(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			page = append(page, account)
+		}
+		return nil
+	})
+	return page, err
+}
+
+func accountIDs(ctx context.Context, tx *ledger.Tx, after string, limit int) (ids []string, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM broker_accounts WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// ready reports whether the database answers.
+func (s *store) ready(ctx context.Context) error {
+	return s.db.View(ctx, func(tx *ledger.Tx) error {
+		var one int
+		err := tx.QueryRowContext(ctx, `SELECT one FROM broker_settings`).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errors.New("the database has lost its settings")
+		}
+		return err
+	})
+}

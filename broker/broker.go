@@ -1,0 +1,214 @@
+// Package broker is the online half of a bank for paywords: it opens accounts,
+// issues certificates, sets balances aside for commitments, registers vendors
+// and pays their claims.
+//
+// Every request takes the same way: parse, load, judge (pure), one transaction
+// that compares what it changes with what was judged, answer. The books are
+// double entry (internal/ledger): what a user has is in user:<id>:available
+// and user:<id>:reserved, what a vendor is owed in vendor:<origin>:payable, and
+// broker:bank:in gave it.
+package broker
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+// Config is what a broker needs to run. Issuer, Currency, Database and Signer
+// are required.
+type Config struct {
+	// Issuer is the broker's origin, such as https://broker.example. It stands
+	// in every certificate and cannot be changed later.
+	Issuer string
+	// Currency is the one currency of this broker. It cannot be changed later.
+	Currency money.Currency
+	// Database is the path of the SQLite file, which is made where it is
+	// missing.
+	Database string
+	// Signer holds the Ed25519 key that certificates and reservations are
+	// signed with.
+	Signer crypto.Signer
+	// Published are further keys of this broker: those of the past, as long as
+	// something signed with them is valid, and those of the future.
+	Published []ed25519.PublicKey
+	// Grace is how long after a commitment's expiry claims are paid, in whole
+	// seconds. Default: 7 days.
+	Grace time.Duration
+	// CertificateLife is how long a certificate is valid, in whole seconds.
+	// Default: 30 days.
+	CertificateLife time.Duration
+	// CertificateLimit is the most that one vendor may accept from one user in
+	// a day, in micros. Default: 20 units of the currency.
+	CertificateLimit money.Amount
+	// AdminToken opens the administration routes: at least 16 bytes. Empty:
+	// they are closed.
+	AdminToken string
+	// ReleaseInterval is the time between two rounds in which Run releases
+	// reservations whose time is over. Default: 1 minute.
+	ReleaseInterval time.Duration
+	// AllowLoopbackVendors lets vendors on this machine register, over plain
+	// HTTP too. For tests and demonstrations.
+	AllowLoopbackVendors bool
+	// Transport fetches the discovery documents of vendors; nil is one that
+	// connects to public addresses only.
+	Transport http.RoundTripper
+	// Now is the clock; nil is time.Now. It must be safe for concurrent use.
+	Now func() time.Time
+	// Logger takes what operators should know; nil discards it.
+	Logger *slog.Logger
+}
+
+const (
+	defaultGrace            = 7 * 24 * time.Hour
+	defaultCertificateLife  = 30 * 24 * time.Hour
+	defaultCertificateLimit = 20 * money.Unit
+	defaultReleaseInterval  = time.Minute
+
+	// minAdminToken is the length below which a token can be guessed.
+	minAdminToken = 16
+)
+
+// Broker is a running broker. It is safe for concurrent use.
+type Broker struct {
+	config  Config
+	store   *store
+	keys    payword.Brokers // of this broker alone
+	handler http.Handler
+	log     *slog.Logger
+
+	challengeKey [sha256.Size]byte
+	adminToken   [sha256.Size]byte // its hash; all tokens take equally long to compare
+	openings     *quota            // of accounts and vendors, by strangers
+	fetches      *quota            // of discovery documents
+	hashing      chan struct{}     // a slot for each processor
+	discovery    *http.Client
+	maxSteps     int // hashes for one request; tests lower it
+}
+
+// New opens the database, brings its tables up to date and prepares the
+// handler. The caller calls Close, and Run beside the HTTP server.
+func New(ctx context.Context, config Config) (*Broker, error) {
+	if err := config.complete(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b := &Broker{
+		config:     config,
+		log:        config.Logger,
+		adminToken: sha256.Sum256([]byte(config.AdminToken)),
+		openings:   newQuota(config.Now, openingsPerMinute),
+		fetches:    newQuota(config.Now, fetchesPerMinute),
+		hashing:    make(chan struct{}, runtime.GOMAXPROCS(0)),
+		discovery:  newDiscoveryClient(config),
+		maxSteps:   maxSteps,
+	}
+	// rand.Read never fails. Challenges live for minutes, so that the key need
+	// not outlive the process.
+	_, _ = rand.Read(b.challengeKey[:])
+	published := make(map[string]ed25519.PublicKey)
+	for _, key := range b.publishedKeys() {
+		published[payword.Thumbprint(key)] = key
+	}
+	b.keys = payword.Brokers{config.Issuer: published}
+	var err error
+	if b.store, err = openStore(ctx, config.Database, ledger.Create, config.Now); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := b.store.settle(ctx, config.Issuer, config.Currency); err != nil {
+		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
+	}
+	if b.handler, err = newHandler(b); err != nil {
+		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
+	}
+	return b, nil
+}
+
+// complete fills in the defaults and reports what is wrong.
+func (c *Config) complete() error {
+	setDefault(&c.Grace, defaultGrace)
+	setDefault(&c.CertificateLife, defaultCertificateLife)
+	setDefault(&c.CertificateLimit, defaultCertificateLimit)
+	setDefault(&c.ReleaseInterval, defaultReleaseInterval)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := payword.CheckOrigin(c.Issuer); err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	if _, err := money.ParseCurrency(string(c.Currency)); err != nil {
+		return err
+	}
+	switch {
+	case c.Database == "":
+		return errors.New("database: missing")
+	case c.Signer == nil:
+		return errors.New("signer: missing")
+	case c.Grace < time.Second || c.CertificateLife < time.Second || c.ReleaseInterval < time.Millisecond:
+		return errors.New("grace and certificate life take at least a second, the release interval a millisecond")
+	case c.CertificateLimit < 1 || c.CertificateLimit > money.MaxAmount:
+		return fmt.Errorf("certificate limit: want 1 to %d micros", money.MaxAmount)
+	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
+		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
+	}
+	if _, isEd25519 := c.Signer.Public().(ed25519.PublicKey); !isEd25519 {
+		return fmt.Errorf("signer: want an Ed25519 key, not %T", c.Signer.Public())
+	}
+	for _, key := range c.Published {
+		if err := payword.CheckPublicKey(key); err != nil {
+			return fmt.Errorf("published key: %w", err)
+		}
+	}
+	return nil
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+// publishedKeys returns the signer's key and the others, each once.
+func (b *Broker) publishedKeys() []ed25519.PublicKey {
+	signer, _ := b.config.Signer.Public().(ed25519.PublicKey) // complete has checked it
+	keys := []ed25519.PublicKey{signer}
+	for _, key := range b.config.Published {
+		if !containsKey(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func containsKey(keys []ed25519.PublicKey, key ed25519.PublicKey) bool {
+	for _, known := range keys {
+		if known.Equal(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// Handler returns the broker's HTTP interface, which openapi.json describes.
+func (b *Broker) Handler() http.Handler { return b.handler }
+
+// Close closes the database. Run and the HTTP server must have ended.
+func (b *Broker) Close() error { return b.store.Close() }
+
+// now returns the time in whole seconds since 1970.
+func (b *Broker) now() int64 { return b.config.Now().Unix() }

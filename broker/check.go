@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+// Check compares everything in the books with everything else: the ledger with
+// its transfers, the reserved balances with what the commitments hold, and what
+// was paid on each commitment with the transfers to its vendor. It returns a
+// sentence for each thing that cannot be right, none if all agree. It stops
+// nobody.
+func (b *Broker) Check(ctx context.Context) ([]string, error) { return b.store.check(ctx) }
+
+func (s *store) check(ctx context.Context) (wrong []string, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		report, err := tx.Check(ctx)
+		if err != nil {
+			return err
+		}
+		for _, disagreement := range report.Disagreements {
+			wrong = append(wrong, disagreement.Subject+": "+disagreement.What)
+		}
+		if !report.Clean() && len(wrong) == 0 {
+			wrong = append(wrong, "the ledger does not agree with itself")
+		}
+		for _, compare := range comparisons {
+			found, err := compare.disagreements(ctx, tx)
+			if err != nil {
+				return err
+			}
+			wrong = append(wrong, found...)
+		}
+		return nil
+	})
+	return wrong, err
+}
+
+// comparison is a query for what disagrees: subject, the figure of the broker's
+// tables, the figure of the ledger.
+type comparison struct{ what, query string }
+
+var comparisons = []comparison{
+	{"held for its commitments, and in its reserved account", `
+		SELECT a.id, COALESCE(c.held, 0), l.balance
+		FROM broker_accounts a
+		JOIN accounts l ON l.id = 'user:' || a.id || ':reserved'
+		LEFT JOIN (SELECT account, SUM(held) AS held FROM broker_commitments GROUP BY account) c ON c.account = a.id
+		WHERE COALESCE(c.held, 0) <> l.balance ORDER BY a.id LIMIT 1000`},
+	{"paid on it, and transferred for it", `
+		SELECT c.id, c.paid, COALESCE(t.amount, 0)
+		FROM broker_commitments c
+		LEFT JOIN (SELECT reference, SUM(amount) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
+			ON t.reference = c.id
+		WHERE c.paid <> COALESCE(t.amount, 0) ORDER BY c.id LIMIT 1000`},
+}
+
+func (c comparison) disagreements(ctx context.Context, tx *ledger.Tx) (found []string, err error) {
+	rows, err := tx.QueryContext(ctx, c.query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var subject string
+		var ours, ledgers money.Amount
+		if err := rows.Scan(&subject, &ours, &ledgers); err != nil {
+			return nil, err
+		}
+		found = append(found, fmt.Sprintf("%s: %s micros %s: %s", subject, ours, c.what, ledgers))
+	}
+	return found, rows.Err()
+}

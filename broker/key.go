@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const (
+	privateBlock = "PRIVATE KEY"
+	publicBlock  = "PUBLIC KEY"
+
+	// maxKeyFileBytes bounds a key file: an Ed25519 key in PEM takes about 120
+	// bytes, and some tools write comments around it.
+	maxKeyFileBytes = 16 << 10
+)
+
+// CreateKey makes a new Ed25519 key and writes it to path as PKCS#8 in PEM,
+// readable for its owner alone. It never overwrites: an error that is
+// fs.ErrExist comes back if the file is there.
+func CreateKey(path string) (crypto.Signer, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%s exists already; a key is never overwritten: %w", path, fs.ErrExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing a key: %w", err)
+	}
+	err = errors.Join(pem.Encode(file, &pem.Block{Type: privateBlock, Bytes: encoded}), file.Sync(), file.Close())
+	if err != nil {
+		return nil, fmt.Errorf("writing a key: %w", err)
+	}
+	return key, nil
+}
+
+// LoadKey reads an Ed25519 key that CreateKey or another tool wrote as PKCS#8
+// in PEM. It refuses a file that others than its owner may read.
+func LoadKey(path string) (crypto.Signer, error) {
+	block, mode, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s may be read by others (mode %04o): make it 0600", path, mode.Perm())
+	}
+	if block.Type != privateBlock {
+		return nil, fmt.Errorf("%s holds a %q: want a %q in PEM", path, block.Type, privateBlock)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s holds no PKCS#8 key", path) // the parser's error may quote the key
+	}
+	key, isEd25519 := parsed.(ed25519.PrivateKey)
+	if !isEd25519 {
+		return nil, fmt.Errorf("%s holds a key of another kind (%T): want Ed25519", path, parsed)
+	}
+	return key, nil
+}
+
+// loadPublicKey reads an Ed25519 public key in PEM, or the public half of a
+// private one.
+func loadPublicKey(path string) (ed25519.PublicKey, error) {
+	block, _, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	if block.Type == privateBlock {
+		signer, err := LoadKey(path)
+		if err != nil {
+			return nil, err
+		}
+		key, _ := signer.Public().(ed25519.PublicKey) // LoadKey returns no other
+		return key, nil
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	key, isEd25519 := parsed.(ed25519.PublicKey)
+	if err != nil || !isEd25519 {
+		return nil, fmt.Errorf("%s holds no Ed25519 public key: want a %q in PEM", path, publicBlock)
+	}
+	return key, nil
+}
+
+func readPEM(path string) (*pem.Block, fs.FileMode, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading a key: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading a key: %w", err)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxKeyFileBytes+1))
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading a key: %w", err)
+	}
+	block, _ := pem.Decode(content)
+	if block == nil || len(content) > maxKeyFileBytes {
+		return nil, 0, fmt.Errorf("%s holds no key in PEM", path)
+	}
+	return block, info.Mode(), nil
+}

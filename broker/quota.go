@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// openingsPerMinute is how many signed requests of keys that are not known
+	// yet are looked at in a minute. Each may cost a few rows for ever; a
+	// broker that grows faster has a better guard in front of it.
+	openingsPerMinute = 600
+
+	// fetchesPerMinute is how many discovery documents are fetched in a minute,
+	// so that nobody uses the broker to flood others.
+	fetchesPerMinute = 60
+)
+
+// quota allows so many events in each minute of the clock.
+type quota struct {
+	now       func() time.Time
+	perMinute int
+
+	mutex  sync.Mutex
+	minute int64 // guarded by mutex, as is count
+	count  int
+}
+
+func newQuota(now func() time.Time, perMinute int) *quota {
+	return &quota{now: now, perMinute: perMinute}
+}
+
+// take counts one event and reports whether it is within the quota.
+func (q *quota) take() bool {
+	minute := q.now().Unix() / 60
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	if minute != q.minute {
+		q.minute, q.count = minute, 0
+	}
+	if q.count >= q.perMinute {
+		return false
+	}
+	q.count++
+	return true
+}

@@ -1,0 +1,313 @@
+package broker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+//go:embed migrations
+var embedded embed.FS
+
+// The accounts of the broker itself. The first two stand for its bank account:
+// what came in from users and what went out to vendors.
+const (
+	bankIn  = "broker:bank:in"
+	bankOut = "broker:bank:out"
+	fees    = "broker:fees"
+)
+
+func availableAccount(account string) string { return "user:" + account + ":available" }
+func reservedAccount(account string) string  { return "user:" + account + ":reserved" }
+func payableAccount(vendor string) string    { return "vendor:" + vendor + ":payable" }
+
+// store is the broker's tables and the ledger, in one database.
+type store struct {
+	db       *ledger.DB
+	issuer   string
+	currency money.Currency
+
+	// fault, if set, is asked before and after each commit and can make it
+	// fail; tests set it.
+	fault func(point string) error
+}
+
+// openStore opens the database at path. With ledger.Create it makes what is
+// missing; settle then says whose it is. Otherwise the settings are read.
+func openStore(ctx context.Context, path string, mode ledger.Mode, now func() time.Time) (*store, error) {
+	db, err := ledger.Open(ctx, path, ledger.Options{Mode: mode, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	files, err := fs.Sub(embedded, "migrations")
+	if err == nil {
+		err = db.Migrate(ctx, "broker", files)
+	}
+	s := &store{db: db}
+	if err == nil && mode != ledger.Create {
+		err = db.View(ctx, func(tx *ledger.Tx) error { return s.loadSettings(ctx, tx) })
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// Close closes the database.
+func (s *store) Close() error { return s.db.Close() }
+
+func (s *store) loadSettings(ctx context.Context, tx *ledger.Tx) error {
+	err := tx.QueryRowContext(ctx, `SELECT issuer, currency FROM broker_settings WHERE one = 1`).
+		Scan(&s.issuer, &s.currency)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errors.New("this database was not used by a broker yet")
+	}
+	return err
+}
+
+// settle makes the database that of issuer in currency, or reports that it is
+// already another's.
+func (s *store) settle(ctx context.Context, issuer string, currency money.Currency) error {
+	return s.db.Update(ctx, func(tx *ledger.Tx) error {
+		_, err := tx.ExecContext(ctx,
+			`INSERT INTO broker_settings (one, issuer, currency) VALUES (1, ?, ?) ON CONFLICT DO NOTHING`, issuer, currency)
+		if err != nil {
+			return err
+		}
+		if err := s.loadSettings(ctx, tx); err != nil {
+			return err
+		}
+		if s.issuer != issuer || s.currency != currency {
+			return fmt.Errorf("the database belongs to %s in %s, not to %s in %s",
+				s.issuer, s.currency.Code(), issuer, currency.Code())
+		}
+		return errors.Join(
+			tx.CreateAccount(ctx, ledger.Account{ID: bankIn, Currency: currency, Floor: ledger.NoFloor}),
+			tx.CreateAccount(ctx, ledger.Account{ID: bankOut, Currency: currency, Floor: ledger.NoFloor}),
+			tx.CreateAccount(ctx, ledger.Account{ID: fees, Currency: currency}))
+	})
+}
+
+// refused carries a refusal out of a transaction, which is rolled back.
+type refused payword.Refusal
+
+// Error returns the refusal's word and sentence.
+func (r refused) Error() string { return payword.Refusal(r).String() }
+
+// update runs change in one write transaction, under the rules of
+// ledger.DB.Update. An error of type refused rolls it back and comes back as a
+// refusal.
+func (s *store) update(ctx context.Context, name string, change func(tx *ledger.Tx) error) (payword.Refusal, error) {
+	err := s.db.Update(ctx, func(tx *ledger.Tx) error {
+		if err := change(tx); err != nil {
+			return err
+		}
+		return s.fail("before " + name)
+	})
+	if refusal := (refused{}); errors.As(err, &refusal) {
+		return payword.Refusal(refusal), nil
+	}
+	if err == nil {
+		err = s.fail("after " + name)
+	}
+	if err != nil {
+		return payword.Refusal{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return payword.Refusal{}, nil
+}
+
+func (s *store) fail(point string) error {
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault(point)
+}
+
+// insertOne runs an INSERT ... ON CONFLICT DO NOTHING and says whether it
+// inserted a row.
+func insertOne(ctx context.Context, tx *ledger.Tx, query string, args ...any) (bool, error) {
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return false, err
+	}
+	count, err := result.RowsAffected()
+	return count == 1, err
+}
+
+// record is what the broker knows of one commitment. Version 0 means that it is
+// not stored yet.
+type record struct {
+	id          payword.CommitmentID
+	token       string
+	account     string
+	vendor      string
+	reserved    money.Amount // promised, in micros; 0: nothing
+	held        money.Amount // of that, still set aside
+	sequence    uint32
+	redeemBy    int64 // seconds since 1970
+	day         int64 // of the last raise, UTC days since 1970
+	reservation string
+	redeemed    payword.Redeemed
+	claim       string
+	closed      bool
+	version     int64
+}
+
+const recordColumns = `id, token, account, vendor, reserved, held, paid, sequence, redeem_by, day,
+	reservation, tails, claim, closed, version`
+
+func scanRecord(scan func(target ...any) error) (record, error) {
+	var (
+		r     record
+		id    string
+		tails []byte
+	)
+	err := scan(&id, &r.token, &r.account, &r.vendor, &r.reserved, &r.held, &r.redeemed.Paid, &r.sequence,
+		&r.redeemBy, &r.day, &r.reservation, &tails, &r.claim, &r.closed, &r.version)
+	if err != nil {
+		return record{}, err
+	}
+	if err := r.id.UnmarshalText([]byte(id)); err != nil {
+		return record{}, fmt.Errorf("stored commitment id: %w", err)
+	}
+	if r.redeemed.Tails, err = decodeTails(tails); err != nil {
+		return record{}, err
+	}
+	return r, nil
+}
+
+// loadRecord returns the record of a commitment, of version 0 if there is none.
+func loadRecord(ctx context.Context, tx *ledger.Tx, id payword.CommitmentID) (record, error) {
+	row := tx.QueryRowContext(ctx, `SELECT `+recordColumns+` FROM broker_commitments WHERE id = ?`, id.String())
+	r, err := scanRecord(row.Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return record{id: id}, nil
+	}
+	return r, err
+}
+
+// saveRecord stores r if the stored version is still r.version (0: nothing is
+// stored), and counts it up. It reports whether it did; if not, somebody else
+// was faster and nothing was changed.
+func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
+	closed := 0
+	if r.closed {
+		closed = 1
+	}
+	if r.version == 0 {
+		return insertOne(ctx, tx, `INSERT INTO broker_commitments (`+recordColumns+`, created)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO NOTHING`,
+			r.id.String(), r.token, r.account, r.vendor, r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy,
+			r.day, r.reservation, encodeTails(r.redeemed.Tails), r.claim, closed, tx.Now().UnixMicro())
+	}
+	result, err := tx.ExecContext(ctx, `UPDATE broker_commitments
+		SET reserved = ?, held = ?, paid = ?, sequence = ?, redeem_by = ?, day = ?, reservation = ?, tails = ?,
+			claim = ?, closed = ?, version = version + 1
+		WHERE id = ? AND version = ?`,
+		r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy, r.day, r.reservation,
+		encodeTails(r.redeemed.Tails), r.claim, closed, r.id.String(), r.version)
+	if err != nil {
+		return false, err
+	}
+	count, err := result.RowsAffected()
+	return count == 1, err
+}
+
+const tailBytes = 4 + payword.PaywordBytes
+
+func encodeTails(tails [payword.MaxChains]payword.Tail) []byte {
+	encoded := make([]byte, 0, payword.MaxChains*tailBytes)
+	for _, tail := range tails {
+		encoded = binary.BigEndian.AppendUint32(encoded, tail.Index)
+		encoded = append(encoded, tail.Payword[:]...)
+	}
+	return encoded
+}
+
+func decodeTails(encoded []byte) (tails [payword.MaxChains]payword.Tail, err error) {
+	if len(encoded) != payword.MaxChains*tailBytes {
+		return tails, fmt.Errorf("stored tails take %d bytes: want %d", len(encoded), payword.MaxChains*tailBytes)
+	}
+	for k := range tails {
+		part := encoded[k*tailBytes:]
+		tails[k].Index = binary.BigEndian.Uint32(part)
+		copy(tails[k].Payword[:], part[4:])
+	}
+	return tails, nil
+}
+
+// certificateOwner returns the account that a pseudonym was issued to, or "".
+func certificateOwner(ctx context.Context, tx *ledger.Tx, subject string) (string, error) {
+	var account string
+	err := tx.QueryRowContext(ctx, `SELECT account FROM broker_certificates WHERE subject = ?`, subject).Scan(&account)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return account, err
+}
+
+// rootReuse is a root that an earlier commitment has, too.
+type rootReuse struct {
+	root    payword.Payword
+	earlier string // the id of that commitment
+}
+
+// registerRoots remembers the roots of m and returns those that another
+// commitment had before.
+func registerRoots(ctx context.Context, tx *ledger.Tx, m *payword.Commitment) ([]rootReuse, error) {
+	var reused []rootReuse
+	for _, chain := range m.Chains {
+		isNew, err := insertOne(ctx, tx,
+			`INSERT INTO broker_roots (root, commitment) VALUES (?, ?) ON CONFLICT DO NOTHING`, chain.Root[:], m.ID.String())
+		if err != nil {
+			return nil, err
+		}
+		if isNew {
+			continue
+		}
+		reuse := rootReuse{root: chain.Root}
+		err = tx.QueryRowContext(ctx, `SELECT commitment FROM broker_roots WHERE root = ?`, chain.Root[:]).Scan(&reuse.earlier)
+		if err != nil {
+			return nil, err
+		}
+		if reuse.earlier != m.ID.String() {
+			reused = append(reused, reuse)
+		}
+	}
+	return reused, nil
+}
+
+// takeNonce remembers that the key has used the nonce and reports whether it
+// was for the first time.
+func (s *store) takeNonce(ctx context.Context, keyID, nonce string, expires int64) (isNew bool, err error) {
+	err = s.db.Update(ctx, func(tx *ledger.Tx) error {
+		isNew, err = insertOne(ctx, tx,
+			`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
+		return err
+	})
+	return isNew, err
+}
+
+// accountOf returns the account of a key and the key, or "".
+func (s *store) accountOf(ctx context.Context, keyID string) (account string, key ed25519.PublicKey, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		var raw []byte
+		err := tx.QueryRowContext(ctx, `SELECT id, key FROM broker_accounts WHERE key_id = ?`, keyID).Scan(&account, &raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		key = raw
+		return err
+	})
+	return account, key, err
+}

@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"errors"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+)
+
+// maxVendorKeys is how many keys of one vendor are known at a time: the current
+// one, the next, and those of a few nodes.
+const maxVendorKeys = 8
+
+// registerVendor registers the key that signed the request for a vendor whose
+// discovery document lists it. It refuses with VendorNotProved or RateLimited.
+func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.VendorRequest) (payword.Vendor, payword.Refusal, error) {
+	if err := payword.CheckOrigin(request.Vendor); err != nil {
+		return payword.Vendor{}, refuse(payword.VendorNotProved, "vendor: %v", err), nil
+	}
+	if !b.fetches.take() {
+		return payword.Vendor{}, refuse(payword.RateLimited, "too many vendors register at once; wait a minute"), nil
+	}
+	discovery, refusal := b.discover(ctx, request.Vendor)
+	if refusal.Refused() {
+		return payword.Vendor{}, refusal, nil
+	}
+	listed, refusal := listedKeys(discovery, request.Vendor)
+	if refusal.Refused() {
+		return payword.Vendor{}, refusal, nil
+	}
+	if !containsKey(listed, by.key) {
+		return payword.Vendor{}, refuse(payword.VendorNotProved, "%s%s does not list the key that signed the request",
+			request.Vendor, payword.PathDiscovery), nil
+	}
+	var vendor payword.Vendor
+	refusal, err := b.store.update(ctx, "register vendor", func(tx *ledger.Tx) error {
+		if err := storeVendor(ctx, tx, request.Vendor, by, listed); err != nil {
+			return err
+		}
+		err := tx.CreateAccount(ctx, ledger.Account{ID: payableAccount(request.Vendor), Currency: b.store.currency})
+		if err != nil {
+			return err
+		}
+		vendor, err = b.store.vendorIn(ctx, tx, request.Vendor)
+		return err
+	})
+	return vendor, refusal, err
+}
+
+// listedKeys returns the keys of a discovery document that names the vendor. It
+// refuses with VendorNotProved.
+func listedKeys(discovery payword.Discovery, vendor string) ([]ed25519.PublicKey, payword.Refusal) {
+	if discovery.Vendor != vendor {
+		return nil, refuse(payword.VendorNotProved, "the discovery document at %s is of the vendor %s", vendor, discovery.Vendor)
+	}
+	if len(discovery.Keys) > maxVendorKeys {
+		return nil, refuse(payword.VendorNotProved, "the discovery document lists %d keys: at most %d", len(discovery.Keys), maxVendorKeys)
+	}
+	var keys []ed25519.PublicKey
+	for k, member := range discovery.Keys {
+		key, err := member.Key()
+		if err != nil {
+			return nil, refuse(payword.VendorNotProved, "the discovery document's key %d: %v", k, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, payword.Refusal{}
+}
+
+// storeVendor adds the caller's key and forgets those that are not listed any
+// more.
+func storeVendor(ctx context.Context, tx *ledger.Tx, vendor string, by caller, listed []ed25519.PublicKey) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+		vendor, tx.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	known, err := vendorKeys(ctx, tx, vendor)
+	if err != nil {
+		return err
+	}
+	for _, key := range known {
+		if containsKey(listed, key) {
+			continue
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM broker_vendor_keys WHERE vendor = ? AND key_id = ?`, vendor, payword.Thumbprint(key))
+		if err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO broker_vendor_keys (vendor, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		vendor, by.keyID, []byte(by.key), tx.Now().UnixMicro())
+	return err
+}
+
+// vendorKeys returns the keys of a vendor, none if it is not registered.
+func vendorKeys(ctx context.Context, tx *ledger.Tx, vendor string) (keys []ed25519.PublicKey, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT key FROM broker_vendor_keys WHERE vendor = ? ORDER BY created DESC`, vendor)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key []byte
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
+}
+
+// vendorKey returns the key that some vendor registered under keyID, or nil.
+func (s *store) vendorKey(ctx context.Context, keyID string) (key ed25519.PublicKey, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		var raw []byte
+		err := tx.QueryRowContext(ctx, `SELECT key FROM broker_vendor_keys WHERE key_id = ? LIMIT 1`, keyID).Scan(&raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		key = raw
+		return err
+	})
+	return key, err
+}
+
+// keysOf returns the keys of the vendor if the caller's is one of them. It
+// refuses with UnknownVendor, whether there is no such vendor or the caller is
+// another one.
+func (s *store) keysOf(ctx context.Context, by caller, vendor string) (keys []ed25519.PublicKey, refusal payword.Refusal, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		keys, err = vendorKeys(ctx, tx, vendor)
+		return err
+	})
+	if err == nil && !containsKey(keys, by.key) {
+		return nil, refuse(payword.UnknownVendor, "the key that signed the request is not registered for %.270q", vendor), nil
+	}
+	return keys, payword.Refusal{}, err
+}
+
+// vendor tells a vendor what it is owed. It refuses with UnknownVendor.
+func (b *Broker) vendor(ctx context.Context, by caller, origin string) (vendor payword.Vendor, refusal payword.Refusal, err error) {
+	if _, refusal, err := b.store.keysOf(ctx, by, origin); err != nil || refusal.Refused() {
+		return vendor, refusal, err
+	}
+	err = b.store.db.View(ctx, func(tx *ledger.Tx) error {
+		vendor, err = b.store.vendorIn(ctx, tx, origin)
+		return err
+	})
+	return vendor, refusal, err
+}
+
+func (s *store) vendorIn(ctx context.Context, tx *ledger.Tx, origin string) (payword.Vendor, error) {
+	account, err := tx.Account(ctx, payableAccount(origin))
+	return payword.Vendor{Vendor: origin, Currency: account.Currency, Payable: account.Balance}, err
+}

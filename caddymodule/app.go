@@ -1,0 +1,200 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/paywordhq/payword"
+)
+
+// App is what all sites of one Caddy share: the store of commitments, the keys
+// of the brokers, and the job that redeems what was paid.
+type App struct {
+	// The brokers whose certificates are taken. At least one.
+	Brokers []Broker `json:"brokers,omitempty"`
+
+	// The directory that holds the commitments, the vendor's key and the
+	// challenge secret. It must survive restarts, and belongs to one Caddy
+	// process. Default: "payword" in Caddy's data directory.
+	Store string `json:"store,omitempty"`
+
+	// The most hashes to compute for one request. Default: 4096.
+	MaxStep uint32 `json:"max_step,omitempty"`
+
+	// How long a quoted price is honoured. Default: 5m.
+	QuoteLife caddy.Duration `json:"quote_life,omitempty"`
+
+	// How long a charge can be given back and is not yet claimed from the
+	// broker. A shorter time than the default may claim what is given back
+	// later; then the next claim is smaller. Default: 15m.
+	ClaimDelay *caddy.Duration `json:"claim_delay,omitempty"`
+
+	// How often to claim from the brokers. 0 turns the job off; the admin
+	// endpoint still does it on request. Default: 1h.
+	RedeemInterval *caddy.Duration `json:"redeem_interval,omitempty"`
+
+	ctx       caddy.Context
+	logger    *zap.Logger
+	now       func() time.Time
+	openOnce  sync.Once
+	openError error
+	poolKey   string
+	gate      *gate
+	cancel    context.CancelFunc
+	jobs      sync.WaitGroup
+}
+
+// gates holds what survives a config reload, by the directory of its store.
+var gates = caddy.NewUsagePool()
+
+// CaddyModule returns the module's description.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "payword", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision fills in the defaults. It opens nothing: that is for Start.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger, a.now = ctx, ctx.Logger(), time.Now
+	if a.Store == "" {
+		a.Store = filepath.Join(caddy.AppDataDir(), "payword")
+	}
+	directory, err := filepath.Abs(a.Store)
+	if err != nil {
+		return fmt.Errorf("store %q: %w", a.Store, err)
+	}
+	a.Store = directory
+	if a.MaxStep == 0 {
+		a.MaxStep = payword.DefaultMaxStep
+	}
+	if a.QuoteLife == 0 {
+		a.QuoteLife = caddy.Duration(5 * time.Minute)
+	}
+	if a.ClaimDelay == nil {
+		delay := caddy.Duration(payword.RefundSeconds * time.Second)
+		a.ClaimDelay = &delay
+	}
+	if a.RedeemInterval == nil {
+		interval := caddy.Duration(time.Hour)
+		a.RedeemInterval = &interval
+	}
+	return nil
+}
+
+// Validate checks the configuration.
+func (a *App) Validate() error {
+	if len(a.Brokers) == 0 {
+		return errors.New("payword: name at least one broker whose certificates are taken")
+	}
+	seen := make(map[string]bool)
+	for _, broker := range a.Brokers {
+		if err := broker.validate(); err != nil {
+			return fmt.Errorf("payword: broker: %w", err)
+		}
+		if seen[broker.Issuer] {
+			return fmt.Errorf("payword: broker %s is named twice", broker.Issuer)
+		}
+		seen[broker.Issuer] = true
+	}
+	switch {
+	case a.MaxStep > payword.MaxChainLength:
+		return fmt.Errorf("payword: max_step %d: at most %d", a.MaxStep, payword.MaxChainLength)
+	case a.QuoteLife < caddy.Duration(time.Second) || a.QuoteLife > caddy.Duration(payword.RefundSeconds*time.Second):
+		return errors.New("payword: quote_life: want 1s to 15m")
+	case *a.ClaimDelay < 0 || *a.ClaimDelay > caddy.Duration(payword.RefundSeconds*time.Second):
+		return errors.New("payword: claim_delay: want 0s to 15m")
+	case *a.RedeemInterval != 0 && *a.RedeemInterval < caddy.Duration(time.Second):
+		return errors.New("payword: redeem_interval: want 0 (off) or at least 1s")
+	}
+	return nil
+}
+
+// Start opens the store and begins the jobs.
+func (a *App) Start() error {
+	if err := a.open(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	a.cancel = cancel
+	a.jobs.Go(func() { a.gate.keys.refresh(ctx) })
+	if *a.RedeemInterval > 0 {
+		a.jobs.Go(func() { a.redeemPeriodically(ctx) })
+	}
+	return nil
+}
+
+// open opens the store, or takes over the one that the configuration before
+// had open. Requests may arrive before Start, because apps start in no order;
+// then the first one opens it.
+func (a *App) open() error {
+	a.openOnce.Do(func() {
+		value, _, err := gates.LoadOrNew(a.Store, func() (caddy.Destructor, error) {
+			return openGate(a.Store, a.logger)
+		})
+		if err != nil {
+			a.openError = fmt.Errorf("payword: opening the store %s: %w", a.Store, err)
+			return
+		}
+		a.gate, a.poolKey = value.(*gate), a.Store
+		a.gate.keys.use(a.Brokers)
+	})
+	return a.openError
+}
+
+// Stop ends the jobs. The store stays open until Cleanup, since requests may
+// still be in flight.
+func (a *App) Stop() error {
+	if a.cancel != nil {
+		a.cancel()
+	}
+	a.jobs.Wait()
+	return nil
+}
+
+// Cleanup lets go of the store.
+func (a *App) Cleanup() error {
+	if a.poolKey == "" {
+		return nil
+	}
+	_, err := gates.Delete(a.poolKey)
+	return err
+}
+
+// gate is what survives a reload: everything that remembers.
+type gate struct {
+	store    store
+	closer   func() error
+	secret   []byte             // of the challenges
+	key      ed25519.PrivateKey // the vendor's: signs claims
+	keys     *brokerKeys
+	rereads  *rereads
+	strikes  *strikes
+	redeemMu sync.Mutex // one redemption at a time
+}
+
+func openGate(directory string, logger *zap.Logger) (*gate, error) {
+	files, err := openFileStore(directory, fileStoreOptions{logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := loadSecrets(directory)
+	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	return &gate{
+		store: files, closer: files.Close,
+		secret: secrets.challenge, key: secrets.vendor,
+		keys:    newBrokerKeys(directory, logger),
+		rereads: newRereads(), strikes: newStrikes(),
+	}, nil
+}
+
+// Destruct closes the store when no configuration uses it any more.
+func (g *gate) Destruct() error { return g.closer() }

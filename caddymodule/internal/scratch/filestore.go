@@ -1,0 +1,492 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unique"
+
+	"go.uber.org/zap"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	shardCount = 64
+
+	// maxStepsInProgress bounds the records that wait to be made durable, and
+	// so the memory they take. A step past it waits for another to end.
+	maxStepsInProgress = 4096
+)
+
+// fileStoreOptions change how a file store works. The zero value is right for
+// production.
+type fileStoreOptions struct {
+	logger       *zap.Logger // nil: silent
+	compactBytes int64       // the journal is rewritten when it exceeds this, and twice what is alive; 0: 64 MiB
+	disk         disk        // nil: the directory
+}
+
+// fileStore is the store of a single gate: everything in memory, and a journal
+// of what changed in a directory that belongs to this process alone.
+//
+// A step locks its commitment, runs the method of payword.State, puts a record
+// in the journal's queue before it unlocks, so that records stand in the order
+// of the steps, and returns when that record is durable. A step that changed
+// nothing waits for the newest record of its commitment, so nobody is told what
+// a crash could undo. Steps that wait at the same time share one fdatasync.
+//
+// A step that has begun is waited for even if its context ends, since its
+// caller has to know what became of the money. The context bounds only the wait
+// for the step's turn.
+//
+// The writer blocks its thread in fdatasync. With GOMAXPROCS=1 the runtime
+// needs up to 10 ms to notice and let others run meanwhile; GOMAXPROCS=2, even
+// on one processor, avoids that. Opening warns of it.
+type fileStore struct {
+	shards  [shardCount]shard
+	journal *journal
+	disk    disk
+	logger  *zap.Logger
+	slots   chan struct{} // one per step in progress
+	now     atomic.Int64  // of the last claimables, in seconds since 1970; 0: none yet
+
+	compaction compaction
+	closeOnce  sync.Once
+	closeError error
+}
+
+var _ store = (*fileStore)(nil)
+
+// shard is a part of the commitments, so that looking them up does not wait for
+// one lock.
+type shard struct {
+	mutex   sync.RWMutex
+	entries map[payword.CommitmentID]*entry
+}
+
+// entry is a commitment and what was paid on it.
+type entry struct {
+	commitment *payword.Commitment // never changed
+
+	mutex       sync.Mutex // guards what follows; held for no I/O
+	reservation string
+	redeemBy    int64 // seconds since 1970
+	state       payword.State
+	final       bool   // the last claim was acknowledged
+	forgotten   bool   // it is no longer in its shard
+	newest      uint64 // position of its last record in the journal
+}
+
+// openFileStore opens the store in a directory, which is made if it does not
+// exist. It fails if another process has it open, and if a file is damaged in a
+// way that no crash explains: then it says which file, where, and what to do.
+func openFileStore(directory string, options fileStoreOptions) (*fileStore, error) {
+	s := &fileStore{logger: options.logger, disk: options.disk, slots: make(chan struct{}, maxStepsInProgress)}
+	if s.logger == nil {
+		s.logger = zap.NewNop()
+	}
+	for k := range s.shards {
+		s.shards[k].entries = map[payword.CommitmentID]*entry{}
+	}
+	if s.disk == nil {
+		opened, err := openDirectory(directory)
+		if err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		s.disk = opened
+	}
+	r := recovery{store: s, disk: s.disk}
+	file, err := r.run()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", directory, err), s.disk.Close())
+	}
+	s.compaction.prepare(options.compactBytes, &r)
+	s.journal = startJournal(file, s.journalGrown)
+	if runtime.GOMAXPROCS(0) == 1 {
+		s.logger.Warn("GOMAXPROCS is 1: every write of the store delays all requests; set it to 2, even on one processor")
+	}
+	return s, nil
+}
+
+// Close makes what is in progress durable, ends what runs in the background and
+// lets go of the directory. Steps that come later fail. Closing twice does
+// nothing more. The error says why the store failed, if it did.
+func (s *fileStore) Close() error {
+	s.closeOnce.Do(func() {
+		s.compaction.stop()
+		s.closeError = errors.Join(s.journal.close(), s.disk.Close())
+	})
+	return s.closeError
+}
+
+func (s *fileStore) shardOf(id payword.CommitmentID) *shard { return &s.shards[id[0]%shardCount] }
+
+// entry returns what is known of a commitment, or nil.
+func (s *fileStore) entry(id payword.CommitmentID) *entry {
+	shard := s.shardOf(id)
+	shard.mutex.RLock()
+	defer shard.mutex.RUnlock()
+	return shard.entries[id]
+}
+
+// insert remembers e unless its commitment is known, and returns what is
+// remembered.
+func (s *fileStore) insert(e *entry) *entry {
+	shard := s.shardOf(e.commitment.ID)
+	shard.mutex.Lock()
+	defer shard.mutex.Unlock()
+	if known := shard.entries[e.commitment.ID]; known != nil {
+		return known
+	}
+	shard.entries[e.commitment.ID] = e
+	return e
+}
+
+// all returns the commitments of a shard.
+func (s *shard) all() []*entry {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	entries := make([]*entry, 0, len(s.entries))
+	for _, e := range s.entries {
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// newEntry returns an opened commitment. It keeps its own copy without what can
+// be read again from its token, because it may be kept for months.
+func newEntry(o opening) *entry {
+	m := *o.commitment
+	m.Certificate.Token = ""
+	m.Vendor = unique.Make(m.Vendor).Value()
+	m.Currency = unique.Make(m.Currency).Value()
+	m.Certificate.Issuer = unique.Make(m.Certificate.Issuer).Value()
+	m.Certificate.Currency = m.Currency
+	return &entry{
+		commitment: &m, reservation: o.reservation, redeemBy: o.redeemBy,
+		state: payword.NewState(&m, o.amount, o.sequence),
+	}
+}
+
+// view is what a step sees. The caller holds mutex.
+func (e *entry) view() view {
+	return view{
+		commitment: e.commitment, tails: e.state.Tails,
+		accepted: e.state.Accepted(e.commitment), spent: e.state.Spent(), closed: e.state.Closed,
+	}
+}
+
+// topUp takes a reservation with a higher sequence number and reports whether
+// it had one. The caller holds mutex.
+func (e *entry) topUp(reservation string, amount money.Amount, sequence uint32, redeemBy int64) bool {
+	if !e.state.TopUp(e.commitment, amount, sequence) {
+		return false
+	}
+	e.reservation, e.redeemBy = reservation, max(e.redeemBy, redeemBy)
+	return true
+}
+
+// checkTail reports what is wrong with a tail that cannot be of m.
+func checkTail(m *payword.Commitment, chain uint8, tail payword.Tail) error {
+	if int(chain) >= len(m.Chains) {
+		return fmt.Errorf("chain %d of a commitment with %d", chain, len(m.Chains))
+	}
+	if tail.Index > m.Chains[chain].Length {
+		return fmt.Errorf("index %d of a chain with %d steps", tail.Index, m.Chains[chain].Length)
+	}
+	return nil
+}
+
+// enter waits for a step's turn. leave ends it.
+func (s *fileStore) enter(ctx context.Context) error {
+	if err := s.journal.refused(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the store: %w", ctx.Err())
+	}
+}
+
+func (s *fileStore) leave() { <-s.slots }
+
+// step runs one atomic step on a commitment and returns what it saw, once that
+// is durable. run returns the record of what it changed; one of kind 0 says
+// that nothing changed.
+func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run func(*entry) (record, error)) (view, error) {
+	if err := s.enter(ctx); err != nil {
+		return view{}, err
+	}
+	defer s.leave()
+	e := s.entry(id)
+	if e == nil {
+		return view{}, errUnknownCommitment
+	}
+	return s.stepOn(e, run)
+}
+
+func (s *fileStore) stepOn(e *entry, run func(*entry) (record, error)) (view, error) {
+	e.mutex.Lock()
+	if e.forgotten {
+		e.mutex.Unlock()
+		return view{}, errUnknownCommitment
+	}
+	r, err := run(e)
+	if err == nil && r.kind != 0 {
+		r.id = e.commitment.ID
+		e.newest = s.journal.append(&r)
+	}
+	seen, newest := e.view(), e.newest
+	e.mutex.Unlock()
+	if err == nil {
+		err = s.journal.wait(newest)
+	}
+	if err != nil {
+		return view{}, err
+	}
+	return seen, nil
+}
+
+func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
+	if err := checkOpening(o); err != nil {
+		return view{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return view{}, err
+	}
+	defer s.leave()
+	e := s.entry(o.commitment.ID)
+	if e == nil {
+		fresh := newEntry(o)
+		// Nobody sees it before its record is in the queue.
+		fresh.mutex.Lock()
+		if e = s.insert(fresh); e == fresh {
+			fresh.newest = s.journal.append(&record{
+				kind: recordOpened, token: o.commitment.Token, reservation: o.reservation,
+				amount: o.amount, sequence: o.sequence, redeemBy: o.redeemBy,
+			})
+		}
+		fresh.mutex.Unlock()
+	}
+	return s.stepOn(e, func(e *entry) (record, error) {
+		if !e.topUp(o.reservation, o.amount, o.sequence, o.redeemBy) {
+			return record{}, nil
+		}
+		return record{
+			kind: recordToppedUp, reservation: o.reservation,
+			amount: o.amount, sequence: o.sequence, redeemBy: o.redeemBy,
+		}, nil
+	})
+}
+
+// checkOpening reports what could not be written to the journal and read back.
+func checkOpening(o opening) error {
+	switch {
+	case len(o.commitment.Token) > payword.MaxCommitmentBytes:
+		return fmt.Errorf("opening a commitment of %d bytes: at most %d", len(o.commitment.Token), payword.MaxCommitmentBytes)
+	case len(o.reservation) > payword.MaxReservationBytes:
+		return fmt.Errorf("opening with a reservation of %d bytes: at most %d", len(o.reservation), payword.MaxReservationBytes)
+	case o.amount < 0:
+		return fmt.Errorf("opening with %d micros", o.amount)
+	}
+	return nil
+}
+
+func (s *fileStore) find(ctx context.Context, id payword.CommitmentID) (view, error) {
+	return s.step(ctx, id, func(*entry) (record, error) { return record{}, nil })
+}
+
+func (s *fileStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
+	var outcome payword.Outcome
+	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
+		if err := checkTail(e.commitment, c.Chain, c.Tail); err != nil {
+			return record{}, err
+		}
+		if c.Price < 0 {
+			return record{}, fmt.Errorf("charging %d micros", c.Price)
+		}
+		outcome = e.state.Charge(e.commitment, c)
+		return e.charged(c, outcome), nil
+	})
+	if err != nil {
+		return payword.Outcome{}, view{}, err
+	}
+	return outcome, seen, nil
+}
+
+// charged returns the record of a charge.
+func (e *entry) charged(c payword.Charge, outcome payword.Outcome) record {
+	r := record{chain: c.Chain, tail: e.state.Tails[c.Chain]}
+	switch {
+	case outcome.Reason == payword.Accepted:
+		r.kind, r.total = recordCharged, e.state.Charged
+		r.request = *recentRequest(&e.state, c.Number)
+	case outcome.Changed:
+		r.kind = recordAdvanced
+	}
+	return r
+}
+
+// recentRequest returns what is remembered of a number, or nil.
+func recentRequest(s *payword.State, number uint64) *payword.Request {
+	for k := len(s.Recent) - 1; k >= 0; k-- {
+		if s.Recent[k].Number == number {
+			return &s.Recent[k]
+		}
+	}
+	return nil
+}
+
+func (s *fileStore) advance(ctx context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {
+	return s.step(ctx, id, func(e *entry) (record, error) {
+		if err := checkTail(e.commitment, chain, tail); err != nil {
+			return record{}, err
+		}
+		if !e.state.Advance(chain, tail) {
+			return record{}, nil
+		}
+		return record{kind: recordAdvanced, chain: chain, tail: tail}, nil
+	})
+}
+
+func (s *fileStore) giveBack(ctx context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error) {
+	var amount money.Amount
+	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
+		before := grantsOf(&e.state, number)
+		amount = e.state.GiveBack(number, now)
+		after := grantsOf(&e.state, number)
+		// One grant less is a change even where another stands and nothing is
+		// returned. A request that was only forgotten has none before or after.
+		if after >= before || recentRequest(&e.state, number) == nil {
+			return record{}, nil
+		}
+		return record{
+			kind: recordGivenBack, total: e.state.Returned,
+			request: payword.Request{Number: number, Grants: after},
+		}, nil
+	})
+	if err != nil {
+		return 0, view{}, err
+	}
+	return amount, seen, nil
+}
+
+// grantsOf returns the standing grants of a number, 0 if it is not remembered.
+func grantsOf(s *payword.State, number uint64) uint8 {
+	if request := recentRequest(s, number); request != nil {
+		return request.Grants
+	}
+	return 0
+}
+
+func (s *fileStore) finish(ctx context.Context, id payword.CommitmentID) (view, error) {
+	return s.step(ctx, id, func(e *entry) (record, error) {
+		if e.state.Closed {
+			return record{}, nil
+		}
+		e.state.Closed = true
+		return record{kind: recordClosed}, nil
+	})
+}
+
+func (s *fileStore) acknowledge(ctx context.Context, id payword.CommitmentID, amount money.Amount, final bool) error {
+	_, err := s.step(ctx, id, func(e *entry) (record, error) {
+		if amount < 0 || amount > money.MaxAmount {
+			return record{}, fmt.Errorf("acknowledging %d micros: want 0 to %d", amount, money.MaxAmount)
+		}
+		if amount <= e.state.Claimed && (e.final || !final) {
+			return record{}, nil
+		}
+		e.state.Claimed, e.final = max(e.state.Claimed, amount), e.final || final
+		return record{kind: recordAcknowledged, total: e.state.Claimed, final: e.final}, nil
+	})
+	return err
+}
+
+func (s *fileStore) claimables(ctx context.Context, now, refundSeconds int64, yield func(claimable) bool) error {
+	if err := s.journal.refused(); err != nil {
+		return err
+	}
+	s.now.Store(now)
+	expired := forgettable{}
+	for k := range s.shards {
+		for _, e := range s.shards[k].all() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			expired.count(e, now)
+			found, newest, isDue := e.claimable(now, refundSeconds)
+			if !isDue {
+				continue
+			}
+			if err := s.journal.wait(newest); err != nil {
+				return err
+			}
+			if !yield(found) {
+				return nil
+			}
+		}
+	}
+	s.compactExpired(expired)
+	return nil
+}
+
+// claimable returns what can be claimed, from which position in the journal on
+// it is durable, and whether there is anything.
+func (e *entry) claimable(now, refundSeconds int64) (claimable, uint64, bool) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.releaseRecent(now)
+	if e.forgotten || e.isPast(now) {
+		return claimable{}, 0, false
+	}
+	m := e.commitment
+	amount := e.state.Claimable(now, refundSeconds)
+	final := (e.state.Closed || now >= m.Expires) && !e.canGiveBack(now, refundSeconds)
+	if amount <= e.state.Claimed && (e.final || !final) {
+		return claimable{}, 0, false
+	}
+	return claimable{
+		commitment: m, reservation: e.reservation, tails: append([]payword.Tail(nil), e.state.Tails[:len(m.Chains)]...),
+		amount: amount, final: final,
+	}, e.newest, true
+}
+
+// canGiveBack reports whether the price of a request may still be returned. The
+// caller holds mutex.
+func (e *entry) canGiveBack(now, refundSeconds int64) bool {
+	for k := range e.state.Recent {
+		if request := &e.state.Recent[k]; request.Grants > 0 && request.At+refundSeconds > now {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseRecent gives the memory of requests back that are all too old to
+// matter, as the next step would. The caller holds mutex.
+func (e *entry) releaseRecent(now int64) {
+	for k := range e.state.Recent {
+		if e.state.Recent[k].At+payword.RefundSeconds > now {
+			return
+		}
+	}
+	e.state.Recent = nil
+}
+
+// isPast reports whether a commitment can be forgotten: nothing can be claimed
+// on it any more, and nobody can open it again, not even by a clock that is
+// SkewSeconds behind. The caller holds mutex.
+func (e *entry) isPast(now int64) bool {
+	return now >= max(e.redeemBy, e.commitment.Expires)+payword.SkewSeconds
+}

@@ -1,0 +1,386 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math/rand"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword"
+)
+
+// onDisk are the options of a store on a fake disk that compacts only when it
+// is told.
+func onDisk(d *fakeDisk) fileStoreOptions {
+	return fileStoreOptions{disk: d, compactBytes: 1 << 40}
+}
+
+// faultRun is a run of steps on a disk, with what was known after each.
+type faultRun struct {
+	digests []string // what the store holds after 0, 1, 2, ... steps
+	done    int      // how many steps succeeded
+	now     int64    // after the last step, in seconds since 1970
+}
+
+const (
+	faultSteps   = 60
+	faultCompact = 17 // compact after so many steps
+)
+
+// runSteps makes the same random steps on a disk as every other call with the
+// seed, until one fails.
+func runSteps(t *testing.T, d *fakeDisk, seed int64) faultRun {
+	t.Helper()
+	fake := newMemoryStore()
+	// Requests that are too old in the end are left out of every digest.
+	whole := newStoreWalk(t, rand.New(rand.NewSource(seed)))
+	for range faultSteps {
+		whole.next()
+	}
+	walk := newStoreWalk(t, rand.New(rand.NewSource(seed)))
+	run := faultRun{digests: []string{""}, now: whole.now}
+	s, err := openFileStore("fake", onDisk(d))
+	if err != nil {
+		return run
+	}
+	defer s.Close()
+	isRunning := true
+	for k := range faultSteps {
+		step := walk.next()
+		want := step(fake)
+		run.digests = append(run.digests, fake.digest(run.now))
+		if !isRunning {
+			continue
+		}
+		got := step(s)
+		isRunning = s.journal.refused() == nil
+		if isRunning && got != want {
+			t.Fatalf("step %d: got %s; want %s", k, got, want)
+		}
+		if isRunning {
+			run.done++
+		}
+		if isRunning && k%faultCompact == faultCompact-1 {
+			s.compact()
+		}
+	}
+	return run
+}
+
+// check opens the disk and checks that it holds what the steps that succeeded
+// led to, or one step more.
+func (r *faultRun) check(t *testing.T, what string, d *fakeDisk) {
+	t.Helper()
+	s, err := openFileStore("fake", onDisk(d))
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	got := s.digest(r.now)
+	closeStore(t, s)
+	if got != r.digests[r.done] && got != r.digests[min(r.done+1, faultSteps)] {
+		t.Fatalf("%s: after %d steps the store holds step %d:\n%s", what, r.done, slices.Index(r.digests, got), got)
+	}
+	// What was read once must be read again.
+	again, err := openFileStore("fake", onDisk(d))
+	if err != nil {
+		t.Fatalf("%s: opened again: %v", what, err)
+	}
+	defer again.Close()
+	if again.digest(r.now) != got {
+		t.Fatalf("%s: opened again it holds something else", what)
+	}
+}
+
+// TestFileStorePowerLoss takes the power away before every single operation of
+// a run with three compactions, and kills the process there.
+func TestFileStorePowerLoss(t *testing.T) {
+	const seed = 31
+	t.Logf("seed %d", seed)
+	whole := newFakeDisk()
+	runSteps(t, whole, seed)
+	random := rand.New(rand.NewSource(seed))
+	for at := 1; at <= whole.operations; at++ {
+		d := newFakeDisk()
+		d.powerAt = at
+		run := runSteps(t, d, seed)
+		run.check(t, fmt.Sprintf("killed at operation %d", at), d.afterKill())
+		for range 4 {
+			run.check(t, fmt.Sprintf("no power from operation %d on", at), d.afterPowerLoss(random))
+		}
+	}
+	t.Logf("%d operations", whole.operations)
+}
+
+// TestFileStorePowerLossInRecovery takes the power away again while the store
+// is opened after a power loss.
+func TestFileStorePowerLossInRecovery(t *testing.T) {
+	const seed = 32
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	whole := newFakeDisk()
+	runSteps(t, whole, seed)
+	for range 60 {
+		d := newFakeDisk()
+		d.powerAt = 1 + random.Intn(whole.operations)
+		run := runSteps(t, d, seed)
+		d = d.afterPowerLoss(random)
+		for at := 1; at <= 12; at++ {
+			d.operations, d.powerAt = 0, at
+			if s, err := openFileStore("fake", onDisk(d)); err == nil {
+				s.Close()
+			}
+			d = d.afterPowerLoss(random)
+		}
+		run.check(t, "no power again and again", d)
+	}
+}
+
+// TestFileStorePowerLossUnderLoad takes the power away while many steps run and
+// the journal is rewritten. What was acknowledged must be there.
+func TestFileStorePowerLossUnderLoad(t *testing.T) {
+	const seed = 33
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	for range 60 {
+		d := newFakeDisk()
+		s := openStore(t, "fake", fileStoreOptions{disk: d, compactBytes: 2000})
+		c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
+		c.open(payword.MaxChainLength, 1)
+		d.mutex.Lock()
+		d.powerAt = d.operations + 1 + random.Intn(60)
+		d.mutex.Unlock()
+		acknowledged := make([]bool, 800)
+		inParallel(t, 16, len(acknowledged), func(k int) error {
+			_, _, err := s.charge(context.Background(), c.m.ID, storeCharge(uint64(k+1)))
+			acknowledged[k] = err == nil
+			return nil
+		})
+		if err := s.Close(); (err == nil) != (d.operations < d.powerAt) {
+			t.Fatalf("Close after %d operations, no power from %d on: got %v", d.operations, d.powerAt, err)
+		}
+		c.store = openStore(t, "fake", onDisk(d.afterPowerLoss(random)))
+		checkAcknowledged(c, acknowledged)
+	}
+}
+
+// checkAcknowledged sends every request again: one that was acknowledged is a
+// repeat, any other is charged now or was before. In the end each was charged
+// once.
+func checkAcknowledged(c *storeCase, acknowledged []bool) {
+	c.Helper()
+	for k, isCharged := range acknowledged {
+		outcome, _, err := c.store.charge(c.Context(), c.m.ID, storeCharge(uint64(k+1)))
+		if err != nil || outcome.Reason != payword.Accepted || isCharged && !outcome.Repeat {
+			c.Fatalf("number %d, acknowledged %v: got %v, repeat %v, error %v", k+1, isCharged, outcome.Reason, outcome.Repeat, err)
+		}
+	}
+	c.spent(storeUnit * 800)
+}
+
+// TestFileStoreFails checks that the first error of a write or sync is the last
+// word, whether the disk did it or not.
+func TestFileStoreFails(t *testing.T) {
+	for _, each := range []struct {
+		name, operation string
+		done            bool
+	}{
+		{"the disk is full", "write", false},
+		{"the write is done and its answer lost", "write", true},
+		{"the sync fails", "sync", false},
+		{"the sync is done and its answer lost", "sync", true},
+	} {
+		t.Run(each.name, func(t *testing.T) {
+			d := newFakeDisk()
+			c := &storeCase{T: t, m: storeCommitment(t, 1, 1)}
+			s := openStore(t, "fake", onDisk(d))
+			c.store = s
+			c.open(1000, 1)
+			c.charge(storeCharge(1), payword.Accepted, false)
+			d.mutex.Lock()
+			d.failing = func(operation, _ string) (bool, bool) { return operation == each.operation, each.done }
+			d.mutex.Unlock()
+			if _, _, err := s.charge(t.Context(), c.m.ID, storeCharge(2)); !errors.Is(err, errFault) {
+				t.Fatalf("charge: got %v; want errFault", err)
+			}
+			d.mutex.Lock()
+			d.failing = nil
+			d.mutex.Unlock()
+			// The disk is well again; the store is not.
+			_, findError := s.find(t.Context(), c.m.ID)
+			_, _, chargeError := s.charge(t.Context(), c.m.ID, storeCharge(3))
+			_, openError := s.open(t.Context(), storeOpening(storeCommitment(t, 2, 1), 1, 1))
+			claimError := s.claimables(t.Context(), storeStart, 0, func(claimable) bool { return true })
+			_, compactError := s.compact()
+			closeError := s.Close()
+			for k, err := range []error{findError, chargeError, openError, claimError, compactError, closeError} {
+				if !errors.Is(err, errFault) {
+					t.Errorf("method %d: got %v; want errFault", k, err)
+				}
+			}
+			c.store = openStore(t, "fake", onDisk(d.afterKill()))
+			outcome, seen, err := c.store.charge(t.Context(), c.m.ID, storeCharge(2))
+			if err != nil || outcome.Reason != payword.Accepted || seen.spent != 2*storeUnit {
+				t.Fatalf("the same request on a new store: got %v, spent %d, error %v", outcome.Reason, seen.spent, err)
+			}
+		})
+	}
+}
+
+// TestFileStoreCompactionFails checks that a store goes on when a compaction
+// fails at any operation, and that the next one succeeds.
+func TestFileStoreCompactionFails(t *testing.T) {
+	isOver := false
+	for at := 1; !isOver; at++ {
+		d := newFakeDisk()
+		s := openStore(t, "fake", onDisk(d))
+		c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
+		c.open(1000, 1)
+		c.charge(storeCharge(1), payword.Accepted, false)
+		count := 0
+		d.failing = func(string, string) (bool, bool) {
+			count++
+			return count == at, false
+		}
+		_, err := s.compact()
+		d.failing = nil
+		isOver = count < at
+		if (err == nil) != isOver {
+			t.Fatalf("failing operation %d of %d: got %v", at, count, err)
+		}
+		c.charge(storeCharge(2), payword.Accepted, false)
+		for range 2 {
+			if _, err := s.compact(); err != nil {
+				t.Fatalf("after operation %d failed: %v", at, err)
+			}
+			c.charge(storeCharge(3), payword.Accepted, count >= 1000)
+			count = 1000
+		}
+		closeStore(t, s)
+		c.store = openStore(t, "fake", onDisk(d.afterPowerLoss(rand.New(rand.NewSource(int64(at))))))
+		c.spent(3 * storeUnit)
+		if len(d.names) != 2 {
+			t.Fatalf("after operation %d failed: got files %v; want a snapshot and a journal", at, slices.Collect(maps.Keys(d.names)))
+		}
+	}
+}
+
+// TestFileStoreDamage flips bits and cuts files at random. Either that is
+// detected, or the store holds what it held after some step.
+func TestFileStoreDamage(t *testing.T) {
+	const seed, rounds = 34, 500
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	whole := newFakeDisk()
+	run := runSteps(t, whole, seed)
+	detected := 0
+	for range rounds {
+		d := whole.afterKill()
+		name := slices.Sorted(maps.Keys(d.names))[random.Intn(len(d.names))]
+		damage := damageFile(d.names[name], random)
+		s, err := openFileStore("fake", onDisk(d))
+		if err != nil {
+			detected++
+			if text := err.Error(); !strings.Contains(text, name) || !strings.Contains(text, "at byte") || !strings.Contains(text, "restore it from a copy") {
+				t.Fatalf("%s in %s: the error does not say where and what to do: %v", damage, name, err)
+			}
+			continue
+		}
+		got := s.digest(run.now)
+		closeStore(t, s)
+		if !slices.Contains(run.digests, got) {
+			t.Fatalf("%s in %s was not detected; the store holds\n%s", damage, name, got)
+		}
+		if strings.HasPrefix(name, snapshotPrefix) {
+			t.Fatalf("%s in %s was not detected", damage, name)
+		}
+	}
+	t.Logf("%d of %d detected, the others cut off", detected, rounds)
+	if detected < rounds/2 {
+		t.Errorf("only %d of %d were detected", detected, rounds)
+	}
+}
+
+// damageFile damages a file in one of several ways and says which.
+func damageFile(f *fakeFile, random *rand.Rand) string {
+	at := random.Intn(len(f.content))
+	switch random.Intn(4) {
+	case 0:
+		f.content = f.content[:at]
+		return fmt.Sprintf("cut at %d", at)
+	case 1:
+		end := min(len(f.content), at+1+random.Intn(600))
+		for k := at; k < end; k++ {
+			f.content[k] = byte(random.Intn(256))
+		}
+		return fmt.Sprintf("garbage from %d to %d", at, end)
+	default:
+		count := 1 + random.Intn(3)
+		for k := range count {
+			if k > 0 {
+				at = random.Intn(len(f.content))
+			}
+			f.content[at] ^= 1 << random.Intn(8)
+		}
+		return fmt.Sprintf("%d bits, the last at %d", count, at)
+	}
+}
+
+// TestFileStoreMissingFile checks that a file that was taken away is missed.
+func TestFileStoreMissingFile(t *testing.T) {
+	whole := newFakeDisk()
+	run := runSteps(t, whole, 35)
+	// Two more journals, as a compaction leaves that failed.
+	s := openStore(t, "fake", onDisk(whole))
+	for range 2 {
+		if err := s.turnJournal(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.finish(t.Context(), storeCommitment(t, 100, 1).ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, s)
+	names := slices.Sorted(maps.Keys(whole.names))
+	if len(names) != 4 || run.done != faultSteps {
+		t.Fatalf("got files %v after %d steps; want three journals and a snapshot", names, run.done)
+	}
+	for _, name := range []string{names[0], names[1], names[3]} {
+		d := whole.afterKill()
+		delete(d.names, name)
+		_, err := openFileStore("fake", onDisk(d))
+		if err == nil || !strings.Contains(err.Error(), name+" is missing") {
+			t.Errorf("without %s: got %v", name, err)
+		}
+	}
+}
+
+// TestFileStoreNewerVersion checks that files of a later version are left
+// alone.
+func TestFileStoreNewerVersion(t *testing.T) {
+	d := newFakeDisk()
+	closeStore(t, openStore(t, "fake", onDisk(d)))
+	f := d.names[journalName(1)]
+	f.content = newerHeader(journalMark, 1)
+	want := slices.Clone(f.content)
+	_, err := openFileStore("fake", onDisk(d))
+	if err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("got %v; want that it is version 2", err)
+	}
+	if !slices.Equal(f.content, want) {
+		t.Error("the file was changed")
+	}
+}
+
+// newerHeader is a header of the next version.
+func newerHeader(mark string, generation uint64) []byte {
+	header := fileHeader(mark, generation)
+	header = header[:len(header)-4]
+	header[19]++
+	return binary.BigEndian.AppendUint32(header, crc32.Checksum(header, castagnoli))
+}

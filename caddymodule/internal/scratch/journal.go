@@ -1,0 +1,351 @@
+package caddymodule
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+	"sync/atomic"
+)
+
+// A journal is a file header and then frames, one after the other, and then
+// zeros. A frame is what was written and made durable in one go: all the
+// records that were waiting. Its head is
+//
+//	magic (4 bytes) | size of the records (4) | CRC-32C (4)
+//
+// The sum covers the file's generation, the frame's offset, the size and the
+// records, so that no bytes of another file or place pass for a frame. The next
+// frame is written only after the last one is durable. So a crash leaves at
+// most one frame damaged, with nothing after it; that one was acknowledged to
+// nobody and is cut off. Any other damage was not done by a crash. This takes
+// it that a disk does not harm sectors which it is not asked to write, and
+// writes a sector wholly or not at all.
+const (
+	frameMagic     = 0xA7C3F19E // not ASCII, so that no token looks like it
+	frameHeadBytes = 12
+
+	// maxFrameBytes bounds the records of one frame: maxStepsInProgress of the
+	// longest that a step writes fit.
+	maxFrameBytes = 16 << 20
+
+	// allocationBytes is how far ahead of its end a journal is filled with
+	// zeros. Writing over them changes no size and allocates no block, which
+	// makes fdatasync about a third cheaper.
+	allocationBytes = 1 << 20
+
+	// keptBufferBytes is the largest buffer that is kept for the next frame.
+	keptBufferBytes = 1 << 20
+)
+
+var (
+	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
+	allocationZeros [allocationBytes]byte
+)
+
+// errStoreClosed means that the store was closed.
+var errStoreClosed = errors.New("the store is closed")
+
+// frameSum is the checksum of a frame.
+func frameSum(generation uint64, offset int64, body []byte) uint32 {
+	var place [20]byte
+	binary.BigEndian.PutUint64(place[:], generation)
+	binary.BigEndian.PutUint64(place[8:], uint64(offset))
+	binary.BigEndian.PutUint32(place[16:], uint32(len(body)))
+	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, body)
+}
+
+// sealFrame fills in the head of a frame that is written at offset.
+func sealFrame(frame []byte, generation uint64, offset int64) {
+	body := frame[frameHeadBytes:]
+	binary.BigEndian.PutUint32(frame, frameMagic)
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(body)))
+	binary.BigEndian.PutUint32(frame[8:], frameSum(generation, offset, body))
+}
+
+// batch is a frame that is collected or written.
+type batch struct {
+	frame []byte        // a head's room, and the records
+	last  uint64        // position of its last record
+	done  chan struct{} // closed when it is durable or failed
+	err   error         // set before done is closed
+}
+
+func newBatch(buffer []byte) *batch {
+	return &batch{frame: append(buffer[:0], make([]byte, frameHeadBytes)...), done: make(chan struct{})}
+}
+
+func (b *batch) isEmpty() bool { return len(b.frame) == frameHeadBytes }
+
+// journalFile is an open journal and where its next frame goes.
+type journalFile struct {
+	file       diskFile
+	generation uint64
+	end        int64 // of the last frame
+	allocated  int64 // the size of the file; from end on it holds zeros
+}
+
+// write makes a frame durable.
+func (f *journalFile) write(frame []byte) error {
+	sealFrame(frame, f.generation, f.end)
+	next := f.end + int64(len(frame))
+	for f.allocated < next {
+		if _, err := f.file.WriteAt(allocationZeros[:], f.allocated); err != nil {
+			return err
+		}
+		f.allocated += allocationBytes
+	}
+	if _, err := f.file.WriteAt(frame, f.end); err != nil {
+		return err
+	}
+	if err := f.file.Sync(); err != nil {
+		return err
+	}
+	f.end = next
+	return nil
+}
+
+// close gives back what was allocated ahead and closes the file.
+func (f *journalFile) close() error {
+	var err error
+	if f.allocated > f.end {
+		err = errors.Join(f.file.Truncate(f.end), f.file.Sync())
+	}
+	return errors.Join(err, f.file.Close())
+}
+
+// rotation asks for the frames to go to another file from now on.
+type rotation struct {
+	next *journalFile
+	done chan struct{} // closed when old is set, or the journal ended
+	old  *journalFile  // every frame in it is durable; nil if the journal ended before
+}
+
+// journal makes records durable, those that wait together in one write and one
+// sync (group commit). One goroutine writes. While it is blocked in a sync,
+// records collect for the next frame, so a slow disk makes frames larger and
+// not the queue longer.
+//
+// An error of a write or a sync is final: what is on the disk is then unknown,
+// and a second sync that succeeds would prove nothing. Every append after it
+// fails.
+type journal struct {
+	mutex    sync.Mutex // guards the fields down to rotating
+	wake     sync.Cond  // of mutex: something to do for the writer
+	pending  *batch     // collects records
+	flying   *batch     // is being written; nil if none
+	spare    []byte     // a buffer for the next batch
+	appended uint64     // position of the last record; the first has 1
+	closing  bool
+	rotating *rotation
+
+	durable atomic.Uint64         // position of the last durable record
+	refusal atomic.Pointer[error] // why no record is taken any more; nil while they are
+	current *journalFile          // of the writer; of the owner after stopped
+	stopped chan struct{}         // closed when the writer has ended
+	grown   func(end int64)       // called by the writer after a frame
+}
+
+// noPosition is the position of a record that was not taken.
+const noPosition = ^uint64(0)
+
+// startJournal starts writing behind the end of file.
+func startJournal(file *journalFile, grown func(end int64)) *journal {
+	j := &journal{pending: newBatch(nil), current: file, stopped: make(chan struct{}), grown: grown}
+	j.wake.L = &j.mutex
+	go j.run()
+	return j
+}
+
+// append puts a record behind those that wait, and returns its position. It
+// blocks only for other callers of append.
+func (j *journal) append(r *record) uint64 {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	if j.refusal.Load() != nil {
+		return noPosition
+	}
+	if j.pending.isEmpty() {
+		j.wake.Signal()
+	}
+	j.pending.frame = r.append(j.pending.frame)
+	j.appended++
+	j.pending.last = j.appended
+	return j.appended
+}
+
+// wait returns when the record at position, and so every one before it, is
+// durable, or with the error that keeps it from being so. Position 0 always is.
+func (j *journal) wait(position uint64) error {
+	if position <= j.durable.Load() {
+		return nil
+	}
+	if b := j.batchOf(position); b != nil {
+		<-b.done
+		return b.err
+	}
+	if position <= j.durable.Load() {
+		return nil
+	}
+	return j.refused()
+}
+
+// batchOf returns the batch that holds the record at position, if it is not
+// done.
+func (j *journal) batchOf(position uint64) *batch {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	// It may have become durable meanwhile, and the next batch goes on.
+	if position <= j.durable.Load() {
+		return nil
+	}
+	for _, b := range []*batch{j.flying, j.pending} {
+		if b != nil && position <= b.last {
+			return b
+		}
+	}
+	return nil
+}
+
+// refused returns why no record is taken any more, or nil.
+func (j *journal) refused() error {
+	if reason := j.refusal.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
+
+func (j *journal) run() {
+	defer close(j.stopped)
+	for j.commit() {
+	}
+}
+
+// commit writes what waits and reports whether there may be more to do.
+func (j *journal) commit() bool {
+	b, turn := j.next()
+	if b == nil && turn == nil {
+		return false
+	}
+	var err error
+	if b != nil {
+		err = j.current.write(b.frame)
+		j.settle(b, err)
+	}
+	if turn != nil {
+		if err == nil {
+			turn.old, j.current = j.current, turn.next
+		}
+		close(turn.done)
+	}
+	if err == nil {
+		j.grown(j.current.end)
+	}
+	return err == nil
+}
+
+// next waits for something to do and takes it: a batch to write, a rotation
+// after it, or both; neither if the journal is closed and all is written.
+func (j *journal) next() (*batch, *rotation) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	for j.pending.isEmpty() && j.rotating == nil && !j.closing {
+		j.wake.Wait()
+	}
+	turn := j.rotating
+	j.rotating = nil
+	if j.pending.isEmpty() {
+		return nil, turn
+	}
+	j.flying = j.pending
+	j.pending = newBatch(j.spare)
+	j.spare = nil
+	return j.flying, turn
+}
+
+// settle tells those who wait for b what became of it.
+func (j *journal) settle(b *batch, err error) {
+	j.mutex.Lock()
+	b.err = err
+	j.flying = nil
+	if err == nil {
+		j.durable.Store(b.last)
+		if cap(b.frame) <= keptBufferBytes {
+			j.spare = b.frame
+		}
+		b.frame = nil
+	} else {
+		j.fail(err)
+	}
+	j.mutex.Unlock()
+	close(b.done)
+}
+
+// fail refuses everything from now on. The caller holds mutex.
+func (j *journal) fail(err error) {
+	err = fmt.Errorf("writing the journal failed, and nothing is taken until the store is opened anew: %w", err)
+	j.refusal.Store(&err)
+	j.pending.err = err
+	close(j.pending.done)
+	j.endRotation()
+}
+
+// endRotation tells who asked for one that there will be none. The caller holds
+// mutex.
+func (j *journal) endRotation() {
+	if j.rotating != nil {
+		close(j.rotating.done)
+		j.rotating = nil
+	}
+}
+
+// rotate sends every record that is appended after it returns to next, and
+// returns the file before, in which all the others are durable. On an error
+// next is still the caller's.
+func (j *journal) rotate(next *journalFile) (*journalFile, error) {
+	turn := &rotation{next: next, done: make(chan struct{})}
+	j.mutex.Lock()
+	if err := j.refused(); err != nil {
+		j.mutex.Unlock()
+		return nil, err
+	}
+	j.rotating = turn
+	j.wake.Signal()
+	j.mutex.Unlock()
+	<-turn.done
+	if turn.old == nil {
+		return nil, errStoreClosed
+	}
+	return turn.old, nil
+}
+
+// close takes no more records, writes those that wait, and closes the file. It
+// returns why the journal failed, if it did.
+func (j *journal) close() error {
+	j.mutex.Lock()
+	failure := j.refused()
+	if failure == nil {
+		j.closing = true
+		j.refusal.Store(&errStoreClosed)
+		j.wake.Signal()
+	}
+	j.mutex.Unlock()
+	<-j.stopped
+	if failure == nil {
+		failure = j.lastFailure()
+	}
+	if failure != nil {
+		return errors.Join(failure, j.current.file.Close())
+	}
+	return j.current.close()
+}
+
+// lastFailure returns how the last batch failed, if it failed while the journal
+// was closing.
+func (j *journal) lastFailure() error {
+	if reason := j.refused(); reason != errStoreClosed {
+		return reason
+	}
+	return nil
+}

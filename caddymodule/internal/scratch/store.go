@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// errUnknownCommitment means that the store has never seen a commitment, or has
+// forgotten it after its redeem_by. It is the one error of a store that is an
+// answer; every other means that we could not tell.
+var errUnknownCommitment = errors.New("the commitment is not known")
+
+// opening is a commitment to be remembered, with all that redeeming it takes.
+type opening struct {
+	commitment  *payword.Commitment // verified; never changed afterwards
+	reservation string              // JWS; "" if it is unreserved
+	amount      money.Amount        // the most to accept, in micros: reserved, or the limit
+	sequence    uint32              // of the reservation; 0 if it is unreserved
+	redeemBy    int64               // seconds since 1970; until then it is kept
+}
+
+// view is what one step of a store saw of a commitment, after the step.
+type view struct {
+	commitment *payword.Commitment
+	tails      [payword.MaxChains]payword.Tail
+	accepted   money.Amount // in micros
+	spent      money.Amount // in micros
+	closed     bool
+}
+
+// claimable is a commitment on which something new can be claimed.
+type claimable struct {
+	commitment  *payword.Commitment
+	reservation string
+	tails       []payword.Tail // one per chain of the commitment
+	amount      money.Amount   // cumulative, in micros; more than was acknowledged, or final
+	final       bool           // closed or expired, and nothing can be given back: the last claim
+}
+
+// store keeps the commitments that were opened at a gate and what was paid on
+// them. Every method that changes something is one atomic step: no other step
+// on the same commitment comes between reading and writing, the step is what
+// the method of payword.State with the same name does, and it is durable before
+// the method returns. A step that failed with an error may have been done or
+// not; doing it again is safe, because request numbers tell. All methods may be
+// called concurrently.
+type store interface {
+	// open remembers a commitment. If it is known already, its reservation is
+	// topped up where the new one has a higher sequence number, and nothing
+	// else changes.
+	open(ctx context.Context, o opening) (view, error)
+
+	// find returns what is known of a commitment, or errUnknownCommitment.
+	find(ctx context.Context, id payword.CommitmentID) (view, error)
+
+	// charge is payword.State.Charge. errUnknownCommitment.
+	charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error)
+
+	// advance is payword.State.Advance: a genuine payword of a request that was
+	// refused, or that pays for nothing. errUnknownCommitment.
+	advance(ctx context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error)
+
+	// giveBack is payword.State.GiveBack and returns the amount given back, in
+	// micros. errUnknownCommitment.
+	giveBack(ctx context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error)
+
+	// finish closes a commitment for its owner. errUnknownCommitment.
+	finish(ctx context.Context, id payword.CommitmentID) (view, error)
+
+	// claimables calls yield for every commitment on which more can be claimed
+	// at now than was acknowledged, or whose last claim is due, and stops when
+	// it returns false. refundSeconds is as in payword.State.Claimable. The
+	// store may change while yield runs.
+	claimables(ctx context.Context, now, refundSeconds int64, yield func(claimable) bool) error
+
+	// acknowledge records that the broker paid up to a cumulative amount, in
+	// micros, and whether that was the last claim. errUnknownCommitment.
+	acknowledge(ctx context.Context, id payword.CommitmentID, amount money.Amount, final bool) error
+}

@@ -1,0 +1,77 @@
+package caddymodule
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/logging"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/paywordhq/payword"
+)
+
+// logEncoder leaves the payment headers out of log entries. Caddy notes the
+// headers of a request before any handler sees it, and keeps only those to
+// itself that it knows to be secret; so a site that logs its requests formats
+// the log with this:
+//
+//	log {
+//	    format payword
+//	}
+type logEncoder struct{ logging.FilterEncoder }
+
+// secretHeaders are the request headers that must not be logged.
+var secretHeaders = []string{
+	payword.HeaderPayword, payword.HeaderCommitment, payword.HeaderReservation, payword.HeaderPaymentAuthorization,
+}
+
+// CaddyModule returns the module's description.
+func (*logEncoder) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.encoders.payword", New: func() caddy.Module { return new(logEncoder) }}
+}
+
+// Provision sets the filters up.
+func (e *logEncoder) Provision(ctx caddy.Context) error {
+	e.FieldsRaw = make(map[string]json.RawMessage)
+	for _, name := range secretHeaders {
+		e.FieldsRaw["request>headers>"+name] = json.RawMessage(`{"filter":"delete"}`)
+	}
+	return e.FilterEncoder.Provision(ctx)
+}
+
+// UnmarshalCaddyfile reads the encoder. Syntax:
+//
+//	format payword [<encoder> [{
+//	    <options of the encoder>
+//	}]]
+//
+// The encoder is the one that writes the entries. Default: json, or console on
+// a terminal.
+func (e *logEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // payword
+	if !d.NextArg() {
+		return nil
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "caddy.logging.encoders."+name)
+	if err != nil {
+		return err
+	}
+	if _, isEncoder := module.(zapcore.Encoder); !isEncoder {
+		return d.Errf("%s is not a log encoder", name)
+	}
+	e.WrappedRaw = caddyconfig.JSONModuleObject(module, "format", name, nil)
+	return nil
+}
+
+// warnOfLogs tells the operator once that the site logs its requests, and what
+// that takes.
+func (h *Handler) warnOfLogs(ctx caddy.Context) {
+	server, found := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if found && server.Logs != nil {
+		h.logger.Warn("the requests of this server are logged: see that its log has 'format payword', which leaves the paywords out")
+	}
+}

@@ -1,0 +1,162 @@
+package caddymodule
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/paywordhq/payword"
+)
+
+// The values of Handler.Page.
+const (
+	pageBuiltin = "builtin"
+	pageError   = "error"
+)
+
+// maxChallengedURLBytes bounds the URLs that are sold: a challenge holds the
+// URL twice encoded and stays under payword.MaxChallengeBytes.
+const maxChallengedURLBytes = 4096
+
+// refuse answers a request that is not served: what it costs, why it was
+// refused, and what it takes to go on.
+func (x *exchange) refuse(refusal payword.Refusal) error {
+	x.tell(refusal)
+	if len(x.url) > maxChallengedURLBytes {
+		return caddyhttp.Error(http.StatusRequestURITooLong, errors.New("the URL is too long to be quoted a price"))
+	}
+	header := x.writer.Header()
+	status := refusal.Reason.HTTPStatus()
+	challenge, err := x.challenge()
+	if err != nil {
+		return x.unavailable(x.writer, err)
+	}
+	if status == http.StatusPaymentRequired && payword.PaymentPreference(x.request.Header.Values(payword.HeaderAcceptPayment), payword.IntentSession) > 0 {
+		header.Add("WWW-Authenticate", challenge.Format())
+	}
+	if refusal.Reason != payword.PaymentRequired {
+		x.writeStatusHeader(header, refusal.Reason)
+	}
+	if refusal.Reason == payword.RateLimited {
+		header.Set("Retry-After", strconv.Itoa(strikeSeconds))
+	}
+	header.Set("Cache-Control", "no-store")
+	addVary(header)
+	header.Add("Vary", "Accept")
+	exposeHeaders(x.request, header)
+	if x.Page == pageError {
+		return caddyhttp.Error(status, fmt.Errorf("payword: %s", refusal.Reason))
+	}
+	if prefersHTML(x.request) {
+		return x.writePage(status, refusal, challenge)
+	}
+	return x.writeProblem(status, refusal)
+}
+
+// challenge quotes the price of the request.
+func (x *exchange) challenge() (payword.Challenge, error) {
+	request, err := payword.PriceRequest{
+		Amount: x.Handler.price, Currency: x.currency, Recipient: x.Vendor, UnitType: "request",
+		MethodDetails: payword.MethodDetails{
+			Brokers: x.gate.keys.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
+			URL: x.url, Version: payword.MethodVersion,
+		},
+	}.Canonical()
+	if err != nil {
+		return payword.Challenge{}, err
+	}
+	challenge := payword.Challenge{
+		Realm: x.realm, Method: payword.Method, Intent: payword.IntentSession, Request: request,
+		Expires:     time.Unix(x.now, 0).Add(time.Duration(x.app.QuoteLife)).UTC().Format(time.RFC3339),
+		Description: x.describe(),
+	}
+	if x.CredentialHeader == payword.HeaderPaymentAuthorization {
+		challenge.Header = payword.HeaderPaymentAuthorization
+	}
+	return challenge.Bind(x.gate.secret)
+}
+
+// describe says what is bought, for people.
+func (x *exchange) describe() string {
+	if x.Description != "" {
+		return x.Description
+	}
+	return "One page of " + x.realm
+}
+
+func (x *exchange) writeProblem(status int, refusal payword.Refusal) error {
+	problem := payword.NewProblem(refusal, x.status(refusal.Reason), x.currency)
+	if refusal.Reason == payword.PaymentRequired {
+		problem.Detail = fmt.Sprintf("This costs %s %s.", x.Handler.price.Decimal(), x.currency.Code())
+	}
+	problem.Price = &x.Handler.price
+	body, err := json.Marshal(problem)
+	if err != nil {
+		return x.unavailable(x.writer, err)
+	}
+	x.writer.Header().Set("Content-Type", "application/problem+json")
+	return x.writeBody(status, body)
+}
+
+//go:embed page.html
+var pageSource string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageSource))
+
+// page is what the page that asks for payment shows.
+type page struct {
+	Site        string
+	Description string
+	Price       string
+	Currency    string
+	Problem     string // why a payment was refused; empty if none was sent
+	Reason      string
+	Brokers     []string
+	Challenge   string // for extensions, as JSON
+}
+
+func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payword.Challenge) error {
+	encoded, err := json.Marshal(challenge)
+	if err != nil {
+		return x.unavailable(x.writer, err)
+	}
+	content := page{
+		Site: x.realm, Description: x.describe(), Price: x.Handler.price.Decimal(), Currency: x.currency.Code(),
+		Brokers: x.gate.keys.issuers(), Challenge: string(encoded),
+	}
+	if refusal.Reason != payword.PaymentRequired {
+		content.Problem, content.Reason = refusal.Detail, refusal.Reason.String()
+	}
+	var body strings.Builder
+	if err := pageTemplate.Execute(&body, content); err != nil {
+		return x.unavailable(x.writer, err)
+	}
+	header := x.writer.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	return x.writeBody(status, []byte(body.String()))
+}
+
+func (x *exchange) writeBody(status int, body []byte) error {
+	x.writer.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.writer.WriteHeader(status)
+	if x.request.Method == http.MethodHead {
+		return nil
+	}
+	_, err := x.writer.Write(body)
+	return err
+}
+
+// prefersHTML reports whether a person is asking: a browser that navigates
+// names text/html, programs name JSON, problem details or anything.
+func prefersHTML(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}

@@ -1,0 +1,137 @@
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/paywordhq/payword"
+)
+
+// Reread says how often a page that was bought may be read again free. It
+// counts after a full 200 to a GET, for the same commitment, URL and
+// representation. It is kept in memory: after a restart a page is bought anew.
+type Reread struct {
+	// How long. Default: 60s. At most 24h.
+	Within caddy.Duration `json:"within,omitempty"`
+
+	// How often. 0 turns it off. At most 255.
+	Times int `json:"times"`
+}
+
+const (
+	defaultRereadTimes  = 5
+	defaultRereadWithin = caddy.Duration(time.Minute)
+	maxRereadWithin     = caddy.Duration(24 * time.Hour)
+
+	// maxRereads bounds the memory that rereads take, at about 150 bytes each.
+	maxRereads = 100_000
+)
+
+func (r *Reread) validate() error {
+	if r.Times < 0 || r.Times > 255 {
+		return errors.New("payword: reread: want 0 to 255 times")
+	}
+	if r.Within < caddy.Duration(time.Second) || r.Within > maxRereadWithin {
+		return errors.New("payword: reread: want 1s to 24h")
+	}
+	return nil
+}
+
+// rereads remembers what was bought a short while ago.
+type rereads struct {
+	mu     sync.Mutex
+	bought map[rereadKey]bought
+}
+
+type rereadKey struct {
+	commitment payword.CommitmentID
+	page       payword.Fingerprint
+}
+
+type bought struct {
+	vary    string // the header names that chose the representation
+	chosen  [sha256.Size]byte
+	expires int64 // seconds since 1970
+	left    int
+}
+
+func newRereads() *rereads { return &rereads{bought: make(map[rereadKey]bought)} }
+
+// take reports whether a page may be read again free, and counts it.
+func (r *rereads) take(key rereadKey, header http.Header, now int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	page, found := r.bought[key]
+	if !found || now >= page.expires || page.left == 0 || page.chosen != representation(page.vary, header) {
+		return false
+	}
+	page.left--
+	r.bought[key] = page
+	return true
+}
+
+// remember notes that a page was bought.
+func (r *rereads) remember(key rereadKey, page bought, now int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.bought) >= maxRereads {
+		for old, entry := range r.bought {
+			if now >= entry.expires {
+				delete(r.bought, old)
+			}
+		}
+	}
+	if len(r.bought) < maxRereads {
+		r.bought[key] = page
+	}
+}
+
+// representation is a digest of the request headers that an answer varies with.
+func representation(vary string, header http.Header) [sha256.Size]byte {
+	var b strings.Builder
+	for _, name := range strings.Split(vary, ",") {
+		b.WriteString(strings.Join(header.Values(strings.TrimSpace(name)), "\x00"))
+		b.WriteByte(0)
+	}
+	return sha256.Sum256([]byte(b.String()))
+}
+
+func (x *exchange) rereadKey() rereadKey {
+	return rereadKey{
+		commitment: x.sent.payment.Commitment,
+		page:       payword.NewFingerprint(http.MethodGet, x.url, "", ""),
+	}
+}
+
+// canReread reports whether the request is of the kind that may be free: a GET
+// for the whole of something. A range could be had five times over for
+// different parts.
+func (x *exchange) canReread() bool {
+	return x.Reread.Times > 0 && x.request.Method == http.MethodGet && x.request.ContentLength == 0 &&
+		x.request.Header.Get("Range") == "" && x.request.Header.Get("Upgrade") == ""
+}
+
+func (x *exchange) isReread() bool {
+	return x.canReread() && x.gate.rereads.take(x.rereadKey(), x.request.Header, x.now)
+}
+
+// rememberReread notes a page that was bought and delivered whole.
+func (x *exchange) rememberReread(w *paidWriter) {
+	if w.status != http.StatusOK || x.price == 0 || x.outcome.Repeat || !x.canReread() {
+		return
+	}
+	vary := strings.Join(w.Header().Values("Vary"), ",")
+	if strings.Contains(vary, "*") {
+		return
+	}
+	x.gate.rereads.remember(x.rereadKey(), bought{
+		vary: vary, chosen: representation(vary, x.request.Header),
+		expires: x.now + int64(time.Duration(x.Reread.Within)/time.Second), left: x.Reread.Times,
+	}, x.now)
+}

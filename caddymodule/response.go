@@ -1,0 +1,228 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/paywordhq/payword"
+)
+
+// giveBackTimeout bounds the store step that gives a price back. It runs on a
+// context of its own, because the request's has often ended by then.
+const giveBackTimeout = 5 * time.Second
+
+// serve lets the next handler answer a granted request. The price is given back
+// where nothing was delivered: an error, a redirect, 304, or no answer at all.
+func (x *exchange) serve(next caddyhttp.Handler) error {
+	x.tell(payword.Refusal{})
+	w := &paidWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.writer},
+		exchange:              x,
+	}
+	finished := false
+	defer func() {
+		if finished {
+			return
+		}
+		// The next handler panicked, as a proxy does when its upstream breaks
+		// off. What the client did not get through its own doing is not paid
+		// back.
+		if !w.wroteHeader || x.request.Context().Err() == nil {
+			x.giveBack()
+		}
+	}()
+	err := next.ServeHTTP(w, x.request)
+	finished = true
+	switch {
+	case !w.wroteHeader:
+		x.giveBack()
+		x.writeStatusHeader(x.writer.Header(), payword.Accepted)
+		forceCaching(x.writer.Header())
+	case err != nil && x.request.Context().Err() == nil:
+		x.giveBack()
+	default:
+		x.rememberReread(w)
+	}
+	return err
+}
+
+// giveBack returns the price of the request, unless that was done before.
+func (x *exchange) giveBack() {
+	if x.returned {
+		return
+	}
+	x.returned = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.request.Context()), giveBackTimeout)
+	defer cancel()
+	payment := &x.sent.payment
+	_, after, err := x.gate.store.giveBack(ctx, payment.Commitment, payment.Number, x.app.now().Unix())
+	if err != nil {
+		x.logger.Error("giving a price back", zap.Error(err))
+		return
+	}
+	x.view = after
+}
+
+// paidWriter writes the answer to a granted request. It settles what the
+// request costs and sets the headers of the payment when the status is known.
+type paidWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	exchange    *exchange
+	wroteHeader bool
+	status      int
+}
+
+// WriteHeader settles the request when the final status is known.
+func (w *paidWriter) WriteHeader(status int) {
+	if w.wroteHeader || status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		w.ResponseWriterWrapper.WriteHeader(status)
+		return
+	}
+	w.wroteHeader, w.status = true, status
+	x := w.exchange
+	delivers := status < 300
+	if !delivers {
+		x.giveBack()
+	}
+	header := w.Header()
+	x.writeStatusHeader(header, payword.Accepted)
+	if delivers && x.sent.form == formCredential {
+		x.writeReceipt(header)
+	}
+	forceCaching(header)
+	exposeHeaders(x.request, header)
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write writes content, after the header.
+func (w *paidWriter) Write(content []byte) (int, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriterWrapper.Write(content)
+}
+
+// ReadFrom copies content, after the header, the fast way where there is one.
+func (w *paidWriter) ReadFrom(source io.Reader) (int64, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriterWrapper.ReadFrom(source)
+}
+
+// FlushError sends what was written so far, after the header.
+func (w *paidWriter) FlushError() error {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
+}
+
+// status returns what the answer says of the commitment.
+func (x *exchange) status(reason payword.Reason) payword.Status {
+	status := payword.Status{Reason: reason, Price: x.price, Number: x.sent.payment.Number}
+	if !x.known || !x.proved || int(x.sent.payment.Chain) >= payword.MaxChains {
+		return status
+	}
+	tail := x.view.tails[x.sent.payment.Chain]
+	status.Known = true
+	status.Accepted, status.Spent = x.view.accepted, x.view.spent
+	status.Chain, status.Index, status.TailHash = x.sent.payment.Chain, tail.Index, tail.Payword.TailHash()
+	return status
+}
+
+func (x *exchange) writeStatusHeader(header http.Header, reason payword.Reason) {
+	header.Set(payword.HeaderState, payword.FormatStatus(x.status(reason)))
+}
+
+func (x *exchange) writeReceipt(header http.Header) {
+	receipt := payword.Receipt{
+		Status: "success", Method: payword.Method, Intent: x.sent.challenge.Intent,
+		Timestamp:   time.Unix(x.now, 0).UTC().Format(time.RFC3339),
+		Reference:   fmt.Sprintf("%s.%d", x.sent.payment.Commitment, x.sent.payment.Number),
+		ChallengeID: x.sent.challenge.ID, Currency: x.currency, Number: x.sent.payment.Number,
+		Accepted: x.view.accepted, Spent: x.view.spent, Credit: x.view.accepted - x.view.spent,
+		Final: x.view.closed,
+	}
+	if x.sent.action == payword.ActionPay && !x.outcome.Repeat && !x.returned {
+		receipt.Amount = x.outcome.Price
+	}
+	value, err := receipt.Format()
+	if err != nil {
+		x.logger.Error("writing a receipt", zap.Error(err))
+		return
+	}
+	header.Set(payword.HeaderPaymentReceipt, value)
+}
+
+// acknowledge answers open, topUp and close, which never reach the upstream.
+func (x *exchange) acknowledge() error {
+	x.tell(payword.Refusal{})
+	header := x.writer.Header()
+	if x.proved { // a receipt tells the state
+		x.writeReceipt(header)
+	}
+	header.Set("Cache-Control", "private, no-store")
+	exposeHeaders(x.request, header)
+	x.writer.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// tell lets logs and later handlers know what was decided. It names no payword.
+func (x *exchange) tell(refusal payword.Refusal) {
+	result := refusal.Reason.String()
+	if x.outcome.Repeat {
+		result = "repeat"
+	}
+	if fields, found := x.request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); found {
+		fields.Add(zap.Object("payword", zapcore.ObjectMarshalerFunc(func(encoder zapcore.ObjectEncoder) error {
+			encoder.AddString("reason", result)
+			encoder.AddInt64("price_micros", int64(x.price))
+			return nil
+		})))
+	}
+	caddyhttp.SetVar(x.request.Context(), "payword.reason", result)
+	caddyhttp.SetVar(x.request.Context(), "payword.price", x.price.String())
+}
+
+// forceCaching keeps paid content out of shared caches, whatever the upstream
+// says of it. A private cache may keep it as long as the upstream allows.
+func forceCaching(header http.Header) {
+	kept := []string{"private"}
+	for _, directive := range strings.Split(strings.Join(header.Values("Cache-Control"), ","), ",") {
+		directive = strings.TrimSpace(directive)
+		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
+		switch name {
+		case "", "public", "private", "s-maxage", "proxy-revalidate":
+		default:
+			kept = append(kept, directive)
+		}
+	}
+	header.Set("Cache-Control", strings.Join(kept, ", "))
+	// Caches that listen to these would not look at Cache-Control.
+	for _, name := range []string{"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "Expires"} {
+		header.Del(name)
+	}
+	addVary(header)
+}
+
+// addVary names the headers that an answer depends on.
+func addVary(header http.Header) {
+	header.Add("Vary", "Authorization, Payment-Authorization, Payword")
+}
+
+// exposeHeaders lets scripts of other origins, where the site allows them at
+// all, read the headers of the payment.
+func exposeHeaders(r *http.Request, header http.Header) {
+	if r.Header.Get("Origin") != "" {
+		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State")
+	}
+}

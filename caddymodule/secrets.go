@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// secrets are the keys that a gate makes for itself when it first starts. They
+// stand in the store's directory, readable by their owner alone.
+type secrets struct {
+	challenge []byte // HMAC-SHA256 secret of the challenges
+	vendor    ed25519.PrivateKey
+}
+
+func loadSecrets(directory string) (secrets, error) {
+	challenge, err := loadOrCreate(filepath.Join(directory, "challenge-secret"))
+	if err != nil {
+		return secrets{}, err
+	}
+	seed, err := loadOrCreate(filepath.Join(directory, "vendor-key"))
+	if err != nil {
+		return secrets{}, err
+	}
+	return secrets{challenge: challenge, vendor: ed25519.NewKeyFromSeed(seed)}, nil
+}
+
+// loadOrCreate returns the 32 bytes of a file, making it with random ones if it
+// is not there.
+func loadOrCreate(path string) ([]byte, error) {
+	secret, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return createSecret(path)
+	case err != nil:
+		return nil, err
+	case len(secret) != ed25519.SeedSize:
+		return nil, fmt.Errorf("%s has %d bytes, not %d: restore it from a backup, or remove it to have a new one made", path, len(secret), ed25519.SeedSize)
+	}
+	return secret, nil
+}
+
+// createSecret writes the file whole or not at all: half a key would be no key.
+func createSecret(path string) ([]byte, error) {
+	secret := make([]byte, ed25519.SeedSize)
+	rand.Read(secret)
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(secret)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return nil, err
+	}
+	return secret, os.Rename(file.Name(), path)
+}

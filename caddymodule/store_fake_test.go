@@ -1,0 +1,136 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// fault is what a memoryStore does wrong in one step.
+type fault int
+
+const (
+	faultNone       fault = iota
+	faultNotDone          // the step is not done, and fails
+	faultAnswerLost       // the step is done, and fails all the same
+)
+
+var errFault = errors.New("the fake store fails on purpose")
+
+// memoryStore is a store that remembers nothing after its process.
+type memoryStore struct {
+	fault func(step string) fault // nil: none; set before use
+
+	mutex   sync.Mutex
+	entries map[payword.CommitmentID]*entry
+}
+
+var _ store = (*memoryStore)(nil)
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{entries: map[payword.CommitmentID]*entry{}}
+}
+
+// step runs run under the lock, or fails as fault says.
+func (s *memoryStore) step(name string, id payword.CommitmentID, run func(*entry)) (view, error) {
+	wrong := faultNone
+	if s.fault != nil {
+		wrong = s.fault(name)
+	}
+	if wrong == faultNotDone {
+		return view{}, errFault
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	e := s.entries[id]
+	if e == nil {
+		return view{}, errUnknownCommitment
+	}
+	run(e)
+	if wrong == faultAnswerLost {
+		return view{}, errFault
+	}
+	return e.view(), nil
+}
+
+func (s *memoryStore) open(_ context.Context, o opening) (view, error) {
+	wrong := faultNone
+	if s.fault != nil {
+		wrong = s.fault("open")
+	}
+	if wrong == faultNotDone {
+		return view{}, errFault
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	e := s.entries[o.commitment.ID]
+	if e == nil {
+		e = newEntry(o)
+		s.entries[o.commitment.ID] = e
+	}
+	e.topUp(o.reservation, o.amount, o.sequence, o.redeemBy)
+	if wrong == faultAnswerLost {
+		return view{}, errFault
+	}
+	return e.view(), nil
+}
+
+func (s *memoryStore) find(_ context.Context, id payword.CommitmentID) (view, error) {
+	return s.step("find", id, func(*entry) {})
+}
+
+func (s *memoryStore) charge(_ context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
+	var outcome payword.Outcome
+	seen, err := s.step("charge", id, func(e *entry) { outcome = e.state.Charge(e.commitment, c) })
+	if err != nil {
+		return payword.Outcome{}, view{}, err
+	}
+	return outcome, seen, nil
+}
+
+func (s *memoryStore) advance(_ context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {
+	return s.step("advance", id, func(e *entry) { e.state.Advance(chain, tail) })
+}
+
+func (s *memoryStore) giveBack(_ context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error) {
+	amount := money.Amount(0)
+	seen, err := s.step("giveBack", id, func(e *entry) { amount = e.state.GiveBack(number, now) })
+	if err != nil {
+		return 0, view{}, err
+	}
+	return amount, seen, nil
+}
+
+func (s *memoryStore) finish(_ context.Context, id payword.CommitmentID) (view, error) {
+	return s.step("finish", id, func(e *entry) { e.state.Closed = true })
+}
+
+func (s *memoryStore) claimables(_ context.Context, now, refundSeconds int64, yield func(claimable) bool) error {
+	if s.fault != nil && s.fault("claimables") != faultNone {
+		return errFault
+	}
+	s.mutex.Lock()
+	due := []claimable(nil)
+	for _, e := range s.entries {
+		if found, _, isDue := e.claimable(now, refundSeconds); isDue {
+			due = append(due, found)
+		}
+	}
+	s.mutex.Unlock()
+	for _, found := range due {
+		if !yield(found) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *memoryStore) acknowledge(_ context.Context, id payword.CommitmentID, amount money.Amount, final bool) error {
+	_, err := s.step("acknowledge", id, func(e *entry) {
+		e.state.Claimed, e.final = max(e.state.Claimed, amount), e.final || final
+	})
+	return err
+}

@@ -1,0 +1,127 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/paywordhq/payword"
+)
+
+// submission is what a request brought to pay with, in either form.
+type submission struct {
+	form        form
+	action      string // payword.ActionPay and so on; "" if nothing was sent
+	payment     payword.Payment
+	paid        bool // payment is set
+	commitment  string
+	reservation string
+	challenge   payword.Challenge
+}
+
+// form is how a payment came.
+type form uint8
+
+const (
+	formNone       form = iota
+	formCompact         // the Payword header
+	formCredential      // the Payment scheme
+)
+
+// readSubmission reads what the request pays with and takes every payment
+// header out of the request, so that neither what comes next nor the access
+// log sees a payword.
+func readSubmission(r *http.Request) (submission, payword.Refusal) {
+	compact := r.Header[payword.HeaderPayword]
+	commitment := r.Header[payword.HeaderCommitment]
+	reservation := r.Header[payword.HeaderReservation]
+	credentials := takeCredentials(r.Header)
+	stripPaymentHeaders(r.Header)
+	switch {
+	case len(compact)+len(credentials) == 0 && len(commitment)+len(reservation) == 0:
+		return submission{}, payword.Refusal{Reason: payword.PaymentRequired}
+	case len(credentials) > 1 || len(credentials) == 1 && len(compact)+len(commitment)+len(reservation) > 0:
+		return submission{}, payword.Refusal{Reason: payword.MalformedCredential, Detail: "send one payment, in one form"}
+	case len(credentials) == 1:
+		return readCredential(credentials[0])
+	case len(compact) != 1 || len(commitment) > 1 || len(reservation) > 1:
+		return submission{}, payword.Refusal{Reason: payword.MalformedHeader, Detail: "send one Payword header, and at most one Payword-Commitment and Payword-Reservation beside it"}
+	}
+	payment, refusal := payword.ParsePayment(compact[0])
+	sent := submission{form: formCompact, action: payword.ActionPay, payment: payment, paid: !refusal.Refused()}
+	if len(commitment) == 1 {
+		sent.commitment = commitment[0]
+	}
+	if len(reservation) == 1 {
+		sent.reservation = reservation[0]
+	}
+	if !refusal.Refused() && sent.commitment != "" && payword.NewCommitmentID(sent.commitment) != payment.Commitment {
+		refusal = payword.Refusal{Reason: payword.MalformedHeader, Detail: "id in the Payword header is not the commitment's"}
+	}
+	return sent, refusal
+}
+
+// takeCredentials removes and returns the Payment credentials of a request. An
+// Authorization of another scheme is the site's own and stays.
+func takeCredentials(header http.Header) []string {
+	credentials := append([]string(nil), header[payword.HeaderPaymentAuthorization]...)
+	var others []string
+	for _, value := range header["Authorization"] {
+		if payword.IsCredential(value) {
+			credentials = append(credentials, value)
+		} else {
+			others = append(others, value)
+		}
+	}
+	if len(credentials) > 0 {
+		header.Del("Authorization")
+		for _, value := range others {
+			header.Add("Authorization", value)
+		}
+	}
+	return credentials
+}
+
+// stripPaymentHeaders removes the payment headers under every spelling that
+// something behind us could take for them: FastCGI and WSGI cannot tell
+// Payword_State from Payword-State.
+func stripPaymentHeaders(header http.Header) {
+	for name := range header {
+		if len(name) < len("Payword") || name[0] != 'P' {
+			continue
+		}
+		spelled := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if strings.HasPrefix(spelled, "payword") || strings.HasPrefix(spelled, "payment-") {
+			delete(header, name)
+		}
+	}
+}
+
+func readCredential(value string) (submission, payword.Refusal) {
+	credential, refusal := payword.ParseCredential(value)
+	if refusal.Refused() {
+		return submission{}, refusal
+	}
+	payload := credential.Payload
+	sent := submission{
+		form: formCredential, action: payload.Action, challenge: credential.Challenge,
+		commitment: payload.Commitment, reservation: payload.Reservation,
+	}
+	switch payload.Action {
+	case payword.ActionPay, payword.ActionClose:
+		sent.payment, refusal = payload.Payment()
+		sent.paid = !refusal.Refused()
+	case payword.ActionOpen:
+		if payload.Commitment == "" {
+			return sent, payword.Refusal{Reason: payword.MalformedCredential, Detail: "payload: open needs a commitment"}
+		}
+		sent.payment.Commitment = payword.NewCommitmentID(payload.Commitment)
+	case payword.ActionTopUp:
+		if payload.CommitmentID == nil || payload.Reservation == "" {
+			return sent, payword.Refusal{Reason: payword.MalformedCredential, Detail: "payload: topUp needs a commitmentId and a reservation"}
+		}
+		sent.payment.Commitment = *payload.CommitmentID
+	default:
+		return sent, payword.Refusal{Reason: payword.MalformedCredential, Detail: "payload: action: want pay, open, topUp or close"}
+	}
+	return sent, refusal
+}

@@ -1,0 +1,77 @@
+package clearing
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+)
+
+// lease is the right to run the settlement. Every transaction that moves money
+// renews it, and so cannot be committed by a process that has lost it.
+type lease struct {
+	db    *ledger.DB
+	token string
+}
+
+// errLeaseLost means that the process was stopped for longer than the lease and
+// another one went on with the run.
+var errLeaseLost = errors.New("the settlement was taken over by another process, which goes on with it")
+
+// acquire takes the lease, or returns a *HeldError.
+func acquire(ctx context.Context, db *ledger.DB, holder string) (*lease, error) {
+	l := &lease{db: db, token: rand.Text()}
+	err := db.Update(ctx, func(tx *ledger.Tx) error {
+		// One compare-and-swap: a row that is over is taken over.
+		result, err := tx.ExecContext(ctx, `INSERT INTO settlement_leases (name, token, holder, until)
+			VALUES ('settlement', ?, ?, ?) ON CONFLICT (name) DO UPDATE
+			SET token = excluded.token, holder = excluded.holder, until = excluded.until
+			WHERE settlement_leases.until <= ?`,
+			l.token, holder, tx.Now().Add(leaseDuration).UnixMicro(), tx.Now().UnixMicro())
+		if err != nil {
+			return err
+		}
+		taken, err := result.RowsAffected()
+		if err != nil || taken == 1 {
+			return err
+		}
+		var held HeldError
+		var until int64
+		err = tx.QueryRowContext(ctx, `SELECT holder, until FROM settlement_leases WHERE name = 'settlement'`).Scan(&held.Holder, &until)
+		if err != nil {
+			return err
+		}
+		held.Until = time.UnixMicro(until).UTC()
+		return &held
+	})
+	if held := (*HeldError)(nil); err != nil && !errors.As(err, &held) {
+		return nil, fmt.Errorf("taking the lease: %w", err)
+	}
+	return l, err
+}
+
+// renew belongs into every transaction of a run.
+func (l *lease) renew(ctx context.Context, tx *ledger.Tx) error {
+	result, err := tx.ExecContext(ctx, `UPDATE settlement_leases SET until = ? WHERE name = 'settlement' AND token = ?`,
+		tx.Now().Add(leaseDuration).UnixMicro(), l.token)
+	if err != nil {
+		return err
+	}
+	kept, err := result.RowsAffected()
+	if err == nil && kept == 0 {
+		err = errLeaseLost
+	}
+	return err
+}
+
+// release gives the lease back, also after the context of the run is done.
+func (l *lease) release(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	return l.db.Update(ctx, func(tx *ledger.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM settlement_leases WHERE name = 'settlement' AND token = ?`, l.token)
+		return err
+	})
+}

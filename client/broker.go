@@ -1,0 +1,287 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// maxAnswerBytes bounds an answer of the broker: sixteen certificates take a
+// fiftieth of it.
+const maxAnswerBytes = 1 << 20
+
+// question is a request to the broker.
+type question struct {
+	action         string // for people: what is asked for
+	method, path   string
+	body           any // nil: none
+	signed         bool
+	idempotencyKey string
+}
+
+// ask puts a question to a broker and reads the answer into target. It returns
+// a *BrokerError.
+func (w *Wallet) ask(ctx context.Context, broker string, q question, target any) error {
+	failed := func(err error) error { return &BrokerError{Broker: broker, Action: q.action, Err: err} }
+	body := []byte{}
+	if q.body != nil {
+		encoded, err := json.Marshal(q.body)
+		if err != nil {
+			return failed(err)
+		}
+		body = encoded
+	}
+	request, err := http.NewRequestWithContext(ctx, q.method, broker+q.path, bytes.NewReader(body))
+	if err != nil {
+		return failed(err)
+	}
+	if q.body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if q.idempotencyKey != "" {
+		request.Header.Set("Idempotency-Key", q.idempotencyKey)
+	}
+	if q.signed {
+		if err := w.sign(request, body); err != nil {
+			return failed(err)
+		}
+	}
+	answer, err := w.broker.Do(request)
+	if err != nil {
+		return failed(err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
+	if err != nil {
+		return failed(err)
+	}
+	if answer.StatusCode/100 != 2 {
+		return brokerRefusal(broker, q.action, answer.StatusCode, content)
+	}
+	if err := json.Unmarshal(content, target); err != nil {
+		return failed(fmt.Errorf("the answer is not what was asked for: %w", err))
+	}
+	return nil
+}
+
+// brokerRefusal reads a broker's problem details.
+func brokerRefusal(broker, action string, status int, content []byte) *BrokerError {
+	var problem struct {
+		Reason string `json:"reason"`
+		Detail string `json:"detail"`
+	}
+	// An answer that is no problem document still has its status.
+	_ = json.Unmarshal(content, &problem)
+	// A reason of a later version is no reason that we know; its status stays.
+	reason, _ := payword.ParseReason(problem.Reason)
+	return &BrokerError{Broker: broker, Action: action, Reason: reason, Detail: foreignText(problem.Detail), Status: status}
+}
+
+// sign signs a request with the account's key.
+func (w *Wallet) sign(request *http.Request, body []byte) error {
+	key, err := w.accountKey()
+	if err != nil {
+		return err
+	}
+	var nonce payword.Nonce
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return err
+	}
+	signed := payword.SignedRequest{
+		Method: request.Method, TargetURI: request.URL.String(), Digest: payword.ContentDigest(body),
+		Created: w.now().Unix(), KeyID: payword.Thumbprint(publicOf(key)), Nonce: base64url.EncodeToString(nonce[:]),
+	}
+	input, signature, err := signed.Sign(key)
+	if err != nil {
+		return err
+	}
+	request.Header.Set(payword.HeaderContentDigest, signed.Digest)
+	request.Header.Set(payword.HeaderSignatureInput, input)
+	request.Header.Set(payword.HeaderSignature, signature)
+	return nil
+}
+
+// OpenAccount opens an account at the broker, or finds the one that the wallet
+// has there, and remembers it. A wallet has one account, in one currency. It
+// returns a *BrokerError.
+func (w *Wallet) OpenAccount(ctx context.Context, broker string) (payword.Account, error) {
+	if err := payword.CheckOrigin(broker); err != nil {
+		return payword.Account{}, fmt.Errorf("opening an account: %w", err)
+	}
+	if known, _ := w.account(); known != "" && known != broker {
+		return payword.Account{}, fmt.Errorf("opening an account: the wallet has one at %s already; use another wallet", known)
+	}
+	key, err := w.accountKey()
+	if err != nil {
+		return payword.Account{}, err
+	}
+	var challenge payword.AccountChallenge
+	ask := question{action: "asking for a challenge", method: http.MethodPost, path: payword.PathChallenges}
+	if err := w.ask(ctx, broker, ask, &challenge); err != nil {
+		return payword.Account{}, err
+	}
+	var account payword.Account
+	ask = question{
+		action: "opening an account", method: http.MethodPost, path: payword.PathAccounts, signed: true,
+		body: payword.OpenAccount{Key: payword.NewPublicKey(publicOf(key)), Challenge: challenge.Challenge},
+	}
+	if err := w.ask(ctx, broker, ask, &account); err != nil {
+		return payword.Account{}, err
+	}
+	w.mu.Lock()
+	w.doc.Broker, w.doc.Account, w.doc.Currency = broker, account.Account, account.Currency
+	w.unsaved = true
+	w.mu.Unlock()
+	return account, w.save()
+}
+
+// account returns the broker and the currency of the wallet's account; both are
+// empty if it has none.
+func (w *Wallet) account() (broker string, currency money.Currency) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.doc.Broker, w.doc.Currency
+}
+
+// Balance asks the broker for the account. It returns ErrNoAccount or a
+// *BrokerError.
+func (w *Wallet) Balance(ctx context.Context) (payword.Account, error) {
+	broker, _ := w.account()
+	if broker == "" {
+		return payword.Account{}, ErrNoAccount
+	}
+	var account payword.Account
+	ask := question{action: "asking for the balance", method: http.MethodGet, path: payword.PathAccount, signed: true}
+	err := w.ask(ctx, broker, ask, &account)
+	return account, err
+}
+
+// Certificates gets spare certificates until the wallet holds n (1 to 16) that
+// are good for a while. Each of them can open a commitment with one vendor that
+// is new to the wallet. It returns ErrNoAccount or a *BrokerError.
+func (w *Wallet) Certificates(ctx context.Context, n int) error {
+	if n < 1 || n > payword.MaxCertificatesPerRequest {
+		return fmt.Errorf("spare certificates: want 1 to %d", payword.MaxCertificatesPerRequest)
+	}
+	w.mu.Lock()
+	w.dropOldSpares()
+	missing := n - len(w.doc.Spares)
+	first := w.doc.NextKey
+	broker, currency := w.doc.Broker, w.doc.Currency
+	if broker == "" || missing <= 0 {
+		w.mu.Unlock()
+		if broker == "" {
+			return ErrNoAccount
+		}
+		return nil
+	}
+	w.doc.NextKey += uint32(missing) // two who ask at once must not ask for the same keys
+	w.unsaved = true
+	w.mu.Unlock()
+
+	spares, err := w.requestCertificates(ctx, broker, currency, first, missing)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.doc.Spares = append(w.doc.Spares, spares...)
+	w.unsaved = true
+	w.mu.Unlock()
+	return w.save()
+}
+
+// requestCertificates asks for a certificate for each of count keys from first
+// on and checks what it gets.
+func (w *Wallet) requestCertificates(ctx context.Context, broker string, currency money.Currency, first uint32, count int) ([]heldCertificate, error) {
+	request := payword.CertificateRequest{}
+	for k := range count {
+		key, err := w.certificateKey(first + uint32(k))
+		if err != nil {
+			return nil, err
+		}
+		request.Keys = append(request.Keys, payword.NewPublicKey(publicOf(key)))
+	}
+	var answer payword.CertificateAnswer
+	ask := question{
+		action: "asking for certificates", method: http.MethodPost, path: payword.PathCertificates, signed: true, body: request,
+		// If the answer is lost in a crash, asking again gives the same ones.
+		idempotencyKey: fmt.Sprintf("certificates-%d-%d", first, count),
+	}
+	if err := w.ask(ctx, broker, ask, &answer); err != nil {
+		return nil, err
+	}
+	wrong := func(detail string) error {
+		return &BrokerError{Broker: broker, Action: ask.action, Status: http.StatusOK, Detail: detail}
+	}
+	if len(answer.Certificates) != count {
+		return nil, wrong(fmt.Sprintf("it gave %d certificates for %d keys", len(answer.Certificates), count))
+	}
+	var spares []heldCertificate
+	for k, token := range answer.Certificates {
+		certificate, err := payword.UnverifiedCertificate(token)
+		if err != nil {
+			return nil, wrong(foreignText(err.Error()))
+		}
+		if key, _ := request.Keys[k].Key(); !key.Equal(certificate.Key) {
+			return nil, wrong("a certificate is for another key")
+		}
+		if certificate.Issuer != broker || certificate.Currency != currency {
+			return nil, wrong("a certificate is by another broker or in another currency than the account")
+		}
+		spares = append(spares, heldCertificate{Key: first + uint32(k), Certificate: token})
+	}
+	return spares, nil
+}
+
+// reserve asks that the amount be set aside for a commitment. If the balance is
+// smaller, it reserves what there is, if that is at least least. It returns the
+// reservation and its amount, in micros.
+func (w *Wallet) reserve(ctx context.Context, broker, commitment string, amount, least money.Amount) (string, money.Amount, error) {
+	token, err := w.askReservation(ctx, broker, commitment, amount)
+	refusal, refused := err.(*BrokerError)
+	if !refused || refusal.Reason != payword.InsufficientFunds {
+		return token, amount, err
+	}
+	account, balanceErr := w.Balance(ctx)
+	if balanceErr != nil || account.Available < max(1, least) || account.Available >= amount {
+		return "", 0, err
+	}
+	token, err = w.askReservation(ctx, broker, commitment, account.Available)
+	return token, account.Available, err
+}
+
+func (w *Wallet) askReservation(ctx context.Context, broker, commitment string, amount money.Amount) (string, error) {
+	var answer payword.ReservationAnswer
+	ask := question{
+		action: "reserving", method: http.MethodPost, path: payword.PathReservations, signed: true,
+		body: payword.ReservationRequest{Commitment: commitment, Amount: amount},
+	}
+	if err := w.ask(ctx, broker, ask, &answer); err != nil {
+		return "", err
+	}
+	if !isToken(answer.Reservation) {
+		return "", &BrokerError{Broker: broker, Action: ask.action, Status: http.StatusOK, Detail: "the reservation has no form that fits a header"}
+	}
+	return answer.Reservation, nil
+}
+
+// isToken reports whether text is a JWS as it may stand in a header.
+func isToken(text string) bool {
+	if text == "" || len(text) > payword.MaxReservationBytes {
+		return false
+	}
+	for _, c := range []byte(text) {
+		isPart := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
+		if !isPart {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,209 @@
+package client_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+const usd = money.Currency("usd-micro")
+
+// fakeBroker is a broker in memory: it checks every signature, keeps one
+// balance per account key, and issues real certificates and reservations.
+type fakeBroker struct {
+	t      *testing.T
+	server *httptest.Server
+	key    ed25519.PrivateKey
+	now    func() time.Time
+
+	mu           sync.Mutex
+	balance      money.Amount
+	limit        money.Amount // of certificates
+	lifeSeconds  int64        // of certificates
+	accounts     map[string]ed25519.PublicKey
+	reservations map[payword.CommitmentID]money.Amount
+	certificates int
+	down         bool
+	loseAnswer   bool // does the work of the next reservation and breaks off
+	asked        map[string]int
+}
+
+func newFakeBroker(t *testing.T, now func() time.Time) *fakeBroker {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &fakeBroker{
+		t: t, key: key, now: now, balance: 100 * money.Unit, limit: 50 * money.Unit, lifeSeconds: 30 * 24 * 3600,
+		accounts: make(map[string]ed25519.PublicKey), reservations: make(map[payword.CommitmentID]money.Amount),
+		asked: make(map[string]int),
+	}
+	b.server = httptest.NewServer(b)
+	t.Cleanup(b.server.Close)
+	return b
+}
+
+func (b *fakeBroker) origin() string { return b.server.URL }
+
+func (b *fakeBroker) brokers() payword.Brokers {
+	public := b.key.Public().(ed25519.PublicKey)
+	return payword.Brokers{b.origin(): {payword.Thumbprint(public): public}}
+}
+
+func (b *fakeBroker) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
+func (b *fakeBroker) count(path string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[path]
+}
+
+func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked[r.URL.Path]++
+	if b.down {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	if r.URL.Path == payword.PathChallenges {
+		b.answer(w, payword.AccountChallenge{Challenge: "challenge", Expires: b.now().Unix() + 300})
+		return
+	}
+	var opening payword.OpenAccount
+	if r.URL.Path == payword.PathAccounts {
+		b.read(body, &opening)
+		key, err := opening.Key.Key()
+		if err != nil {
+			b.t.Errorf("account key: %v", err)
+			return
+		}
+		b.accounts[payword.Thumbprint(key)] = key
+	}
+	if refusal := b.verify(r, body); refusal.Refused() {
+		b.refuse(w, refusal)
+		return
+	}
+	switch r.URL.Path {
+	case payword.PathAccounts, payword.PathAccount:
+		b.answer(w, payword.Account{Account: "account-1", Currency: usd, Available: b.balance})
+	case payword.PathCertificates:
+		b.issue(w, body)
+	case payword.PathReservations:
+		b.reserve(w, body)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (b *fakeBroker) verify(r *http.Request, body []byte) payword.Refusal {
+	signed, refusal := payword.ParseSignatureInput(r.Header.Get(payword.HeaderSignatureInput))
+	if refusal.Refused() {
+		return refusal
+	}
+	key := b.accounts[signed.KeyID]
+	if key == nil {
+		return payword.Refusal{Reason: payword.UnknownAccount}
+	}
+	if r.Header.Get(payword.HeaderContentDigest) != payword.ContentDigest(body) {
+		return payword.Refusal{Reason: payword.BadSignature}
+	}
+	signed.Method, signed.TargetURI = r.Method, b.origin()+r.URL.RequestURI()
+	signed.Digest = payword.ContentDigest(body)
+	return signed.Verify(key, r.Header.Get(payword.HeaderSignature), b.now().Unix())
+}
+
+func (b *fakeBroker) issue(w http.ResponseWriter, body []byte) {
+	var request payword.CertificateRequest
+	b.read(body, &request)
+	var answer payword.CertificateAnswer
+	for _, member := range request.Keys {
+		key, err := member.Key()
+		if err != nil {
+			b.t.Errorf("certificate key: %v", err)
+			return
+		}
+		b.certificates++
+		c := payword.Certificate{
+			Issuer: b.origin(), Subject: "user-" + money.Amount(b.certificates).String(), Key: key,
+			IssuedAt: b.now().Unix(), Expires: b.now().Unix() + b.lifeSeconds, Currency: usd, Limit: b.limit,
+		}
+		rand.Read(c.ID[:])
+		signed, err := payword.SignCertificate(c, b.key)
+		if err != nil {
+			b.t.Errorf("signing a certificate: %v", err)
+			return
+		}
+		answer.Certificates = append(answer.Certificates, signed.Token)
+	}
+	b.answer(w, answer)
+}
+
+func (b *fakeBroker) reserve(w http.ResponseWriter, body []byte) {
+	var request payword.ReservationRequest
+	b.read(body, &request)
+	m, refusal := payword.ParseCommitment(request.Commitment, b.brokers())
+	if refusal.Refused() {
+		b.refuse(w, refusal)
+		return
+	}
+	before := b.reservations[m.ID]
+	amount := max(before, request.Amount)
+	if amount-before > b.balance {
+		b.refuse(w, payword.Refusal{Reason: payword.InsufficientFunds, Detail: "the balance is too small"})
+		return
+	}
+	b.balance -= amount - before
+	b.reservations[m.ID] = amount
+	r, err := payword.SignReservation(payword.Reservation{
+		Issuer: b.origin(), Commitment: m.ID, Amount: amount, Currency: usd, Sequence: 1,
+		IssuedAt: b.now().Unix(), RedeemBy: m.Expires + 24*3600,
+	}, b.key)
+	if err != nil {
+		b.t.Errorf("signing a reservation: %v", err)
+		return
+	}
+	if b.loseAnswer {
+		b.loseAnswer = false
+		panic(http.ErrAbortHandler)
+	}
+	b.answer(w, payword.ReservationAnswer{Reservation: r.Token})
+}
+
+func (b *fakeBroker) read(body []byte, target any) {
+	if err := json.Unmarshal(body, target); err != nil {
+		b.t.Errorf("the broker was sent no JSON: %v", err)
+	}
+}
+
+func (b *fakeBroker) answer(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		b.t.Errorf("broker: %v", err)
+	}
+}
+
+func (b *fakeBroker) refuse(w http.ResponseWriter, refusal payword.Refusal) {
+	problem := payword.NewProblem(refusal, payword.Status{}, "")
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(problem.Status)
+	json.NewEncoder(w).Encode(problem)
+}

@@ -1,0 +1,243 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/paywordhq/payword/money"
+)
+
+// The exit statuses of the commands.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const helpText = `payword wallet create       --wallet FILE [--encrypt | --passphrase-file FILE]
+payword wallet open-account --wallet FILE --broker ORIGIN
+payword wallet certificates --wallet FILE [--count N]
+payword wallet balance      --wallet FILE [--json]
+payword wallet show         --wallet FILE [--json]
+payword pay URL             --wallet FILE [--max 0.01] [--budget 1.00]
+                            [--per-site AMOUNT] [--per-day AMOUNT] [--deposit 0.50]
+                            [-o FILE] [--json]
+
+A wallet is one file. create makes it, with its seed encrypted if a passphrase
+is given: typed after --encrypt, or the first line of --passphrase-file, which
+every other command takes too. open-account opens an account at a broker, which
+then has to be funded. certificates gets spares, so that new sites can be paid
+while the broker is down.
+
+pay fetches a page, pays for it inside the budget, writes the page to standard
+output (or to -o FILE) and what was paid to standard error. Amounts are in whole
+units of the wallet's currency, such as 0.01; "none" means no limit.
+  --max       the most for one request (redirects are requests of their own)
+  --budget    the most in all, over the life of the wallet
+  --per-site  the most to one site, over the life of the wallet (default none)
+  --per-day   the most on one day, UTC (default none)
+  --deposit   how much is reserved at the broker for a site at a time
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+`
+
+// usageError is a mistake in how a command was called.
+type usageError struct{ sentence string }
+
+func (e usageError) Error() string { return e.sentence }
+
+// command is one call of Main.
+type command struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	flags          *flag.FlagSet
+	wallet         string
+	passphraseFile string
+	asJSON         bool
+}
+
+// Main runs the command "wallet" or "pay", which is the first of the arguments,
+// and returns its exit status: 0 done, 1 failed, 2 wrong usage. The arguments
+// do not hold the program's name.
+func Main(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet("payword", flag.ContinueOnError)}
+	c.flags.SetOutput(io.Discard)
+	c.flags.StringVar(&c.wallet, "wallet", "", "")
+	c.flags.StringVar(&c.passphraseFile, "passphrase-file", "", "")
+	c.flags.BoolVar(&c.asJSON, "json", false, "")
+	err := c.run(ctx, arguments)
+	var wrong usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, helpText)
+		return exitDone
+	case errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "payword: %s\nTry payword pay --help.\n", wrong.sentence)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "payword: %v\n", err)
+	return exitFailed
+}
+
+func (c *command) run(ctx context.Context, arguments []string) error {
+	if len(arguments) == 0 {
+		return usageError{"want a command: wallet or pay"}
+	}
+	rest := arguments[1:]
+	switch arguments[0] {
+	case "pay":
+		return c.pay(ctx, rest)
+	case "wallet":
+		if len(rest) == 0 {
+			return usageError{"want what to do with the wallet: create, open-account, certificates, balance or show"}
+		}
+		return c.walletVerb(ctx, rest[0], rest[1:])
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
+	}
+	return usageError{fmt.Sprintf("%.40q is no command: want wallet or pay", arguments[0])}
+}
+
+func (c *command) walletVerb(ctx context.Context, verb string, arguments []string) error {
+	switch verb {
+	case "create":
+		return c.create(arguments)
+	case "open-account":
+		return c.openAccount(ctx, arguments)
+	case "certificates":
+		return c.certificates(ctx, arguments)
+	case "balance":
+		return c.balance(ctx, arguments)
+	case "show":
+		return c.show(arguments)
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
+	}
+	return usageError{fmt.Sprintf("%.40q is nothing to do with a wallet: want create, open-account, certificates, balance or show", verb)}
+}
+
+// parse reads flags, which may stand before and after the other arguments, of
+// which there must be exactly as many as names.
+func (c *command) parse(arguments []string, names ...string) ([]string, error) {
+	var others []string
+	for {
+		if err := c.flags.Parse(arguments); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, usageError{err.Error()}
+		}
+		arguments = c.flags.Args()
+		if len(arguments) == 0 {
+			break
+		}
+		others, arguments = append(others, arguments[0]), arguments[1:]
+	}
+	switch {
+	case len(others) < len(names):
+		return nil, usageError{"want " + strings.Join(names[len(others):], " ")}
+	case len(others) > len(names):
+		return nil, usageError{fmt.Sprintf("%.40q is one argument too many", others[len(names)])}
+	case c.wallet == "":
+		return nil, usageError{"want --wallet FILE"}
+	}
+	return others, nil
+}
+
+// open opens the wallet, asking for the passphrase if it needs one and somebody
+// is there to type it.
+func (c *command) open() (*Wallet, error) {
+	config := WalletConfig{Path: c.wallet}
+	var err error
+	if config.Passphrase, err = c.readPassphraseFile(); err != nil {
+		return nil, err
+	}
+	wallet, err := OpenWallet(config)
+	if !errors.Is(err, ErrPassphrase) || len(config.Passphrase) > 0 {
+		return wallet, err
+	}
+	if config.Passphrase, err = c.prompt("Passphrase: "); err != nil {
+		return nil, err
+	}
+	return OpenWallet(config)
+}
+
+// maxPassphraseBytes bounds a passphrase.
+const maxPassphraseBytes = 1024
+
+// readPassphraseFile returns the first line of the passphrase file, if one was
+// named.
+func (c *command) readPassphraseFile() ([]byte, error) {
+	if c.passphraseFile == "" {
+		return nil, nil
+	}
+	file, err := os.Open(c.passphraseFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxPassphraseBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	line, _, _ := bytes.Cut(content, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) == 0 || len(line) > maxPassphraseBytes {
+		return nil, fmt.Errorf("passphrase file %s: want 1 to %d bytes in its first line", c.passphraseFile, maxPassphraseBytes)
+	}
+	return line, nil
+}
+
+// prompt asks for a passphrase on the terminal, without showing it.
+func (c *command) prompt(question string) ([]byte, error) {
+	terminal, isFile := c.stdin.(*os.File)
+	if !isFile || !term.IsTerminal(int(terminal.Fd())) {
+		return nil, errors.New("the wallet needs a passphrase: use --passphrase-file, or a terminal")
+	}
+	fmt.Fprint(c.stderr, question)
+	passphrase, err := term.ReadPassword(int(terminal.Fd()))
+	fmt.Fprintln(c.stderr)
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return passphrase, nil
+}
+
+// limitFlag is an amount in major units, or "none".
+type limitFlag struct{ amount *money.Amount }
+
+// String returns the limit as it is typed.
+func (f limitFlag) String() string {
+	switch {
+	case f.amount == nil:
+		return ""
+	case *f.amount == NoLimit:
+		return "none"
+	}
+	return f.amount.Decimal()
+}
+
+// Set reads a limit.
+func (f limitFlag) Set(text string) error {
+	if text == "none" {
+		*f.amount = NoLimit
+		return nil
+	}
+	amount, err := money.ParseDecimal(text)
+	if err != nil {
+		return err
+	}
+	*f.amount = amount
+	return nil
+}

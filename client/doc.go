@@ -1,0 +1,38 @@
+// Package client pays for web requests out of a wallet, inside a budget.
+//
+// A Wallet is one file. Transport is an http.RoundTripper that answers a 402 of
+// the payword method by itself:
+//
+//	wallet, err := client.OpenWallet(client.WalletConfig{Path: "wallet.json"})
+//	...
+//	defer wallet.Close()
+//	budget := client.Budget{
+//		PerRequest: 10_000,        // 0.01
+//		PerSite:    money.Unit,    // 1.00
+//		PerDay:     2 * money.Unit,
+//		Total:      client.NoLimit,
+//	}
+//	http := &http.Client{Transport: &client.Transport{Wallet: wallet, Budget: budget}}
+//	answer, err := http.Get("https://news.example/today")
+//
+// # What a wallet guarantees
+//
+// Debit first: the index of a payword, the request's number and what they count
+// against the budget are on disk before the payword leaves the process. After a
+// crash at any moment the wallet has spent at most what its file says.
+//
+// Budgets count what was released, not what a server says it charged, because a
+// dishonest vendor can redeem all that was released. A server cannot make the
+// wallet release more by anything it says: each request adds at most its price,
+// rounded up to a step of a chain, and only while every limit allows it. What a
+// vendor gives back (an upstream error, a repeat) stays as credit with it and
+// pays for the next request there.
+//
+// # Without the broker
+//
+// The broker is needed to open an account, to issue certificates and to reserve
+// an amount for a commitment. It is not asked while pages are paid for: an open
+// commitment keeps working with the broker down. With spare certificates in the
+// wallet (Wallet.Certificates), a vendor that takes unreserved commitments can
+// even be paid for the first time while the broker is down.
+package client

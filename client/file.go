@@ -1,0 +1,66 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// A wallet file is replaced whole: written beside itself, flushed, renamed over
+// the old one. So it is always one whole version or another. The lock is on a
+// second file, path.lock, because a rename would take a lock on the first away.
+
+// acquire locks the wallet at path against other processes. Closing the file
+// that it returns gives the lock back.
+func acquire(path string) (*os.File, error) {
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the wallet: %w", err)
+	}
+	if err := lockFile(lock); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("wallet %s: %w", path, err)
+	}
+	return lock, nil
+}
+
+// readFile reads a wallet file of a bounded size.
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the wallet: %w", err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the wallet: %w", err)
+	}
+	if len(content) > maxFileBytes {
+		return nil, fmt.Errorf("wallet %s: %w: it has more than %d bytes", path, ErrCorrupt, maxFileBytes)
+	}
+	return content, nil
+}
+
+// replaceFile makes content durable as the file at path.
+func replaceFile(path string, content []byte) error {
+	next := path + ".new"
+	file, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("saving the wallet: %w", err)
+	}
+	_, err = file.Write(content)
+	// One that was left over from a crash may have had another mode.
+	err = errors.Join(err, file.Chmod(0o600), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err == nil {
+		err = syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("saving the wallet: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package client_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/client"
+	"github.com/paywordhq/payword/money"
+)
+
+// Each case is a server that lies. Whatever it says, it gets at most what the
+// budget allows for one request; the control is an honest one, which is paid.
+func TestLiars(t *testing.T) {
+	type edit = func(r *http.Request, quoted *payword.PriceRequest, c *payword.Challenge)
+	quote := func(e edit) func(*world) { return func(w *world) { w.gate.editChallenge = e } }
+	cases := []struct {
+		name   string
+		lie    func(w *world)
+		reason payword.Reason // Accepted: the page is served
+		most   money.Amount   // that the vendor may get for one request
+	}{
+		{"control: an honest server", func(*world) {}, payword.Accepted, 1000},
+		{"a quote for another URL", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.MethodDetails.URL += "?cheap"
+		}), payword.WrongResource, 0},
+		{"a quote for another method", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.MethodDetails.HTTPMethod = http.MethodPost
+		}), payword.WrongResource, 0},
+		{"a quote on another origin", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.MethodDetails.URL = payword.CanonicalURL("https://other.example", r.URL.RequestURI())
+		}), payword.WrongResource, 0},
+		{"an expired quote", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
+			c.Expires = "2026-05-04T11:00:00Z"
+		}), payword.ChallengeExpired, 0},
+		{"an end that is no time", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
+			c.Expires = "soon"
+		}), payword.ChallengeExpired, 0},
+		{"another recipient", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.Recipient = "http://127.0.0.1:1"
+		}), payword.WrongVendor, 0},
+		{"a foreign broker", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.MethodDetails.Brokers = []string{"https://broker.example"}
+		}), payword.UnknownBroker, 0},
+		{"another currency", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.Currency = "jpy-micro"
+		}), payword.WrongCurrency, 0},
+		{"a later version of the method", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.MethodDetails.Version = 2
+		}), payword.MethodUnsupported, 0},
+		{"402 for ever, with a state", func(w *world) { w.gate.refuseAll = payword.PaymentRequired }, payword.PaymentRequired, 0},
+		{"402 for ever, without a state", func(w *world) {
+			w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
+		}, payword.PaymentRequired, 0},
+		{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 0},
+		{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.PaymentRequired, 0},
+		{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.PaymentRequired, 0},
+		{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.PaymentRequired, 0},
+		{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 0},
+		{"want of a credit that nobody spent", lieOfState(func(s *payword.Status) {
+			s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
+		}), payword.InsufficientCredit, 1000},
+		{"want of a credit that is there", lieOfState(func(s *payword.Status) {
+			s.Reason = payword.InsufficientCredit
+		}), payword.InsufficientCredit, 1000},
+		{"accepted less than was proved", lieOfState(func(s *payword.Status) {
+			s.Reason, s.Accepted, s.Spent = payword.InsufficientCredit, 0, 0
+		}), payword.InsufficientCredit, 1000},
+		{"a tail far ahead", lieOfState(func(s *payword.Status) {
+			s.Reason, s.Index, s.Spent = payword.InsufficientCredit, s.Index+400, s.Accepted
+		}), payword.InsufficientCredit, 1000},
+		{"a tail that is not ours", lieOfState(func(s *payword.Status) {
+			s.Reason, s.TailHash[0] = payword.InsufficientCredit, s.TailHash[0]^1
+		}), payword.InsufficientCredit, 1000},
+		{"a price that rises with every attempt", func(w *world) {
+			w.gate.before = func(http.ResponseWriter, *http.Request) bool { w.gate.price *= 2; return false }
+		}, payword.PaymentRequired, 8000},
+		{"a price over max that is not", lieOfState(func(s *payword.Status) {
+			s.Reason = payword.PriceOverMax
+		}), payword.PriceOverMax, 1000},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1000)
+			w.gate.set(func() { c.lie(w) })
+			err := w.get("/a")
+			if c.reason == payword.Accepted {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if refused := refusedBy[*client.RefusedError](t, err); refused.Reason != c.reason {
+				t.Errorf("got %v, want %s", refused, c.reason)
+			}
+			if accepted, _ := w.gate.totals(); accepted > c.most {
+				t.Errorf("the vendor got %s, want at most %s", accepted.Decimal(), c.most.Decimal())
+			}
+			if asked, _, _ := w.gate.counted(); asked > 5 {
+				t.Errorf("%d requests for one page", asked)
+			}
+		})
+	}
+}
+
+// lieOfState makes the gate refuse what it has proved, with an edited state.
+func lieOfState(edit func(s *payword.Status)) func(*world) {
+	return func(w *world) {
+		w.gate.editState = func(s *payword.Status) {
+			if s.Known {
+				edit(s)
+			}
+		}
+	}
+}
+
+// A server that goes on lying gets what the budget allows, and not more.
+func TestLiarNeverGetsMoreThanTheBudget(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.Budget = client.Budget{PerRequest: 3000, PerSite: 20_000, PerDay: 30_000, Total: 30_000}
+	honest := w.gate
+	w.gate = newFakeGate(t, w.broker, 1000)
+	w.gate.before = func(http.ResponseWriter, *http.Request) bool {
+		w.gate.price = w.gate.price*3/2 + 1
+		if w.gate.price > 3000 {
+			w.gate.price = 700
+		}
+		return false
+	}
+	w.gate.editState = func(s *payword.Status) {
+		if s.Known {
+			s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
+		}
+	}
+	for range 100 {
+		if w.get("/a") == nil {
+			t.Fatal("the liar served a page")
+		}
+	}
+	if accepted, _ := w.gate.totals(); accepted > 20_000 {
+		t.Errorf("the liar got %s of a budget of 0.02 for a site", accepted.Decimal())
+	}
+	w.gate = honest
+	w.mustGet("/a")
+}
+
+func TestLiarTiesUpLittle(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.gate.set(func() { w.gate.refuseAll = payword.CommitmentClosed })
+	for range 30 {
+		refusedBy[*client.RefusedError](t, w.get("/a"))
+	}
+	reserved := money.Amount(0)
+	for _, amount := range w.broker.reservations {
+		reserved += amount
+	}
+	if reserved > 1_100_000 {
+		t.Errorf("a vendor that closes every commitment tied up %s", reserved.Decimal())
+	}
+}
+
+func TestOriginThatAVendorSpeaksFor(t *testing.T) {
+	w := newWorld(t, 1000)
+	other := newFakeGate(t, w.broker, 1000)
+	cases := []struct {
+		name   string
+		listed payword.Discovery
+		reason payword.Reason
+	}{
+		{"not listed", payword.Discovery{Vendor: w.gate.origin(), Origins: []string{"https://third.example"}}, payword.WrongVendor},
+		{"another vendor's document", payword.Discovery{Vendor: other.origin(), Origins: []string{other.origin()}}, payword.WrongVendor},
+		{"listed", payword.Discovery{Vendor: w.gate.origin(), Origins: []string{other.origin()}}, payword.Accepted},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			document, err := json.Marshal(c.listed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.gate.set(func() { w.gate.discovery = string(document) })
+			other.set(func() {
+				other.editChallenge = func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+					q.Recipient = w.gate.origin()
+				}
+				// What answers for the vendor is the vendor's gate.
+				other.before = func(rw http.ResponseWriter, r *http.Request) bool {
+					if r.Header.Get(payword.HeaderPayword) == "" {
+						return false
+					}
+					w.gate.ServeHTTP(rw, r)
+					return true
+				}
+			})
+			for range 3 {
+				answer, err := w.http.Get(other.origin() + "/a")
+				if c.reason == payword.Accepted {
+					if err != nil || answer.StatusCode != http.StatusOK {
+						t.Fatalf("got %v, %v", answer, err)
+					}
+					answer.Body.Close()
+				} else if refused := refusedBy[*client.RefusedError](t, err); refused.Reason != c.reason {
+					t.Errorf("got %v, want %s", refused, c.reason)
+				}
+			}
+			w.clock.add(2 * time.Hour) // past the memory of the document
+		})
+	}
+	w.wantSpent(3000)
+	if sites := w.wallet.Summary().Sites; len(sites) != 1 || sites[0].Vendor != w.gate.origin() {
+		t.Errorf("sites: %+v", sites)
+	}
+}
+
+func TestPlainHTTPIsNotPaid(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.Base = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get(payword.HeaderPayword) != "" {
+			t.Error("a payword left over plain http")
+		}
+		r = r.Clone(r.Context())
+		r.URL.Host = w.gate.server.Listener.Addr().String()
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	_, err := w.http.Get("http://news.example/a")
+	if refused := refusedBy[*client.RefusedError](t, err); refused.Reason != payword.InsecureTransport {
+		t.Errorf("got %v", refused)
+	}
+	w.wantReleased(0)
+}
+
+// roundTrip is a function as a RoundTripper.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

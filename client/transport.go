@@ -1,0 +1,451 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// Transport is an http.RoundTripper that pays for what it is asked to pay for,
+// inside a budget. A request whose answer is no 402 of the payword method is
+// passed through untouched; so is a 503, which is never paid for again.
+//
+// A redirect is a request of its own to RoundTrip: what is sent to one origin is
+// never sent on to another. Paywords travel over https only, and over plain http
+// to the machine itself.
+//
+// Where an origin was paid before, the payment goes along at once, at the price
+// that was paid last for the URL, or else one that is likely at that vendor; a
+// server that wants more says so and is paid that, if the budget allows it. One request is tried
+// at most three times with a payment. If the answer to a GET, HEAD or OPTIONS
+// does not come, it is asked for again under the same number, which costs
+// nothing more; so does asking RoundTrip for the same again within fifty
+// seconds. Other methods are not repeated.
+//
+// A body is needed again after a 402. Request.GetBody gives it; without that, up
+// to 1 MiB is read into memory before the request is sent. A longer body can be
+// sent once only: if a 402 is the answer, that is a *RefusedError.
+//
+// The errors, found with errors.As through the *url.Error of an http.Client, are
+// *BudgetError, *RefusedError and *BrokerError; with errors.Is ErrNoAccount,
+// ErrClosed and those of the context.
+//
+// It is safe for concurrent use and must not be copied.
+type Transport struct {
+	Wallet  *Wallet
+	Budget  Budget            // the zero value allows nothing
+	Base    http.RoundTripper // nil: http.DefaultTransport
+	Deposit money.Amount      // limit of a new commitment, in micros; 0: DefaultDeposit
+	Paid    func(Receipt)     // nil, or called for every granted request, before RoundTrip returns
+
+	discoveries discoveries
+	prices      prices
+}
+
+// maxAttempts is how often one request is sent with a payment.
+const maxAttempts = 3
+
+// maxDrainedBytes is how much of an answer that nobody will see is read, so that
+// its connection can be used again.
+const maxDrainedBytes = 64 << 10
+
+// trip is one request on its way.
+type trip struct {
+	*Transport
+	request   *http.Request
+	body      *body
+	origin    string
+	safe      bool // it may be sent twice
+	abandoned bool // a commitment was given up for it
+	offer     offer
+	ticket    *ticket     // nil: take one
+	number    uint64      // that the next ticket has again; 0: a new one
+	numbered  *commitment // whose number that is
+}
+
+// RoundTrip sends a request and pays for it if need be.
+func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := t.check(); err != nil {
+		if request.Body != nil {
+			request.Body.Close()
+		}
+		return nil, err
+	}
+	body, err := newBody(request)
+	if err != nil {
+		return nil, err
+	}
+	defer body.close()
+	origin, payable := originOf(request.URL)
+	trip := &trip{Transport: t, request: request, body: body, origin: origin, safe: isSafe(request.Method)}
+	if payable && trip.guess() {
+		answer, err := trip.pay()
+		var over *BudgetError
+		// The guess may have been too high, and nothing was sent.
+		if !errors.As(err, &over) || !body.canSend() {
+			return answer, err
+		}
+	}
+	return trip.probe()
+}
+
+func (t *Transport) check() error {
+	if t.Wallet == nil {
+		return errors.New("client.Transport: Wallet is missing")
+	}
+	if t.Deposit < 0 || t.Deposit > money.MaxAmount {
+		return errors.New("client.Transport: Deposit is out of range")
+	}
+	return t.Budget.check()
+}
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base == nil {
+		return http.DefaultTransport
+	}
+	return t.Base
+}
+
+// isSafe reports whether a request of this method may be executed twice.
+func isSafe(method string) bool {
+	return method == "" || method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// probe sends the request without a payment and pays if it is asked to.
+func (t *trip) probe() (*http.Response, error) {
+	answer, err := t.send(nil)
+	if err != nil || answer.StatusCode != http.StatusPaymentRequired {
+		return answer, err
+	}
+	offer, found, err := t.readOffer(t.request.Context(), t.request, t.body.digest, answer)
+	if !found {
+		return answer, nil
+	}
+	discard(answer)
+	if err != nil {
+		return nil, err
+	}
+	if !t.body.canSend() {
+		return nil, t.refusal(payword.PaymentRequired, offer.price, answer.StatusCode,
+			"the body is too long to be sent again: set Request.GetBody")
+	}
+	t.offer = offer
+	return t.pay()
+}
+
+// guess fills in the offer from what is known of the origin and reports whether
+// the request is to be paid for at once.
+func (t *trip) guess() bool {
+	vendorOrigin := t.prices.vendor(t.origin)
+	t.Wallet.mu.Lock()
+	defer t.Wallet.mu.Unlock()
+	v := t.Wallet.doc.Vendors[vendorOrigin]
+	if v == nil || !v.Open.usable(t.Wallet.now().Unix()) {
+		return false
+	}
+	price, known := t.prices.price(t.request)
+	if !known {
+		price = v.likelyPrice()
+		known = price > 0
+	}
+	t.offer = offer{
+		origin: t.origin, vendor: vendorOrigin, price: price, currency: v.Open.terms.Currency, maxStep: v.Open.MaxStep,
+		unreserved: v.Open.Unreserved,
+	}
+	if found, isLost := t.Wallet.findLost(v, t.fingerprint()); isLost {
+		t.ticket = &found
+		return true
+	}
+	return known && price > 0
+}
+
+// fingerprint tells the request from others, for the wallet's own use.
+func (t *trip) fingerprint() payword.Fingerprint {
+	return payword.NewFingerprint(t.request.Method, t.request.URL.String(), t.body.digest, "")
+}
+
+// pay sends the request with a payment until it is granted or refused for good.
+func (t *trip) pay() (*http.Response, error) {
+	var refusal error
+	for attempt := range maxAttempts {
+		if err := t.take(); err != nil {
+			return nil, err
+		}
+		answer, err := t.send(t.ticket)
+		if err != nil {
+			if retry := t.lost(err, attempt); retry != nil {
+				return nil, retry
+			}
+			continue
+		}
+		status, stated := statusOf(answer)
+		switch {
+		case answer.StatusCode == http.StatusServiceUnavailable:
+			t.locked(func() { t.Wallet.lose(*t.ticket, t.safe) })
+			return answer, nil
+		case answer.StatusCode != http.StatusPaymentRequired && (!stated || status.Reason == payword.Accepted):
+			t.granted(answer, status, stated)
+			return answer, nil
+		}
+		refusal = t.mend(answer, status, stated)
+		discard(answer)
+		if refusal != nil || !t.body.canSend() {
+			break
+		}
+	}
+	t.dropTicket()
+	if refusal == nil {
+		refusal = t.refusal(payword.PaymentRequired, t.offer.price, http.StatusPaymentRequired,
+			"the server asks for more each time it is paid")
+	}
+	return nil, refusal
+}
+
+// dropTicket gives the ticket back, if there is one. What a request that may
+// have been charged agreed to spend is counted as spent.
+func (t *trip) dropTicket() {
+	if t.ticket == nil {
+		return
+	}
+	t.locked(func() {
+		if t.ticket.repeat {
+			t.Wallet.lose(*t.ticket, false)
+			return
+		}
+		t.Wallet.takeBack(t.ticket)
+	})
+	t.ticket = nil
+}
+
+// take debits the wallet for the request, opening a commitment if need be, and
+// returns when that is durable.
+func (t *trip) take() error {
+	w := t.Wallet
+	if t.ticket != nil {
+		return nil
+	}
+	deposit := t.Deposit
+	if deposit == 0 {
+		deposit = DefaultDeposit
+	}
+	for range maxAttempts {
+		if err := w.ensureOpen(t.request.Context(), terms{offer: t.offer, budget: t.Budget, deposit: deposit}); err != nil {
+			return err
+		}
+		taken, err := t.debit()
+		if errors.Is(err, errExhausted) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.save(); err != nil {
+			t.locked(func() { w.takeBack(&taken) }) // it never left
+			return err
+		}
+		t.ticket = &taken
+		return nil
+	}
+	return t.refusal(payword.ChainExhausted, t.offer.price, 0, "no commitment that can be opened covers the price")
+}
+
+// debit takes a ticket from the open commitment, and puts that aside if it is
+// exhausted.
+func (t *trip) debit() (ticket, error) {
+	w := t.Wallet
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ticket{}, ErrClosed
+	}
+	v := w.doc.Vendors[t.offer.vendor]
+	if v == nil || !v.Open.usable(w.now().Unix()) {
+		return ticket{}, errExhausted
+	}
+	number := t.number
+	if v.Open != t.numbered {
+		number = 0
+	}
+	taken, err := w.debit(v, t.offer.price, number, t.Budget)
+	if errors.Is(err, errExhausted) {
+		w.retire(v)
+	}
+	taken.fingerprint = t.fingerprint()
+	return taken, err
+}
+
+// send sends the request, with a payment if there is a ticket.
+func (t *trip) send(paid *ticket) (*http.Response, error) {
+	content, err := t.body.next()
+	if err != nil {
+		return nil, fmt.Errorf("getting the request's body again: %w", err)
+	}
+	outgoing := t.request.Clone(t.request.Context())
+	outgoing.Body = content
+	if outgoing.Header == nil {
+		outgoing.Header = make(http.Header)
+	}
+	if t.body.length >= 0 {
+		outgoing.ContentLength = t.body.length
+	}
+	for _, name := range []string{payword.HeaderPayword, payword.HeaderCommitment, payword.HeaderReservation} {
+		outgoing.Header.Del(name)
+	}
+	if paid != nil {
+		outgoing.Header.Set(payword.HeaderPayword, payword.FormatPayment(paid.payment))
+		if paid.commitToken != "" {
+			outgoing.Header.Set(payword.HeaderCommitment, paid.commitToken)
+		}
+		if paid.commitToken != "" && paid.reservation != "" {
+			outgoing.Header.Set(payword.HeaderReservation, paid.reservation)
+		}
+	}
+	return t.base().RoundTrip(outgoing)
+}
+
+// lost decides what to do after an error in place of an answer: nil to send the
+// same again, or the error to return.
+func (t *trip) lost(err error, attempt int) error {
+	w := t.Wallet
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		t.locked(func() { w.takeBack(t.ticket) }) // it was never sent
+		return err
+	}
+	if t.safe && attempt+1 < maxAttempts && t.request.Context().Err() == nil && t.body.canSend() {
+		t.ticket.repeat = true
+		return nil
+	}
+	t.locked(func() { w.lose(*t.ticket, t.safe) })
+	if t.safe {
+		return fmt.Errorf("the answer to a paid request was lost; asking for the same again soon is free: %w", err)
+	}
+	return fmt.Errorf("the answer to a paid request was lost; it may have been executed, and the wallet counts it as paid: %w", err)
+}
+
+// statusOf returns what an answer says of the commitment.
+func statusOf(answer *http.Response) (payword.Status, bool) {
+	values := answer.Header.Values(payword.HeaderState)
+	if len(values) != 1 {
+		return payword.Status{}, false
+	}
+	status, refusal := payword.ParseStatus(values[0])
+	return status, !refusal.Refused()
+}
+
+// granted settles the account of a request that was granted.
+func (t *trip) granted(answer *http.Response, status payword.Status, stated bool) {
+	amount, paid := t.charged(answer, status, stated)
+	var receipt Receipt
+	t.locked(func() {
+		receipt = t.Wallet.settle(t.ticket, amount, status, t.request.URL)
+		if v := t.Wallet.doc.Vendors[t.offer.vendor]; v != nil && paid && status.Price > 0 {
+			v.Price = status.Price
+			if v.Lowest == 0 || v.Price < v.Lowest {
+				v.Lowest = v.Price
+			}
+		}
+	})
+	t.prices.remember(t.request, t.origin, t.offer.vendor, status.Price, paid, answer.StatusCode)
+	if t.Paid != nil {
+		t.Paid(receipt)
+	}
+}
+
+// charged returns what a granted request cost, in micros, never more than was
+// agreed to: what the receipt says, or else the price, for the answers that cost
+// anything. paid is false if the answer says nothing of a payment.
+func (t *trip) charged(answer *http.Response, status payword.Status, stated bool) (amount money.Amount, paid bool) {
+	most := t.ticket.payment.Max
+	if receipt, err := payword.ParseReceipt(answer.Header.Get(payword.HeaderPaymentReceipt)); err == nil {
+		// A repeat's receipt is for nothing, but the request agreed to pay once.
+		if t.ticket.repeat && stated {
+			return min(status.Price, most), true
+		}
+		return min(receipt.Amount, most), true
+	}
+	delivers := answer.StatusCode/100 == 2 || answer.StatusCode == http.StatusSwitchingProtocols
+	if !stated || !delivers || t.request.Method == http.MethodHead {
+		return 0, stated
+	}
+	return min(status.Price, most), true
+}
+
+// refusal returns a *RefusedError for the request.
+func (t *trip) refusal(reason payword.Reason, price money.Amount, status int, detail string) error {
+	return &RefusedError{
+		Origin: t.origin, Reason: reason, Detail: detail, Price: price, Currency: t.offer.currency, Status: status,
+	}
+}
+
+// locked runs change with the wallet's lock held.
+func (t *trip) locked(change func()) {
+	t.Wallet.mu.Lock()
+	defer t.Wallet.mu.Unlock()
+	change()
+}
+
+// discard reads the rest of an answer that nobody will see.
+func discard(answer *http.Response) {
+	// What is not read costs a connection, nothing else.
+	_, _ = io.CopyN(io.Discard, answer.Body, maxDrainedBytes)
+	answer.Body.Close()
+}
+
+// prices remembers what URLs cost, and which vendor an origin belongs to. Its
+// zero value is empty.
+type prices struct {
+	mu      sync.Mutex
+	byURL   map[string]money.Amount // by method and URL; 0: it is free
+	vendors map[string]string       // by origin
+}
+
+// maxPrices bounds the memory; when it is full it begins anew.
+const maxPrices = 4096
+
+// price returns what a request cost last, in micros.
+func (p *prices) price(request *http.Request) (money.Amount, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	price, known := p.byURL[request.Method+" "+request.URL.String()]
+	return price, known
+}
+
+// vendor returns the vendor that an origin belongs to.
+func (p *prices) vendor(origin string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if vendor, known := p.vendors[origin]; known {
+		return vendor
+	}
+	return origin
+}
+
+// remember notes what an answer cost. One that was delivered and says nothing of
+// a payment was free.
+func (p *prices) remember(request *http.Request, origin, vendor string, price money.Amount, paid bool, status int) {
+	if paid && price == 0 || !paid && status/100 != 2 {
+		return // a page read again, or an error: it says nothing of the next time
+	}
+	if !paid {
+		price = 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byURL == nil || len(p.byURL) >= maxPrices {
+		p.byURL = make(map[string]money.Amount)
+	}
+	p.byURL[request.Method+" "+request.URL.String()] = price
+	if p.vendors == nil || len(p.vendors) >= maxPrices {
+		p.vendors = make(map[string]string)
+	}
+	p.vendors[origin] = vendor
+}
+
+var _ http.RoundTripper = (*Transport)(nil)

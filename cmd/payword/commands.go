@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/client"
+)
+
+// command is one of ours beside Caddy's own: it gets its arguments as they
+// stand, writes to the two streams, and returns the exit status.
+type command struct {
+	name, usage, short string
+	run                func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int
+}
+
+var commands = []command{
+	{"broker", "serve|key|fund|account|check …", "Runs a broker: accounts, certificates, reservations, redemption", broker.Main},
+	{"clearing", "plan|run|check …", "Settles the day: fees, statements, payout files",
+		func(ctx context.Context, arguments []string, _ io.Reader, stdout, stderr io.Writer) int {
+			return clearing.Main(ctx, arguments, stdout, stderr)
+		}},
+	{"wallet", "create|open-account|balance|show …", "Keeps a wallet: keys, certificates, budgets",
+		func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
+			return client.Main(ctx, append([]string{"wallet"}, arguments...), stdin, stdout, stderr)
+		}},
+	{"pay", "<url> --wallet <file> …", "Fetches a page and pays for it",
+		func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
+			return client.Main(ctx, append([]string{"pay"}, arguments...), stdin, stdout, stderr)
+		}},
+	{"demo", "[--serve] [--keep <directory>]", "Shows everything working together on this machine", demoMain},
+}
+
+// registerCommands puts our commands beside Caddy's, so that help lists both.
+func registerCommands() {
+	for _, c := range commands {
+		caddycmd.RegisterCommand(caddycmd.Command{
+			Name: c.name, Usage: c.usage, Short: c.short,
+			CobraFunc: func(cmd *cobra.Command) {
+				cmd.DisableFlagParsing = true // each command reads its own
+				cmd.RunE = func(_ *cobra.Command, arguments []string) error {
+					ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+					status := c.run(ctx, arguments, os.Stdin, os.Stdout, os.Stderr)
+					stop()
+					os.Exit(status)
+					return nil
+				}
+			},
+		})
+	}
+}

@@ -1,0 +1,128 @@
+package house_test
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword"
+)
+
+// section returns a section of docs/protocol.md, from its heading to the next
+// of the same level.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot, "docs", "protocol.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("docs/protocol.md has no section %q", heading)
+	}
+	level, _, _ := strings.Cut(heading, " ")
+	body, _, _ := strings.Cut(rest, "\n"+level+" ")
+	return body
+}
+
+var reasonRow = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|")
+
+func TestProtocolListsEveryReason(t *testing.T) {
+	var got, want []string
+	for _, match := range reasonRow.FindAllStringSubmatch(section(t, "## 11. Reasons"), -1) {
+		got = append(got, match[1])
+	}
+	for _, reason := range payword.Reasons() {
+		want = append(want, reason.String())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/protocol.md section 11 lists\n%q\nand reason.go\n%q", got, want)
+	}
+}
+
+var (
+	problemRow  = regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (.*) \\| ([0-9]+) \\|$")
+	quotedWords = regexp.MustCompile("`([a-z-]+)`")
+)
+
+func TestProtocolMapsReasonsToProblems(t *testing.T) {
+	kinds := make(map[string]string) // of a reason: type and status
+	rest := ""
+	for _, match := range problemRow.FindAllStringSubmatch(section(t, "### 8.4 Problem details [8.2]"), -1) {
+		kind := match[1] + " " + match[3]
+		words := quotedWords.FindAllStringSubmatch(match[2], -1)
+		if len(words) == 0 {
+			rest = kind
+		}
+		for _, word := range words {
+			kinds[word[1]] = kind
+		}
+	}
+	for _, reason := range payword.Reasons() {
+		problem := payword.NewProblem(payword.Refusal{Reason: reason}, payword.Status{}, "")
+		want := strings.TrimPrefix(problem.Type, payword.ProblemBase) + " " + strconv.Itoa(problem.Status)
+		got, listed := kinds[reason.String()]
+		if !listed {
+			got = rest
+		}
+		if got != want {
+			t.Errorf("docs/protocol.md section 8.4 answers %s with %q, problem.go with %q", reason, got, want)
+		}
+	}
+}
+
+// The worked example of section 5 is what the package computes.
+func TestProtocolExampleOfAChain(t *testing.T) {
+	var seed payword.Seed
+	for i := range seed {
+		seed[i] = byte(i)
+	}
+	var nonce payword.Nonce
+	for i := range nonce {
+		nonce[i] = 0xa0 + byte(i)
+	}
+	const length = 10
+	tip, err := seed.Tip("https://news.example", nonce, 0, length)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := section(t, "## 5. Chains")
+	for i := range uint32(length + 1) {
+		word := tip.Walk(length - i)
+		line := fmt.Sprintf("\n%-4s %s\n", fmt.Sprintf("W_%d", i), hex.EncodeToString(word[:]))
+		if !strings.Contains(text, line) {
+			t.Errorf("docs/protocol.md section 5 does not have the line%s", line)
+		}
+	}
+	hash := tip.Walk(length - 3).TailHash()
+	if !strings.Contains(text, hex.EncodeToString(hash[:])) {
+		t.Errorf("docs/protocol.md section 5 does not have the tail hash %x", hash)
+	}
+}
+
+// Links between documents lead somewhere.
+func TestDocumentsLinkToWhatExists(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+	seen := 0
+	for _, file := range tree(t).textFiles {
+		if filepath.Ext(file.path) != ".md" {
+			continue
+		}
+		for _, match := range link.FindAllStringSubmatch(string(file.text), -1) {
+			seen++
+			target := filepath.Join(moduleRoot, filepath.Dir(file.path), filepath.FromSlash(match[1]))
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s, which does not exist", file.path, match[1])
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("found no link in any document")
+	}
+}
