@@ -133,7 +133,7 @@ func runChain(tb testing.TB, input json.RawMessage) (string, any) {
 // samples releases the paywords of a chain at the indices.
 func samples(tb testing.TB, tip payword.Payword, length uint32, indices []uint32) []object {
 	tb.Helper()
-	chain, err := payword.NewChain(tip, length, 0)
+	chain, err := payword.NewChain(tip, length, indices[0])
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -197,9 +197,6 @@ func (b *Broker) fundOnce(ctx context.Context, key string, request funding) (pay
 	if request.Currency != b.store.currency {
 		return payword.Account{}, refuse(payword.WrongCurrency, "accounts here are in %s", b.store.currency), nil
 	}
-	if request.Amount < 1 {
-		return payword.Account{}, refuse(payword.InsufficientFunds, "want an amount of at least one micro"), nil
-	}
 	var account payword.Account
 	refusal, err := b.store.update(ctx, "fund", func(tx *ledger.Tx) error {
 		return b.store.once(ctx, tx, "fundings", key, request, &account, func() error {

@@ -286,7 +286,7 @@ type fundingInput struct {
 type funding struct {
 	ID       string         `json:"id" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9._:-]+$" doc:"names this payment; it is booked once for ever"`
 	Account  string         `json:"account" maxLength:"64"`
-	Amount   money.Amount   `json:"amount" doc:"in micros"`
+	Amount   money.Amount   `json:"amount" pattern:"^[1-9][0-9]*$" doc:"in micros, at least 1"`
 	Currency money.Currency `json:"currency"`
 }
 

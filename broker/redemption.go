@@ -161,9 +161,10 @@ func (b *Broker) parseRedemption(current *batch, r *redemption) payword.Refusal 
 	if refusal.Refused() {
 		return refusal
 	}
-	// The broker's own record decides, so that a stale reservation does no
-	// harm; one that is forged does.
-	if token := r.request.Reservation; token != "" && token != r.before.reservation {
+	// The broker's own record decides, whichever word of it the vendor holds.
+	// Without one, a word that is not the broker's is refused, and one that is
+	// makes the commitment no more than unreserved.
+	if token := r.request.Reservation; token != "" && r.before.sequence == 0 {
 		if _, refusal := payword.ParseReservation(token, &m, b.keys); refusal.Refused() {
 			return refusal
 		}

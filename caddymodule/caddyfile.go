@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/paywordhq/payword"
 )
 
 // parseGlobalOption reads the global option. Syntax:
@@ -83,9 +85,21 @@ func (a *App) setOption(d *caddyfile.Dispenser, name, value string) error {
 	return nil
 }
 
-func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+// parseDirective makes two routes of a directive: what its matcher names is
+// paid for, and the discovery document is served whatever that is, because a
+// broker looks for it before it pays the vendor.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // payword
+	paid, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
 	handler := new(Handler)
-	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
+	return append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...), nil
 }
 
 // UnmarshalCaddyfile reads the directive. Syntax:

@@ -28,6 +28,7 @@ const (
 type fileStoreOptions struct {
 	logger       *zap.Logger // nil: silent
 	compactBytes int64       // the journal is rewritten when it exceeds this, and twice what is alive; 0: 64 MiB
+	allocation   int         // how many zeros the journal is filled with at a time, at most allocationBytes; 0: that
 	disk         disk        // nil: the directory
 }
 
@@ -106,7 +107,10 @@ func openFileStore(directory string, options fileStoreOptions) (*fileStore, erro
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", directory, err), s.disk.Close())
 	}
 	s.compaction.prepare(options.compactBytes, &r)
-	s.journal = startJournal(file, s.journalGrown)
+	if options.allocation == 0 {
+		options.allocation = allocationBytes
+	}
+	s.journal = startJournal(file, options.allocation, s.journalGrown)
 	if runtime.GOMAXPROCS(0) == 1 {
 		s.logger.Warn("GOMAXPROCS is 1: every write of the store delays all requests; set it to 2, even on one processor")
 	}

@@ -19,7 +19,9 @@ func BenchmarkStoreCharge(b *testing.B) {
 		make func(b *testing.B) store
 	}{
 		{"memory", func(*testing.B) store { return newMemoryStore() }},
-		{"journal", func(b *testing.B) store { return openStore(b, "null", fileStoreOptions{disk: nullDisk{}, compactBytes: 1 << 50}) }},
+		{"journal", func(b *testing.B) store {
+			return openStore(b, "null", fileStoreOptions{disk: nullDisk{}, compactBytes: 1 << 50})
+		}},
 		{"durable", func(b *testing.B) store { return openStore(b, b.TempDir(), fileStoreOptions{}) }},
 	} {
 		for _, goroutines := range []int{1, 64} {

@@ -40,20 +40,23 @@ func TestFileStore(t *testing.T) {
 // TestFileStoreFakeDisk runs the suite with the full load, which would take too
 // long with real syncs.
 func TestFileStoreFakeDisk(t *testing.T) {
-	testStore(t, 10_000, func(t *testing.T) store { return openStore(t, "fake", fileStoreOptions{disk: newFakeDisk()}) })
+	t.Parallel()
+	testStore(t, 10_000, func(t *testing.T) store { return openStore(t, "fake", onDisk(newFakeDisk())) })
 }
 
 // TestFileStoreCompacting runs the suite on a store that rewrites its journal
 // all the time.
 func TestFileStoreCompacting(t *testing.T) {
+	t.Parallel()
 	testStore(t, 2000, func(t *testing.T) store {
-		return openStore(t, "fake", fileStoreOptions{disk: newFakeDisk(), compactBytes: 16 << 10})
+		return openStore(t, "fake", fileStoreOptions{disk: newFakeDisk(), compactBytes: 16 << 10, allocation: fakeAllocation})
 	})
 }
 
 // TestFileStoreReopen compares a file store, which is closed, opened and
 // compacted every now and then, with the fake, over random steps.
 func TestFileStoreReopen(t *testing.T) {
+	t.Parallel()
 	const seed = 4711
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewSource(seed))
@@ -292,7 +295,7 @@ func TestFileStoreRefusesBadSteps(t *testing.T) {
 // tokens.
 func TestFileStoreMemory(t *testing.T) {
 	for _, chains := range []int{1, 4, payword.MaxChains} {
-		const count = 2000
+		const count = 250
 		openings := make([]opening, count)
 		for k := range openings {
 			m := storeCommitment(t, uint64(k), chains)

@@ -30,8 +30,8 @@ const (
 	// longest that a step writes fit.
 	maxFrameBytes = 16 << 20
 
-	// allocationBytes is how far ahead of its end a journal is filled with
-	// zeros. Writing over them changes no size and allocates no block, which
+	// allocationBytes is how many zeros a journal is filled with at a time,
+	// ahead of its end. Writing over them changes no size and allocates no block, which
 	// makes fdatasync about a third cheaper.
 	allocationBytes = 1 << 20
 
@@ -86,15 +86,16 @@ type journalFile struct {
 	allocated  int64 // the size of the file; from end on it holds zeros
 }
 
-// write makes a frame durable.
-func (f *journalFile) write(frame []byte) error {
+// write makes a frame durable. Where the file is too short for it, it is filled
+// with zeros some bytes at a time.
+func (f *journalFile) write(frame []byte, allocation int) error {
 	sealFrame(frame, f.generation, f.end)
 	next := f.end + int64(len(frame))
 	for f.allocated < next {
-		if _, err := f.file.WriteAt(allocationZeros[:], f.allocated); err != nil {
+		if _, err := f.file.WriteAt(allocationZeros[:allocation], f.allocated); err != nil {
 			return err
 		}
-		f.allocated += allocationBytes
+		f.allocated += int64(allocation)
 	}
 	if _, err := f.file.WriteAt(frame, f.end); err != nil {
 		return err
@@ -144,15 +145,20 @@ type journal struct {
 	refusal atomic.Pointer[error] // why no record is taken any more; nil while they are
 	current *journalFile          // of the writer; of the owner after stopped
 	stopped chan struct{}         // closed when the writer has ended
-	grown   func(end int64)       // called by the writer after a frame
+
+	allocation int             // see journalFile.write
+	grown      func(end int64) // called by the writer after a frame
 }
 
 // noPosition is the position of a record that was not taken.
 const noPosition = ^uint64(0)
 
 // startJournal starts writing behind the end of file.
-func startJournal(file *journalFile, grown func(end int64)) *journal {
-	j := &journal{pending: newBatch(nil), current: file, stopped: make(chan struct{}), grown: grown}
+func startJournal(file *journalFile, allocation int, grown func(end int64)) *journal {
+	j := &journal{
+		pending: newBatch(nil), current: file, stopped: make(chan struct{}),
+		allocation: allocation, grown: grown,
+	}
 	j.wake.L = &j.mutex
 	go j.run()
 	return j
@@ -230,7 +236,7 @@ func (j *journal) commit() bool {
 	}
 	var err error
 	if b != nil {
-		err = j.current.write(b.frame)
+		err = j.current.write(b.frame, j.allocation)
 		j.settle(b, err)
 	}
 	if turn != nil {

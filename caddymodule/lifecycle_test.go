@@ -186,6 +186,9 @@ func TestCaddyfileExample(t *testing.T) {
 	if response, _ := gate.do(t, http.MethodGet, "/articles/one.html", nil); response.StatusCode != http.StatusPaymentRequired {
 		t.Errorf("an article without payment: %s", response.Status)
 	}
+	if _, body := gate.mustPay(t, payword.PathDiscovery, nil); !strings.Contains(body, vendor) {
+		t.Errorf("the discovery document is %q", body)
+	}
 	p := newPayer(t, wish{name: "example", vendor: vendor})
 	if _, body := gate.mustPay(t, "/articles/one.html", p.opening(p.payment(1, 1))); body != "the article" {
 		t.Errorf("the article is %q", body)

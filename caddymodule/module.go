@@ -22,7 +22,7 @@ func init() {
 	caddy.RegisterModule(new(adminAPI))
 	caddy.RegisterModule(new(logEncoder))
 	httpcaddyfile.RegisterGlobalOption("payword", parseGlobalOption)
-	httpcaddyfile.RegisterHandlerDirective("payword", parseDirective)
+	httpcaddyfile.RegisterDirective("payword", parseDirective)
 	// Who somebody is comes first (401), whether they paid comes next (402).
 	httpcaddyfile.RegisterDirectiveOrder("payword", httpcaddyfile.After, "forward_auth")
 }

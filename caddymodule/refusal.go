@@ -120,6 +120,7 @@ type page struct {
 	Problem     string // why a payment was refused; empty if none was sent
 	Reason      string
 	Brokers     []string
+	Reread      string // how long the page may be read again free; empty: not at all
 	Challenge   string // for extensions, as JSON
 }
 
@@ -132,6 +133,9 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 		Site: x.realm, Description: x.describe(), Price: x.Handler.price.Decimal(), Currency: x.currency.Code(),
 		Brokers: x.gate.keys.issuers(), Challenge: string(encoded),
 	}
+	if x.Reread.Times > 0 {
+		content.Reread = spokenDuration(time.Duration(x.Reread.Within))
+	}
 	if refusal.Reason != payword.PaymentRequired {
 		content.Problem, content.Reason = refusal.Detail, refusal.Reason.String()
 	}
@@ -143,6 +147,22 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	return x.writeBody(status, []byte(body.String()))
+}
+
+// spokenDuration says a duration in whole units, as people do.
+func spokenDuration(d time.Duration) string {
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if count := d / unit.length; count > 0 && d%unit.length == 0 {
+			if count == 1 {
+				return "one " + unit.name
+			}
+			return fmt.Sprintf("%d %ss", count, unit.name)
+		}
+	}
+	return d.String()
 }
 
 func (x *exchange) writeBody(status int, body []byte) error {

@@ -72,8 +72,9 @@ type store interface {
 
 	// claimables calls yield for every commitment on which more can be claimed
 	// at now than was acknowledged, or whose last claim is due, and stops when
-	// it returns false. refundSeconds is as in payword.State.Claimable. The
-	// store may change while yield runs.
+	// it returns false. refundSeconds is as in payword.State.Claimable. Nothing
+	// can be claimed any more SkewSeconds after redeem_by. The store may change
+	// while yield runs, by yield too. now is the clock by which a store forgets.
 	claimables(ctx context.Context, now, refundSeconds int64, yield func(claimable) bool) error
 
 	// acknowledge records that the broker paid up to a cumulative amount, in

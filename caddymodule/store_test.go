@@ -28,9 +28,23 @@ const (
 	storeLimit                 = storeUnit * payword.MaxChainLength
 )
 
+// storeCommitments are the commitments that storeCommitment has made.
+var storeCommitments sync.Map
+
 // storeCommitment returns a signed commitment with chains of one unit and the
 // greatest length; another number gives another commitment.
 func storeCommitment(tb testing.TB, number uint64, chains int) *payword.Commitment {
+	tb.Helper()
+	key := [2]uint64{number, uint64(chains)}
+	if made, isMade := storeCommitments.Load(key); isMade {
+		return made.(*payword.Commitment)
+	}
+	made := makeStoreCommitment(tb, number, chains)
+	storeCommitments.Store(key, made)
+	return made
+}
+
+func makeStoreCommitment(tb testing.TB, number uint64, chains int) *payword.Commitment {
 	tb.Helper()
 	var seed [ed25519.SeedSize]byte
 	copy(seed[:], "the broker of the store's tests")

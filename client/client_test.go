@@ -73,6 +73,14 @@ func (w *world) use(wallet *client.Wallet) {
 	w.http = &http.Client{Transport: w.Transport}
 }
 
+// withoutReuse makes every request use a connection of its own. On one that was
+// used before, net/http sends a GET again by itself if no answer comes.
+func (w *world) withoutReuse() {
+	base := &http.Transport{DisableKeepAlives: true}
+	w.t.Cleanup(base.CloseIdleConnections)
+	w.Base = base
+}
+
 // reopen closes the wallet and opens it again, as the next process would.
 func (w *world) reopen() {
 	w.t.Helper()

@@ -104,6 +104,7 @@ type commitment struct {
 	chains   []*payword.Chain            // nil until first used
 	inFlight [payword.MaxChains][]uint32 // indices that requests under way present, by chain
 	lost     []ticket                    // whose answers never came
+	debits   uint64                      // since the wallet was opened
 }
 
 // told is what a vendor said of a commitment, in micros.

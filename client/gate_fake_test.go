@@ -40,6 +40,7 @@ type fakeGate struct {
 	before        func(w http.ResponseWriter, r *http.Request) bool // true: it answered
 	editState     func(s *payword.Status)
 	loseAnswers   int // charges that many requests and breaks off
+	loseOfEach    int // the same, for each path
 	refuseAll     payword.Reason
 	discovery     string
 }
@@ -193,6 +194,9 @@ func (g *fakeGate) serve(w http.ResponseWriter, r *http.Request, c *gateCommitme
 	}
 	if g.loseAnswers > 0 {
 		g.loseAnswers--
+		panic(http.ErrAbortHandler)
+	}
+	if g.served[r.URL.Path] <= g.loseOfEach {
 		panic(http.ErrAbortHandler)
 	}
 	content := httptest.NewRecorder()

@@ -55,9 +55,9 @@ func TestLiars(t *testing.T) {
 			w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
 		}, payword.PaymentRequired, 0},
 		{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 0},
-		{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.PaymentRequired, 0},
-		{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.PaymentRequired, 0},
-		{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.PaymentRequired, 0},
+		{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.AlreadyUsed, 0},
+		{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.StalePayword, 0},
+		{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.StepTooFar, 0},
 		{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 0},
 		{"want of a credit that nobody spent", lieOfState(func(s *payword.Status) {
 			s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
@@ -76,7 +76,7 @@ func TestLiars(t *testing.T) {
 		}), payword.InsufficientCredit, 1000},
 		{"a price that rises with every attempt", func(w *world) {
 			w.gate.before = func(http.ResponseWriter, *http.Request) bool { w.gate.price *= 2; return false }
-		}, payword.PaymentRequired, 8000},
+		}, payword.PriceOverMax, 8000},
 		{"a price over max that is not", lieOfState(func(s *payword.Status) {
 			s.Reason = payword.PriceOverMax
 		}), payword.PriceOverMax, 1000},

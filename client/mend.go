@@ -61,6 +61,7 @@ func (t *trip) mend(answer *http.Response, status payword.Status, stated bool) e
 		t.locked(func() { err = t.Wallet.refresh(t.ticket) })
 		return err
 	case payword.StepTooFar:
+		t.learnMaxStep(answer)
 		return t.catchUp(refused)
 	default:
 		return refused("")
@@ -105,6 +106,14 @@ func (t *trip) mendUnstated(answer *http.Response) error {
 	t.dropTicket()
 	t.offer = fresh
 	return nil
+}
+
+// learnMaxStep notes how many steps the vendor checks at once by now.
+func (t *trip) learnMaxStep(answer *http.Response) {
+	fresh, found, err := t.readOffer(t.request.Context(), t.request, t.body.digest, answer)
+	if found && err == nil && fresh.vendor == t.offer.vendor {
+		t.locked(func() { t.ticket.commitment.MaxStep = fresh.maxStep })
+	}
 }
 
 // catchUp brings the vendor, with HEAD requests that agree to pay nothing, from

@@ -28,8 +28,10 @@ type ticket struct {
 	commitToken string // goes along until the vendor is known to have it; else empty
 	reservation string
 	fingerprint payword.Fingerprint
-	at          int64 // when it was debited, seconds since 1970
-	repeat      bool  // it was sent before, and may have been charged
+	at          int64  // when it was debited, seconds since 1970
+	repeat      bool   // it was sent before, and may have been charged
+	order       uint64 // among the debits of its commitment
+	alone       bool   // no other request was under way or in doubt when it was debited
 }
 
 // value returns what was released on the commitment, in micros.
@@ -144,8 +146,10 @@ func (w *Wallet) debit(v *vendor, price money.Amount, number uint64, budget Budg
 	w.doc.Total.Released += release
 	v.LastPaid = now.Unix()
 	w.unsaved = true
+	c.debits++
 	t := ticket{
 		vendor: c.terms.Vendor, commitment: c, at: now.Unix(),
+		order: c.debits, alone: c.isResting() && len(c.lost) == 0,
 		payment: payword.Payment{
 			Commitment: c.terms.ID, Chain: uint8(chain), Index: c.Released[chain], Payword: word, Number: number, Max: price,
 		},
@@ -322,11 +326,11 @@ func (w *Wallet) learn(t *ticket, status payword.Status) bool {
 }
 
 // adoptCredit adds to the surplus what the vendor says is left and the wallet
-// did not count, such as the price of a request that never arrived. While other
-// requests are under way the vendor's numbers cannot be compared. mu is held.
+// did not count, such as the price of a request that never arrived. If others
+// came between, the vendor's numbers are not the newest. mu is held.
 func (w *Wallet) adoptCredit(t *ticket, status payword.Status) {
 	c := t.commitment
-	if !c.isResting() || len(c.lost) > 0 || status.Accepted != c.value() {
+	if !t.alone || t.order != c.debits || status.Accepted != c.value() {
 		return
 	}
 	counted := money.Amount(0)

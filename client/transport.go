@@ -173,6 +173,7 @@ func (t *trip) fingerprint() payword.Fingerprint {
 // pay sends the request with a payment until it is granted or refused for good.
 func (t *trip) pay() (*http.Response, error) {
 	var refusal error
+	last := payword.PaymentRequired
 	for attempt := range maxAttempts {
 		if err := t.take(); err != nil {
 			return nil, err
@@ -193,6 +194,9 @@ func (t *trip) pay() (*http.Response, error) {
 			t.granted(answer, status, stated)
 			return answer, nil
 		}
+		if stated {
+			last = status.Reason
+		}
 		refusal = t.mend(answer, status, stated)
 		discard(answer)
 		if refusal != nil || !t.body.canSend() {
@@ -201,8 +205,7 @@ func (t *trip) pay() (*http.Response, error) {
 	}
 	t.dropTicket()
 	if refusal == nil {
-		refusal = t.refusal(payword.PaymentRequired, t.offer.price, http.StatusPaymentRequired,
-			"the server asks for more each time it is paid")
+		refusal = t.refusal(last, t.offer.price, http.StatusPaymentRequired, "so the server says each time it is paid")
 	}
 	return nil, refusal
 }
@@ -314,7 +317,7 @@ func (t *trip) send(paid *ticket) (*http.Response, error) {
 func (t *trip) lost(err error, attempt int) error {
 	w := t.Wallet
 	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
+	if errors.As(err, &dial) && dial.Op == "dial" && !t.ticket.repeat {
 		t.locked(func() { w.takeBack(t.ticket) }) // it was never sent
 		return err
 	}

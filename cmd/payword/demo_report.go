@@ -59,6 +59,14 @@ func (r *report) expect(holds bool, format string, arguments ...any) {
 	fmt.Fprintf(r.out, "  %-5s %s\n", mark, text)
 }
 
+// verdict is an error if anything was not as it must be.
+func (r *report) verdict() error {
+	if len(r.failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d expectations failed, the first: %s", len(r.failed), r.checks, r.failed[0])
+}
+
 // row adds a line to the table at the end.
 func (r *report) row(name, format string, arguments ...any) {
 	r.rows = append(r.rows, [2]string{name, fmt.Sprintf(format, arguments...)})

@@ -59,7 +59,7 @@ func (d *fakeDisk) change(operation, name string, do func()) error {
 	return nil
 }
 
-// rename changes a name now, and durably at the next sync.
+// changeNames changes names now, and durably at the next sync.
 func (d *fakeDisk) changeNames(do func(names map[string]*fakeFile)) {
 	do(d.names)
 	d.unsynced = append(d.unsynced, do)
@@ -136,7 +136,7 @@ const sectorBytes = 512
 
 func (f *fakeFile) WriteAt(source []byte, offset int64) (int, error) {
 	err := f.disk.change("write", f.name, func() {
-		f.content = writeSectors(f.content, source, offset, func() bool { return true })
+		f.content = writeSectors(f.content, source, offset, nil)
 		kept := slices.Clone(source)
 		f.unsynced = append(f.unsynced, func(content []byte, keep func() bool) []byte {
 			return writeSectors(content, kept, offset, keep)
@@ -148,8 +148,13 @@ func (f *fakeFile) WriteAt(source []byte, offset int64) (int, error) {
 	return len(source), nil
 }
 
-// writeSectors writes those sectors of source that keep wants.
+// writeSectors writes those sectors of source that keep wants; nil wants all.
 func writeSectors(content, source []byte, offset int64, keep func() bool) []byte {
+	if keep == nil {
+		content = resize(content, max(int64(len(content)), offset+int64(len(source))))
+		copy(content[offset:], source)
+		return content
+	}
 	for len(source) > 0 {
 		size := min(int64(len(source)), sectorBytes-offset%sectorBytes)
 		if keep() {
@@ -172,7 +177,7 @@ func (f *fakeFile) Truncate(size int64) error {
 	return f.disk.change("truncate", f.name, func() {
 		f.content = slices.Clone(resize(f.content, size))
 		f.unsynced = append(f.unsynced, func(content []byte, keep func() bool) []byte {
-			if keep() {
+			if keep == nil || keep() {
 				content = slices.Clone(resize(content, size))
 			}
 			return content
@@ -189,7 +194,7 @@ func (f *fakeFile) Size() (int64, error) {
 func (f *fakeFile) Sync() error {
 	return f.disk.change("sync", f.name, func() {
 		for _, write := range f.unsynced {
-			f.durable = write(f.durable, func() bool { return true })
+			f.durable = write(f.durable, nil)
 		}
 		f.unsynced = nil
 	})
@@ -200,6 +205,37 @@ func (f *fakeFile) Close() error { return nil }
 // afterKill returns the disk as another process finds it.
 func (d *fakeDisk) afterKill() *fakeDisk {
 	return d.copy(d.names, func(f *fakeFile) []byte { return f.content })
+}
+
+// again returns the disk as another process finds it, with what is not synced
+// still to be lost.
+func (d *fakeDisk) again() *fakeDisk {
+	fresh := &fakeDisk{names: map[string]*fakeFile{}, durable: map[string]*fakeFile{}}
+	copies := map[*fakeFile]*fakeFile{}
+	copyNames := func(to, from map[string]*fakeFile) {
+		for name, file := range from {
+			if copies[file] == nil {
+				copies[file] = &fakeFile{
+					disk: fresh, name: name, content: slices.Clone(file.content),
+					durable: slices.Clone(file.durable), unsynced: slices.Clone(file.unsynced),
+				}
+			}
+			to[name] = copies[file]
+		}
+	}
+	copyNames(fresh.names, d.names)
+	copyNames(fresh.durable, d.durable)
+	// A name that was made and is not synced would lead to the old disk.
+	fresh.unsynced = nil
+	for name, file := range fresh.names {
+		fresh.unsynced = append(fresh.unsynced, func(names map[string]*fakeFile) { names[name] = file })
+	}
+	for name := range fresh.durable {
+		if fresh.names[name] == nil {
+			fresh.unsynced = append(fresh.unsynced, func(names map[string]*fakeFile) { delete(names, name) })
+		}
+	}
+	return fresh
 }
 
 // afterPowerLoss returns the disk as it may be when the power is back: what was

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"maps"
 	"math/rand"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,16 +16,20 @@ import (
 	"github.com/paywordhq/payword"
 )
 
+// fakeAllocation is a few frames.
+const fakeAllocation = 2000
+
 // onDisk are the options of a store on a fake disk that compacts only when it
 // is told.
 func onDisk(d *fakeDisk) fileStoreOptions {
-	return fileStoreOptions{disk: d, compactBytes: 1 << 40}
+	return fileStoreOptions{disk: d, compactBytes: 1 << 40, allocation: fakeAllocation}
 }
 
-// faultRun is a run of steps on a disk, with what was known after each.
-type faultRun struct {
-	digests []string // what the store holds after 0, 1, 2, ... steps
-	done    int      // how many steps succeeded
+// faultPlan is a run of random steps and what it leads to.
+type faultPlan struct {
+	steps   []storeStep
+	answers []string
+	digests []string // what a store holds after 0, 1, 2, ... steps
 	now     int64    // after the last step, in seconds since 1970
 }
 
@@ -33,58 +38,58 @@ const (
 	faultCompact = 17 // compact after so many steps
 )
 
-// runSteps makes the same random steps on a disk as every other call with the
-// seed, until one fails.
-func runSteps(t *testing.T, d *fakeDisk, seed int64) faultRun {
+func newFaultPlan(t *testing.T, seed int64) *faultPlan {
 	t.Helper()
-	fake := newMemoryStore()
-	// Requests that are too old in the end are left out of every digest.
-	whole := newStoreWalk(t, rand.New(rand.NewSource(seed)))
+	t.Logf("seed %d", seed)
+	walk, fake := newStoreWalk(t, rand.New(rand.NewSource(seed))), newMemoryStore()
+	plan := &faultPlan{digests: []string{""}}
 	for range faultSteps {
-		whole.next()
+		plan.steps = append(plan.steps, walk.next())
 	}
-	walk := newStoreWalk(t, rand.New(rand.NewSource(seed)))
-	run := faultRun{digests: []string{""}, now: whole.now}
+	// Requests that are too old in the end are left out of every digest.
+	plan.now = walk.now
+	for _, step := range plan.steps {
+		plan.answers = append(plan.answers, step(fake))
+		plan.digests = append(plan.digests, fake.digest(plan.now))
+	}
+	return plan
+}
+
+// run makes the steps on a disk until one fails, and returns how many did not.
+func (p *faultPlan) run(t *testing.T, d *fakeDisk) int {
+	t.Helper()
 	s, err := openFileStore("fake", onDisk(d))
 	if err != nil {
-		return run
+		return 0
 	}
 	defer s.Close()
-	isRunning := true
-	for k := range faultSteps {
-		step := walk.next()
-		want := step(fake)
-		run.digests = append(run.digests, fake.digest(run.now))
-		if !isRunning {
-			continue
-		}
+	for k, step := range p.steps {
 		got := step(s)
-		isRunning = s.journal.refused() == nil
-		if isRunning && got != want {
-			t.Fatalf("step %d: got %s; want %s", k, got, want)
+		if s.journal.refused() != nil {
+			return k
 		}
-		if isRunning {
-			run.done++
+		if got != p.answers[k] {
+			t.Fatalf("step %d: got %s; want %s", k, got, p.answers[k])
 		}
-		if isRunning && k%faultCompact == faultCompact-1 {
+		if k%faultCompact == faultCompact-1 {
 			s.compact()
 		}
 	}
-	return run
+	return faultSteps
 }
 
-// check opens the disk and checks that it holds what the steps that succeeded
+// check opens the disk and checks that it holds what the steps that were done
 // led to, or one step more.
-func (r *faultRun) check(t *testing.T, what string, d *fakeDisk) {
+func (p *faultPlan) check(t *testing.T, what string, done int, d *fakeDisk) {
 	t.Helper()
 	s, err := openFileStore("fake", onDisk(d))
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	got := s.digest(r.now)
+	got := s.digest(p.now)
 	closeStore(t, s)
-	if got != r.digests[r.done] && got != r.digests[min(r.done+1, faultSteps)] {
-		t.Fatalf("%s: after %d steps the store holds step %d:\n%s", what, r.done, slices.Index(r.digests, got), got)
+	if got != p.digests[done] && got != p.digests[min(done+1, faultSteps)] {
+		t.Fatalf("%s: after %d steps the store holds step %d:\n%s", what, done, slices.Index(p.digests, got), got)
 	}
 	// What was read once must be read again.
 	again, err := openFileStore("fake", onDisk(d))
@@ -92,26 +97,41 @@ func (r *faultRun) check(t *testing.T, what string, d *fakeDisk) {
 		t.Fatalf("%s: opened again: %v", what, err)
 	}
 	defer again.Close()
-	if again.digest(r.now) != got {
+	if again.digest(p.now) != got {
 		t.Fatalf("%s: opened again it holds something else", what)
 	}
+}
+
+// checkShown opens a disk after a kill and then takes the power away: what the
+// store has shown must still be there, though the process before did not sync.
+func (p *faultPlan) checkShown(t *testing.T, d *fakeDisk, random *rand.Rand) {
+	t.Helper()
+	s := openStore(t, "fake", onDisk(d))
+	shown := s.digest(p.now)
+	after := openStore(t, "fake", onDisk(d.afterPowerLoss(random)))
+	if got := after.digest(p.now); got != shown {
+		t.Fatalf("a store was opened and showed\n%s\nand after a power loss\n%s", shown, got)
+	}
+	after.Close()
+	s.Close()
 }
 
 // TestFileStorePowerLoss takes the power away before every single operation of
 // a run with three compactions, and kills the process there.
 func TestFileStorePowerLoss(t *testing.T) {
+	t.Parallel()
 	const seed = 31
-	t.Logf("seed %d", seed)
-	whole := newFakeDisk()
-	runSteps(t, whole, seed)
+	plan, whole := newFaultPlan(t, seed), newFakeDisk()
+	plan.run(t, whole)
 	random := rand.New(rand.NewSource(seed))
 	for at := 1; at <= whole.operations; at++ {
 		d := newFakeDisk()
 		d.powerAt = at
-		run := runSteps(t, d, seed)
-		run.check(t, fmt.Sprintf("killed at operation %d", at), d.afterKill())
-		for range 4 {
-			run.check(t, fmt.Sprintf("no power from operation %d on", at), d.afterPowerLoss(random))
+		done := plan.run(t, d)
+		plan.check(t, fmt.Sprintf("killed at operation %d", at), done, d.afterKill())
+		plan.checkShown(t, d.again(), random)
+		for range 3 {
+			plan.check(t, fmt.Sprintf("no power from operation %d on", at), done, d.afterPowerLoss(random))
 		}
 	}
 	t.Logf("%d operations", whole.operations)
@@ -120,15 +140,15 @@ func TestFileStorePowerLoss(t *testing.T) {
 // TestFileStorePowerLossInRecovery takes the power away again while the store
 // is opened after a power loss.
 func TestFileStorePowerLossInRecovery(t *testing.T) {
+	t.Parallel()
 	const seed = 32
-	t.Logf("seed %d", seed)
+	plan, whole := newFaultPlan(t, seed), newFakeDisk()
+	plan.run(t, whole)
 	random := rand.New(rand.NewSource(seed))
-	whole := newFakeDisk()
-	runSteps(t, whole, seed)
-	for range 60 {
+	for range 40 {
 		d := newFakeDisk()
 		d.powerAt = 1 + random.Intn(whole.operations)
-		run := runSteps(t, d, seed)
+		done := plan.run(t, d)
 		d = d.afterPowerLoss(random)
 		for at := 1; at <= 12; at++ {
 			d.operations, d.powerAt = 0, at
@@ -137,19 +157,20 @@ func TestFileStorePowerLossInRecovery(t *testing.T) {
 			}
 			d = d.afterPowerLoss(random)
 		}
-		run.check(t, "no power again and again", d)
+		plan.check(t, "no power again and again", done, d)
 	}
 }
 
 // TestFileStorePowerLossUnderLoad takes the power away while many steps run and
 // the journal is rewritten. What was acknowledged must be there.
 func TestFileStorePowerLossUnderLoad(t *testing.T) {
+	t.Parallel()
 	const seed = 33
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewSource(seed))
 	for range 60 {
 		d := newFakeDisk()
-		s := openStore(t, "fake", fileStoreOptions{disk: d, compactBytes: 2000})
+		s := openStore(t, "fake", fileStoreOptions{disk: d, compactBytes: 2000, allocation: fakeAllocation})
 		c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
 		c.open(payword.MaxChainLength, 1)
 		d.mutex.Lock()
@@ -232,6 +253,63 @@ func TestFileStoreFails(t *testing.T) {
 	}
 }
 
+// TestFileStoreWaits checks that a step that changes nothing, but saw what is
+// not durable yet, does not succeed before it is: here it never becomes so.
+func TestFileStoreWaits(t *testing.T) {
+	d := newFakeDisk()
+	s := openStore(t, "fake", onDisk(d))
+	c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
+	c.open(1000, 1)
+	syncing, release := make(chan struct{}), make(chan struct{})
+	d.mutex.Lock()
+	d.failing = func(operation, _ string) (bool, bool) {
+		if operation != "sync" {
+			return false, true
+		}
+		close(syncing)
+		<-release
+		return true, false
+	}
+	d.mutex.Unlock()
+	answers := make(chan error, 8)
+	charge := func(number uint64, fingerprint payword.Fingerprint) {
+		again := storeCharge(number)
+		again.Fingerprint = fingerprint
+		_, _, err := s.charge(context.Background(), c.m.ID, again)
+		answers <- err
+	}
+	go charge(1, storeFingerprint(1))
+	<-syncing
+	steps := []func(){
+		func() { charge(1, storeFingerprint(1)) },
+		func() { charge(1, storeFingerprint(2)) },
+		func() {
+			_, err := s.find(context.Background(), c.m.ID)
+			answers <- err
+		},
+		func() {
+			_, err := s.open(context.Background(), storeOpening(c.m, 1000, 1))
+			answers <- err
+		},
+		func() {
+			_, err := s.advance(context.Background(), c.m.ID, 0, storeTail(1))
+			answers <- err
+		},
+	}
+	for _, step := range steps {
+		go step()
+	}
+	for len(s.slots)+len(answers) < 1+len(steps) {
+		runtime.Gosched()
+	}
+	close(release)
+	for range 1 + len(steps) {
+		if err := <-answers; !errors.Is(err, errFault) {
+			t.Errorf("got %v; want errFault", err)
+		}
+	}
+}
+
 // TestFileStoreCompactionFails checks that a store goes on when a compaction
 // fails at any operation, and that the next one succeeds.
 func TestFileStoreCompactionFails(t *testing.T) {
@@ -273,11 +351,11 @@ func TestFileStoreCompactionFails(t *testing.T) {
 // TestFileStoreDamage flips bits and cuts files at random. Either that is
 // detected, or the store holds what it held after some step.
 func TestFileStoreDamage(t *testing.T) {
+	t.Parallel()
 	const seed, rounds = 34, 500
-	t.Logf("seed %d", seed)
+	plan, whole := newFaultPlan(t, seed), newFakeDisk()
+	plan.run(t, whole)
 	random := rand.New(rand.NewSource(seed))
-	whole := newFakeDisk()
-	run := runSteps(t, whole, seed)
 	detected := 0
 	for range rounds {
 		d := whole.afterKill()
@@ -291,9 +369,9 @@ func TestFileStoreDamage(t *testing.T) {
 			}
 			continue
 		}
-		got := s.digest(run.now)
+		got := s.digest(plan.now)
 		closeStore(t, s)
-		if !slices.Contains(run.digests, got) {
+		if !slices.Contains(plan.digests, got) {
 			t.Fatalf("%s in %s was not detected; the store holds\n%s", damage, name, got)
 		}
 		if strings.HasPrefix(name, snapshotPrefix) {
@@ -334,7 +412,7 @@ func damageFile(f *fakeFile, random *rand.Rand) string {
 // TestFileStoreMissingFile checks that a file that was taken away is missed.
 func TestFileStoreMissingFile(t *testing.T) {
 	whole := newFakeDisk()
-	run := runSteps(t, whole, 35)
+	done := newFaultPlan(t, 35).run(t, whole)
 	// Two more journals, as a compaction leaves that failed.
 	s := openStore(t, "fake", onDisk(whole))
 	for range 2 {
@@ -347,8 +425,8 @@ func TestFileStoreMissingFile(t *testing.T) {
 	}
 	closeStore(t, s)
 	names := slices.Sorted(maps.Keys(whole.names))
-	if len(names) != 4 || run.done != faultSteps {
-		t.Fatalf("got files %v after %d steps; want three journals and a snapshot", names, run.done)
+	if len(names) != 4 || done != faultSteps {
+		t.Fatalf("got files %v after %d steps; want three journals and a snapshot", names, done)
 	}
 	for _, name := range []string{names[0], names[1], names[3]} {
 		d := whole.afterKill()

@@ -33,6 +33,9 @@ const (
 	// fileVersion is the version of both formats.
 	fileVersion = 1
 
+	// pieceBytes is how much of a file is read at a time.
+	pieceBytes = 1 << 20
+
 	// fileHeaderBytes is the size of a file's header:
 	// mark (16 bytes) | version (4) | generation (8) | CRC-32C (4).
 	fileHeaderBytes = 32
@@ -382,7 +385,8 @@ func (s *frameScanner) header(mark string) error {
 // frames calls apply for the records of all frames up to the first that is not
 // good, or the end.
 func (s *frameScanner) frames(apply func(*record) error) error {
-	reader := bufio.NewReaderSize(io.NewSectionReader(s.file, s.offset, s.size-s.offset), 1<<20)
+	rest := s.size - s.offset
+	reader := bufio.NewReaderSize(io.NewSectionReader(s.file, s.offset, rest), int(min(rest, pieceBytes)))
 	body := []byte(nil)
 	for {
 		head := [frameHeadBytes]byte{}
@@ -513,7 +517,7 @@ func (s *frameScanner) isZeroFrom(from int64) (bool, error) {
 // pieces calls use for pieces of the file from an offset on, each overlapping
 // the one before, until it returns false.
 func (s *frameScanner) pieces(from int64, overlap int, use func(offset int64, piece []byte) (bool, error)) error {
-	buffer := make([]byte, 1<<20)
+	buffer := make([]byte, min(pieceBytes, max(0, s.size-from)))
 	for offset := from; offset < s.size; {
 		piece := buffer[:min(int64(len(buffer)), s.size-offset)]
 		if _, err := s.file.ReadAt(piece, offset); err != nil {

@@ -1,0 +1,155 @@
+package broker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	// headerTimeout is how long the head of a request may take to arrive. The
+	// body has a time of its own (bodyTimeout).
+	headerTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = 2 * time.Minute
+	// shutdownTimeout is how long requests in flight may take to end.
+	shutdownTimeout = 15 * time.Second
+	// maxHeaderBytes bounds the head of a request: three signature fields and
+	// whatever a proxy adds.
+	maxHeaderBytes = 16 << 10
+)
+
+type servingFlags struct {
+	origin, listen, currency, keyFile, tokenFile string
+	otherKeys                                    []string
+	limit                                        string
+	grace, life                                  time.Duration
+	loopback                                     bool
+}
+
+func (c *command) serveFlags(flags *flag.FlagSet) {
+	f := &c.serving
+	c.databaseFlag(flags)
+	flags.StringVar(&f.origin, "origin", "", "the broker's own `URL` as others see it, such as https://broker.example")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8402", "`ADDRESS` and port to listen on, for a TLS proxy in front")
+	flags.StringVar(&f.keyFile, "key", "", "the signing key's `FILE`, made with \"payword broker key\"")
+	flags.Func("other-key", "`FILE` of a further key to publish, an older or a coming one, private or public (repeatable)", func(path string) error {
+		f.otherKeys = append(f.otherKeys, path)
+		return nil
+	})
+	flags.StringVar(&f.tokenFile, "admin-token", "", "`FILE` with the token for the administration routes; without it they are closed")
+	flags.StringVar(&f.currency, "currency", "USD", "ISO 4217 `CODE` of the broker's currency")
+	flags.StringVar(&f.limit, "limit", "20", "the most that one vendor may accept from one user in a day, as `AMOUNT`")
+	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long after a commitment's expiry claims are paid")
+	flags.DurationVar(&f.life, "certificate-life", defaultCertificateLife, "how long a certificate is valid")
+	flags.BoolVar(&f.loopback, "allow-loopback-vendors", false, "let vendors on this machine register, for demonstrations")
+}
+
+// serve runs the broker until ctx is done.
+func (c *command) serve(ctx context.Context) error {
+	config, err := c.servingConfig()
+	if err != nil {
+		return err
+	}
+	b, err := New(ctx, config)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.serving.listen)
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	// Whoever starts the broker waits for this line, and reads the port from it
+	// if it asked for port 0.
+	_, err = fmt.Fprintf(c.stdout, "payword broker of %s listens on %s\n", config.Issuer, listener.Addr())
+	if err != nil {
+		return errors.Join(err, listener.Close(), b.Close())
+	}
+	return errors.Join(b.serve(ctx, listener), b.Close())
+}
+
+// servingConfig turns the flags into a Config. Its errors are mistakes of
+// whoever called.
+func (c *command) servingConfig() (Config, error) {
+	f := c.serving
+	if err := c.require("db", "origin", "key"); err != nil {
+		return Config{}, err
+	}
+	config := Config{
+		Issuer: f.origin, Database: c.database, Grace: f.grace, CertificateLife: f.life, AllowLoopbackVendors: f.loopback,
+		Logger: slog.New(slog.NewJSONHandler(c.stderr, nil)),
+	}
+	if err := payword.CheckOrigin(f.origin); err != nil {
+		return config, usage("--origin: %v", err)
+	}
+	var err error
+	if config.Currency, err = money.CurrencyFromCode(f.currency); err != nil {
+		return config, usage("--currency: %v", err)
+	}
+	config.CertificateLimit, err = money.ParseDecimal(f.limit)
+	if err != nil || config.CertificateLimit < 1 {
+		return config, usage("--limit %q: want a number above 0 such as 20.00", f.limit)
+	}
+	if f.grace < time.Second || f.life < time.Second {
+		return config, usage("--grace and --certificate-life: want at least 1s")
+	}
+	if f.tokenFile != "" {
+		if config.AdminToken, err = readToken(f.tokenFile); err != nil {
+			return config, err
+		}
+	}
+	if config.Signer, err = LoadKey(f.keyFile); err != nil {
+		return config, usage("--key: %v", err)
+	}
+	config.Published, err = loadPublicKeys(f.otherKeys)
+	return config, err
+}
+
+func loadPublicKeys(paths []string) (keys []ed25519.PublicKey, err error) {
+	for _, path := range paths {
+		key, err := loadPublicKey(path)
+		if err != nil {
+			return nil, usage("--other-key: %v", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// serve answers on the listener and does the background work until ctx is done;
+// then it lets requests in flight end.
+func (b *Broker) serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler: b.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		// Writing may begin after the whole time that reading and working may
+		// take.
+		WriteTimeout: bodyTimeout + requestTimeout + headerTimeout,
+		ErrorLog:     slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.Run(ctx) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return server.Shutdown(deadline)
+	})
+	return group.Wait()
+}

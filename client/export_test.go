@@ -1,0 +1,7 @@
+package client
+
+// CheapPassphrase makes scrypt cheap enough for tests.
+func CheapPassphrase(config WalletConfig) WalletConfig {
+	config.workFactor = 8
+	return config
+}
