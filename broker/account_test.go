@@ -230,6 +230,7 @@ func TestCertificateRefusals(t *testing.T) {
 // The owner of a lost wallet gets commitments and reservations back, page by
 // page, and nobody else does.
 func TestListReservations(t *testing.T) {
+	t.Parallel()
 	b := newBank(t)
 	u, other := b.newUser(1000*cent), b.newUser(0)
 	s := b.newShop()

@@ -141,6 +141,7 @@ func TestFaults(t *testing.T) {
 		"before release", "after release", "before forget", "after forget",
 	} {
 		t.Run(point, func(t *testing.T) {
+			t.Parallel()
 			b := newBank(t)
 			b.config.ReleaseInterval = time.Millisecond
 			b.open()

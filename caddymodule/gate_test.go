@@ -51,6 +51,8 @@ type site struct {
 	options  string       // more global options
 	dir      string       // of the store; a fresh one if empty
 	vendor   string       // the origin; one with a free port if empty
+	admin    string       // the address of the admin endpoint; none if empty
+	issuer   string       // the broker's origin; testIssuer if empty
 }
 
 // startGate runs Caddy with a site in this process, in place of what ran
@@ -109,8 +111,14 @@ func configOf(t *testing.T, s site) []byte {
 	if s.rest == "" {
 		s.rest = `respond "content of {uri}"`
 	}
+	if s.issuer == "" {
+		s.issuer = testIssuer
+	}
+	if s.admin == "" {
+		s.admin = "off"
+	}
 	text := fmt.Sprintf(`{
-	admin off
+	admin %s
 	persist_config off
 	auto_https off
 	default_bind 127.0.0.1
@@ -132,7 +140,7 @@ func configOf(t *testing.T, s site) []byte {
 		%s
 	}
 	%s
-}`, testIssuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.vendor, s.payword, s.rest)
+}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.vendor, s.payword, s.rest)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		t.Fatalf("adapting the Caddyfile: %v\n%s", err, text)
@@ -185,6 +193,7 @@ type payer struct {
 type wish struct {
 	name        string
 	vendor      string
+	issuer      string       // testIssuer if empty
 	length      uint32       // of chain 0; 2000 if 0
 	reserved    money.Amount // the commitment's limit if 0
 	certificate func(*payword.Certificate)
@@ -211,8 +220,11 @@ func makePayer(w wish) (*payer, error) {
 	if w.length == 0 {
 		w.length = 2000
 	}
+	if w.issuer == "" {
+		w.issuer = testIssuer
+	}
 	certificate := payword.Certificate{
-		Issuer: testIssuer, Subject: "user-" + fmt.Sprintf("%x", seedOf(w.name)[:6]),
+		Issuer: w.issuer, Subject: "user-" + fmt.Sprintf("%x", seedOf(w.name)[:6]),
 		Key: user.Public().(ed25519.PublicKey), IssuedAt: now - 60, Expires: now + 7200,
 		Currency: "usd-micro", Limit: 100 * money.Unit,
 	}
@@ -242,7 +254,7 @@ func makePayer(w wish) (*payer, error) {
 		return nil, err
 	}
 	reservation := payword.Reservation{
-		Issuer: testIssuer, Commitment: p.commitment.ID, Amount: p.commitment.Limit, Currency: "usd-micro",
+		Issuer: w.issuer, Commitment: p.commitment.ID, Amount: p.commitment.Limit, Currency: "usd-micro",
 		Sequence: 1, IssuedAt: now - 20, RedeemBy: p.commitment.Expires + 3600,
 	}
 	if w.reserved != 0 {

@@ -147,6 +147,10 @@ func TestLiarNeverGetsMoreThanTheBudget(t *testing.T) {
 func TestLiarTiesUpLittle(t *testing.T) {
 	w := newWorld(t, 1000)
 	w.gate.set(func() { w.gate.refuseAll = payword.CommitmentClosed })
+	refusedBy[*client.RefusedError](t, w.get("/a"))
+	if got := w.broker.count(payword.PathReservations); got != 2 {
+		t.Errorf("%d commitments for one page, want 2", got)
+	}
 	for range 30 {
 		refusedBy[*client.RefusedError](t, w.get("/a"))
 	}

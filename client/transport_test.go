@@ -159,6 +159,58 @@ func TestDepositRollsOver(t *testing.T) {
 	}
 }
 
+func TestPriceRisesAtTheEndOfADeposit(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.Deposit = 5000
+	for range 4 {
+		w.mustGet("/a")
+	}
+	w.gate.set(func() { w.gate.price = 3000 })
+	before, _, _ := w.gate.counted()
+	for page := range 5 {
+		w.mustGet(fmt.Sprintf("/%d", page))
+	}
+	w.wantSpent(19_000)
+	after, _, _ := w.gate.counted()
+	if refused := after - before - 5; refused != 1 {
+		t.Errorf("%d requests were refused, want the first, for its price", refused)
+	}
+}
+
+// An answer that is read late does not make credit out of what was spent since.
+func TestAnswerReadLate(t *testing.T) {
+	w := newWorld(t, 5000)
+	w.mustGet("/late")
+	w.gate.set(func() { w.gate.price = 1000 })
+	w.mustGet("/late") // agrees to 5000: 4000 are left
+	answered, release := make(chan struct{}), make(chan struct{})
+	w.Base = roundTrip(func(r *http.Request) (*http.Response, error) {
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		if r.URL.Path == "/late" {
+			close(answered)
+			<-release
+		}
+		return answer, err
+	})
+	done := make(chan error)
+	go func() { done <- w.get("/late") }()
+	<-answered
+	w.mustGet("/b")
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := w.gate.counted()
+	for page := range 4 {
+		w.mustGet(fmt.Sprintf("/%d", page))
+	}
+	if after, _, _ := w.gate.counted(); after != before+4 {
+		t.Errorf("%d requests for 4 pages", after-before)
+	}
+	w.wantSpent(12_000)
+	w.wantReleased(12_000)
+}
+
 func TestFailedRequestIsCredit(t *testing.T) {
 	w := newWorld(t, 1000)
 	w.gate.set(func() {

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +177,37 @@ func TestClosedWalletPaysNothing(t *testing.T) {
 	if err := w.get("/a"); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("got %v, want ErrClosed", err)
 	}
+}
+
+func TestClosedWhileACommitmentIsBeingOpened(t *testing.T) {
+	w := newWorld(t, 1000)
+	if err := w.wallet.Certificates(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	w.broker.mu.Lock() // the broker answers when this is given back
+	done := make(chan error)
+	go func() { done <- w.get("/a") }()
+	for w.opening() {
+		runtime.Gosched()
+	}
+	err := w.wallet.Close()
+	closed, readErr := os.ReadFile(w.path)
+	w.broker.mu.Unlock()
+	if err != nil || readErr != nil {
+		t.Fatal(err, readErr)
+	}
+	if err := <-done; !errors.Is(err, client.ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+	if after, _ := os.ReadFile(w.path); !bytes.Equal(after, closed) {
+		t.Error("the file was written after the wallet was closed")
+	}
+}
+
+// opening reports whether no commitment was saved yet.
+func (w *world) opening() bool {
+	content, err := os.ReadFile(w.path)
+	return err == nil && !bytes.Contains(content, []byte(`"open":`))
 }
 
 // What cannot be saved is not paid.
