@@ -121,6 +121,7 @@ type Charge struct {
 	Fingerprint Fingerprint
 	Price       money.Amount // in micros; 0 uses the number up and takes nothing
 	Unsafe      bool         // the request must not be executed twice
+	Single      bool         // it answers a challenge that can be used once, which its fingerprint stands for
 	Now         int64        // seconds since 1970
 }
 
@@ -136,8 +137,8 @@ type Outcome struct {
 // the same request again, which is granted free for RepeatSeconds, at most
 // MaxRepeats times and never executed twice if it is unsafe; or a different
 // one, which is refused. A new number is charged if the credit suffices. It
-// refuses with CommitmentClosed, StaleNumber, AlreadyUsed, AlreadyExecuted or
-// InsufficientCredit; a refused request uses no number up.
+// refuses with CommitmentClosed, StaleNumber, AlreadyUsed, AlreadyExecuted,
+// ChallengeUsed or InsufficientCredit; a refused request uses no number up.
 func (s *State) Charge(m *Commitment, c Charge) Outcome {
 	outcome := Outcome{Price: c.Price, Changed: s.Advance(c.Chain, c.Tail)}
 	if s.Closed {
@@ -156,6 +157,8 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		outcome.Reason = StaleNumber
 	case known == nil && s.seen(c.Number):
 		outcome.Reason = AlreadyUsed
+	case c.Single && s.granted(c.Fingerprint, c.Now):
+		outcome.Reason = ChallengeUsed
 	case s.Credit(m) < c.Price:
 		outcome.Reason = InsufficientCredit
 	default:
@@ -163,6 +166,16 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		outcome.Changed = true
 	}
 	return outcome
+}
+
+// granted reports whether a fingerprint was granted under some number.
+func (s *State) granted(fingerprint Fingerprint, now int64) bool {
+	for _, request := range s.Recent {
+		if request.Fingerprint == fingerprint && request.Grants > 0 && now < request.At+RefundSeconds {
+			return true
+		}
+	}
+	return false
 }
 
 // repeat decides on a number that was charged and not given back.
@@ -201,10 +214,12 @@ func (s *State) grant(known *Request, c Charge) {
 // if the charge is older than RefundSeconds.
 func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	s.forget(now)
-	known := s.find(number, now)
-	if known == nil || known.Grants == 0 {
+	// Numbers that fell out of the window can be given back too.
+	k := s.indexOf(number, len(s.Recent)-1)
+	if k < 0 || now >= s.Recent[k].At+RefundSeconds || s.Recent[k].Grants == 0 {
 		return 0
 	}
+	known := &s.Recent[k]
 	known.Grants--
 	if known.Grants > 0 {
 		return 0
@@ -230,18 +245,23 @@ func (s *State) Claimable(now, refundSeconds int64) money.Amount {
 	return max(settled, s.Claimed)
 }
 
-// forget drops requests whose charge is too old to be given back, or that fell
-// out of the window.
+// maxRecent bounds what is remembered of requests, at 64 bytes each. Past it
+// the older half is forgotten, and can no longer be given back.
+const maxRecent = 4 * WindowSize
+
+// forget drops requests whose charge is too old to be given back.
 func (s *State) forget(now int64) {
-	// Twice the window, so that the cost of a sweep is shared by many requests.
-	if len(s.Recent) == 0 || now < s.Recent[0].At+RefundSeconds && len(s.Recent) < 2*WindowSize {
+	if len(s.Recent) == 0 || now < s.Recent[0].At+RefundSeconds && len(s.Recent) < maxRecent {
 		return
 	}
 	kept := s.Recent[:0]
 	for _, request := range s.Recent {
-		if now < request.At+RefundSeconds && !s.isStale(request.Number) {
+		if now < request.At+RefundSeconds {
 			kept = append(kept, request)
 		}
+	}
+	if len(kept) >= maxRecent {
+		kept = append(kept[:0], kept[len(kept)/2:]...)
 	}
 	s.Recent = kept
 }

@@ -234,9 +234,10 @@ func TestListReservations(t *testing.T) {
 	b := newBank(t)
 	u, other := b.newUser(1000*cent), b.newUser(0)
 	s := b.newShop()
+	certificate, key := u.certificate()
 	var made []string
 	for range 103 {
-		p := u.commit(s.origin, cent)
+		p := u.commitWith(certificate, key, s.origin, cent)
 		p.mustReserve(cent)
 		made = append(made, p.m.Token)
 	}

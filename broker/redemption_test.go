@@ -284,7 +284,7 @@ func TestLargeBatch(t *testing.T) {
 	u, s := b.newUser(1000*cent), b.newShop()
 	certificate, key := u.certificate()
 	var claims []payword.Redemption
-	for k := range 210 {
+	for k := range 130 {
 		p := u.commitWith(certificate, key, s.origin, 10*cent)
 		if k%10 == 0 {
 			p.mustReserve(2 * cent)
@@ -298,8 +298,8 @@ func TestLargeBatch(t *testing.T) {
 			}
 		}
 	}
-	s.wantPayable(210 * cent)
-	u.wantBalance(769*cent, 21*cent)
+	s.wantPayable(130 * cent)
+	u.wantBalance(857*cent, 13*cent)
 	b.wantSound()
 }
 

@@ -110,6 +110,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    description       <text>
 //	    reread            <times> [<duration>] | off
 //	    credential_header Authorization|Payment-Authorization
+//	    intent            session|charge
 //	    page              builtin|error
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -151,10 +152,12 @@ func (h *Handler) setOption(d *caddyfile.Dispenser, name string, arguments []str
 		h.Description = arguments[0]
 	case "credential_header":
 		h.CredentialHeader = arguments[0]
+	case "intent":
+		h.Intent = arguments[0]
 	case "page":
 		h.Page = arguments[0]
 	default:
-		return d.Errf("payword has no option %q: want vendor, price, description, reread, credential_header or page", name)
+		return d.Errf("payword has no option %q: want vendor, price, description, reread, credential_header, intent or page", name)
 	}
 	return nil
 }

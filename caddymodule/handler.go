@@ -41,6 +41,11 @@ type Handler struct {
 	// need Authorization themselves. Both are always read.
 	CredentialHeader string `json:"credential_header,omitempty"`
 
+	// What a credential of the Payment scheme is asked for: "session" (the
+	// default), many requests on one commitment under a quote; or "charge", one
+	// request, whose challenge can be used once.
+	Intent string `json:"intent,omitempty"`
+
 	// "builtin" (the default) answers with a page of our own; "error" leaves
 	// the body to handle_errors.
 	Page string `json:"page,omitempty"`
@@ -70,6 +75,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("payword: price: %w", err)
 	}
 	h.realm = strings.TrimPrefix(strings.TrimPrefix(h.Vendor, "https://"), "http://")
+	if h.Intent == "" {
+		h.Intent = payword.IntentSession
+	}
 	if h.Reread == nil {
 		h.Reread = &Reread{Times: defaultRereadTimes}
 	}
@@ -89,6 +97,8 @@ func (h *Handler) Validate() error {
 		return errors.New("payword: price: want more than 0; what is free needs no payword directive")
 	case h.CredentialHeader != "" && h.CredentialHeader != "Authorization" && h.CredentialHeader != payword.HeaderPaymentAuthorization:
 		return errors.New("payword: credential_header: want Authorization or Payment-Authorization")
+	case h.Intent != payword.IntentSession && h.Intent != payword.IntentCharge:
+		return errors.New("payword: intent: want session or charge")
 	case h.Page != "" && h.Page != pageBuiltin && h.Page != pageError:
 		return errors.New("payword: page: want builtin or error")
 	}
@@ -230,7 +240,7 @@ func (x *exchange) checkChallenge() payword.Refusal {
 	if refusal.Refused() {
 		return refusal
 	}
-	if quoted.Recipient != x.Vendor || x.sent.challenge.Intent != payword.IntentSession {
+	if quoted.Recipient != x.Vendor || x.sent.challenge.Intent != x.Intent {
 		return payword.Refusal{Reason: payword.InvalidChallenge, Detail: "the challenge was made for another site or intent"}
 	}
 	if x.price > 0 {
@@ -382,10 +392,25 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	}
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
-		Fingerprint: payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get("Content-Digest"), ""),
-		Price:       x.price, Unsafe: isUnsafe(x.request), Now: x.now,
+		Fingerprint: x.fingerprint(), Price: x.price,
+		Unsafe: isUnsafe(x.request), Single: x.isCharge(), Now: x.now,
 	})
 	return x.explain(x.outcome.Reason), err
+}
+
+// isCharge reports whether the request answers a challenge that can be used
+// once.
+func (x *exchange) isCharge() bool {
+	return x.sent.form == formCredential && x.sent.challenge.Intent == payword.IntentCharge
+}
+
+// fingerprint tells the request from others. The answer to a charge challenge
+// is told by that alone, so that a changed body makes no second one of it.
+func (x *exchange) fingerprint() payword.Fingerprint {
+	if x.isCharge() {
+		return payword.NewFingerprint("", "", "", x.sent.challenge.ID)
+	}
+	return payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get(payword.HeaderContentDigest), "")
 }
 
 // close ends a commitment for who proves a payword of it.
@@ -440,6 +465,8 @@ func (x *exchange) explain(reason payword.Reason) payword.Refusal {
 		refusal.Detail = fmt.Sprintf("request number %d was used: take a new one", payment.Number)
 	case payword.StaleNumber:
 		refusal.Detail = fmt.Sprintf("request number %d is more than %d behind: take a new one", payment.Number, payword.WindowSize)
+	case payword.ChallengeUsed:
+		refusal.Detail = "the challenge was answered before: ask for a new one"
 	case payword.AlreadyExecuted:
 		refusal.Detail = "this request was executed before and is not repeated"
 	}

@@ -368,6 +368,53 @@ func TestPaymentScheme(t *testing.T) {
 	}
 }
 
+// TestChargeIntent answers a challenge that can be used once.
+func TestChargeIntent(t *testing.T) {
+	gate := startGate(t, site{payword: "intent charge\nreread off"})
+	p := newPayer(t, wish{name: "charge", vendor: gate.vendor})
+	quote := func() payword.Challenge {
+		response, _ := gate.do(t, http.MethodGet, "/page", nil)
+		challenges, err := payword.ParseChallenges(response.Header.Values("WWW-Authenticate"))
+		if err != nil || len(challenges) != 1 || challenges[0].Intent != payword.IntentCharge {
+			t.Fatalf("challenges: %v, %v", challenges, err)
+		}
+		return challenges[0]
+	}
+	pay := func(challenge payword.Challenge, number uint64, digest string) payword.Status {
+		payload := payword.NewPayload(p.payment(10, number))
+		payload.Commitment, payload.Reservation = p.commitment.Token, p.reservation.Token
+		credential, err := payword.Credential{Challenge: challenge, Payload: payload}.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, _ := gate.do(t, http.MethodGet, "/page", map[string]string{"Authorization": credential, "Content-Digest": digest})
+		return statusOf(t, response)
+	}
+	first := quote()
+	steps := []struct {
+		what      string
+		challenge payword.Challenge
+		number    uint64
+		digest    string
+		want      payword.Reason
+		spent     int64
+	}{
+		{"a charge", first, 1, "", payword.Accepted, 1},
+		{"the same request again", first, 1, "", payword.Accepted, 1},
+		{"the challenge under another number", first, 2, "", payword.ChallengeUsed, 1},
+		{"and with another body", first, 3, "sha-256=:AA==:", payword.ChallengeUsed, 1},
+	}
+	for _, step := range steps {
+		got := pay(step.challenge, step.number, step.digest)
+		if got.Reason != step.want || int64(got.Spent) != step.spent*int64(testPrice) {
+			t.Errorf("%s: %s, spent %s", step.what, got.Reason, got.Spent)
+		}
+	}
+	if got := pay(quote(), 4, ""); got.Reason != payword.Accepted || got.Spent != 2*testPrice {
+		t.Errorf("a new challenge: %+v", got)
+	}
+}
+
 func TestForgedPaywordsAreRateLimited(t *testing.T) {
 	gate := startGate(t, site{})
 	p := newPayer(t, wish{name: "limited", vendor: gate.vendor})

@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"crypto/rand"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +41,7 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 	if err != nil {
 		return x.unavailable(x.writer, err)
 	}
-	if status == http.StatusPaymentRequired && payword.PaymentPreference(x.request.Header.Values(payword.HeaderAcceptPayment), payword.IntentSession) > 0 {
+	if status == http.StatusPaymentRequired && payword.PaymentPreference(x.request.Header.Values(payword.HeaderAcceptPayment), x.Intent) > 0 {
 		header.Add("WWW-Authenticate", challenge.Format())
 	}
 	if refusal.Reason != payword.PaymentRequired {
@@ -63,8 +65,12 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 
 // challenge quotes the price of the request.
 func (x *exchange) challenge() (payword.Challenge, error) {
+	unit := ""
+	if x.Intent == payword.IntentSession {
+		unit = "request"
+	}
 	request, err := payword.PriceRequest{
-		Amount: x.Handler.price, Currency: x.currency, Recipient: x.Vendor, UnitType: "request",
+		Amount: x.Handler.price, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
 		MethodDetails: payword.MethodDetails{
 			Brokers: x.gate.keys.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
 			URL: x.url, Version: payword.MethodVersion,
@@ -74,14 +80,26 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 		return payword.Challenge{}, err
 	}
 	challenge := payword.Challenge{
-		Realm: x.realm, Method: payword.Method, Intent: payword.IntentSession, Request: request,
+		Realm: x.realm, Method: payword.Method, Intent: x.Intent, Request: request,
 		Expires:     time.Unix(x.now, 0).Add(time.Duration(x.app.QuoteLife)).UTC().Format(time.RFC3339),
 		Description: x.describe(),
+	}
+	if x.Intent == payword.IntentCharge {
+		challenge.Opaque = uniqueOpaque()
 	}
 	if x.CredentialHeader == payword.HeaderPaymentAuthorization {
 		challenge.Header = payword.HeaderPaymentAuthorization
 	}
 	return challenge.Bind(x.gate.secret)
+}
+
+// uniqueOpaque makes a challenge that can be used once differ from every other
+// that quotes the same in the same second.
+func uniqueOpaque() string {
+	nonce := make([]byte, payword.NonceBytes)
+	rand.Read(nonce)
+	document := `{"nonce":"` + base64.RawURLEncoding.EncodeToString(nonce) + `"}`
+	return base64.RawURLEncoding.EncodeToString([]byte(document))
 }
 
 // describe says what is bought, for people.

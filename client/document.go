@@ -78,6 +78,7 @@ type vendor struct {
 	heldCertificate               // the one it knows the wallet by; empty before the first commitment
 	Price           money.Amount  `json:"price"`    // of the last request, in micros; 0: none yet
 	Lowest          money.Amount  `json:"lowest"`   // price that was ever seen, in micros; 0: none yet
+	Steady          int           `json:"steady"`   // how many new URLs in a row had that price
 	LastPaid        int64         `json:"lastPaid"` // seconds since 1970
 	Open            *commitment   `json:"open,omitempty"`
 	Old             []*commitment `json:"old,omitempty"` // not paid with any more, not expired
@@ -203,16 +204,31 @@ func (v *vendor) commitments() []*commitment {
 // likelyPrice returns what to agree to for a page whose price is not known, in
 // micros; 0 if that cannot be guessed. A guess that is too low costs a round
 // trip. One that is too high leaves credit with the vendor, so where prices
-// differ much it is the lowest, and never much of the commitment.
+// differ much it is the lowest, and a large part of the commitment only where
+// prices are always the same.
 func (v *vendor) likelyPrice() money.Amount {
 	guess := v.Price
 	if guess > v.Lowest.MulCapped(16, money.MaxAmount) {
 		guess = v.Lowest
 	}
-	if v.Open == nil || guess > v.Open.Cap/16 {
+	if v.Open == nil || guess > v.Open.Cap/16 && v.Steady < 2 {
 		return 0
 	}
 	return guess
+}
+
+// sawPrice notes what a page cost, in micros, and whether it was a new one.
+func (v *vendor) sawPrice(price money.Amount, isNew bool) {
+	switch {
+	case price != v.Price:
+		v.Steady = 1
+	case isNew:
+		v.Steady++
+	}
+	v.Price = price
+	if v.Lowest == 0 || price < v.Lowest {
+		v.Lowest = price
+	}
 }
 
 func (c *commitment) check(origin string) error {

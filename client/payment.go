@@ -316,7 +316,7 @@ func (w *Wallet) learn(t *ticket, status payword.Status) bool {
 		return false
 	}
 	proved := c.terms.Chains[chain].Unit.MulCapped(uint64(status.Index), c.Cap)
-	if status.Accepted < proved ||  status.Spent > min(status.Accepted, c.Agreed) {
+	if status.Accepted < proved || status.Accepted > c.value() || status.Spent > min(status.Accepted, c.Agreed) {
 		return false
 	}
 	c.Proved[chain] = max(c.Proved[chain], status.Index)

@@ -345,14 +345,12 @@ func statusOf(answer *http.Response) (payword.Status, bool) {
 // granted settles the account of a request that was granted.
 func (t *trip) granted(answer *http.Response, status payword.Status, stated bool) {
 	amount, paid := t.charged(answer, status, stated)
+	_, known := t.prices.price(t.request)
 	var receipt Receipt
 	t.locked(func() {
 		receipt = t.Wallet.settle(t.ticket, amount, status, t.request.URL)
 		if v := t.Wallet.doc.Vendors[t.offer.vendor]; v != nil && paid && status.Price > 0 {
-			v.Price = status.Price
-			if v.Lowest == 0 || v.Price < v.Lowest {
-				v.Lowest = v.Price
-			}
+			v.sawPrice(status.Price, !known)
 		}
 	})
 	t.prices.remember(t.request, t.origin, t.offer.vendor, status.Price, paid, answer.StatusCode)
