@@ -75,7 +75,7 @@ func (b *Broker) openAccount(ctx context.Context, by caller, request payword.Ope
 	id := randomID()
 	refusal, err = b.store.update(ctx, "open account", func(tx *ledger.Tx) error {
 		var err error
-		isNew, err = insertOne(ctx, tx,
+		isNew, err = execOne(ctx, tx,
 			`INSERT INTO broker_accounts (id, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			id, by.keyID, []byte(by.key), tx.Now().UnixMicro())
 		if err != nil {
@@ -253,7 +253,7 @@ func (s *store) setAge(ctx context.Context, account string, years int) (payword.
 		return payword.Refusal{}, fmt.Errorf("age %d: want 0 to 150 years", years)
 	}
 	return s.update(ctx, "set age", func(tx *ledger.Tx) error {
-		changed, err := insertOne(ctx, tx, `UPDATE broker_accounts SET age = ? WHERE id = ?`, years, account)
+		changed, err := execOne(ctx, tx, `UPDATE broker_accounts SET age = ? WHERE id = ?`, years, account)
 		if err == nil && !changed {
 			return refused(unknownAccount())
 		}

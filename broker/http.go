@@ -108,6 +108,7 @@ func newHandler(b *Broker) (http.Handler, error) {
 		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {
 			return &rawAnswer{"application/openapi+json", "public, max-age=300", document}, payword.Refusal{}, nil
 		})
+	refuseNull(a.huma.OpenAPI().Components.Schemas)
 	var err error
 	if document, err = json.Marshal(a.huma.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
@@ -144,6 +145,16 @@ func apiConfig(config Config) huma.Config {
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{transformProblem},
+	}
+}
+
+// refuseNull takes null out of the lists of all schemas, which huma lets pass
+// because Go reads it as an empty list.
+func refuseNull(registry huma.Registry) {
+	for _, schema := range registry.Map() {
+		for _, property := range schema.Properties {
+			property.Nullable = property.Nullable && property.Type != huma.TypeArray
+		}
 	}
 }
 

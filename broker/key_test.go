@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -43,7 +44,7 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !made.Public().(interface{ Equal(x any) bool }).Equal(loaded.Public()) {
+	if !made.Public().(ed25519.PublicKey).Equal(loaded.Public()) {
 		t.Error("another key was loaded than was made")
 	}
 }

@@ -58,7 +58,7 @@ func TestModel(t *testing.T) {
 		m.shops = append(m.shops, b.newShop())
 	}
 	steps := []func(){m.fund, m.commit, m.commit, m.reserve, m.reserve, m.reserve, m.claim, m.claim, m.claim, m.claim, m.repeat, m.pass, m.release}
-	for step := range 160 {
+	for step := range 120 {
 		steps[m.random.IntN(len(steps))]()
 		b.wantSound()
 		if step%10 == 9 {

@@ -103,6 +103,8 @@ func TestForms(t *testing.T) {
 		{"a commitment too long", u.call(u.key, "POST", payword.PathReservations,
 			payword.ReservationRequest{Commitment: strings.Repeat("a", payword.MaxCommitmentBytes+1), Amount: 1}), 422},
 		{"no redemptions", s.call(s.key, "POST", payword.PathRedemptions, payword.RedemptionRequest{Vendor: s.origin, Redemptions: []payword.Redemption{}}), 422},
+		{"null for redemptions", s.call(s.key, "POST", payword.PathRedemptions, `{"vendor":"`+s.origin+`","redemptions":null}`), 422},
+		{"null for keys", u.call(u.key, "POST", payword.PathCertificates, `{"keys":null}`), 422},
 		{"too many redemptions", s.call(s.key, "POST", payword.PathRedemptions, claims), 422},
 	}
 	for _, c := range cases {

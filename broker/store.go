@@ -133,9 +133,8 @@ func (s *store) fail(point string) error {
 	return s.fault(point)
 }
 
-// insertOne runs an INSERT ... ON CONFLICT DO NOTHING and says whether it
-// inserted a row.
-func insertOne(ctx context.Context, tx *ledger.Tx, query string, args ...any) (bool, error) {
+// execOne runs a statement and says whether it changed a row, of at most one.
+func execOne(ctx context.Context, tx *ledger.Tx, query string, args ...any) (bool, error) {
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return false, err
@@ -205,22 +204,17 @@ func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
 		closed = 1
 	}
 	if r.version == 0 {
-		return insertOne(ctx, tx, `INSERT INTO broker_commitments (`+recordColumns+`, created)
+		return execOne(ctx, tx, `INSERT INTO broker_commitments (`+recordColumns+`, created)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO NOTHING`,
 			r.id.String(), r.token, r.account, r.vendor, r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy,
 			r.day, r.reservation, encodeTails(r.redeemed.Tails), r.claim, closed, tx.Now().UnixMicro())
 	}
-	result, err := tx.ExecContext(ctx, `UPDATE broker_commitments
+	return execOne(ctx, tx, `UPDATE broker_commitments
 		SET reserved = ?, held = ?, paid = ?, sequence = ?, redeem_by = ?, day = ?, reservation = ?, tails = ?,
 			claim = ?, closed = ?, version = version + 1
 		WHERE id = ? AND version = ?`,
 		r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy, r.day, r.reservation,
 		encodeTails(r.redeemed.Tails), r.claim, closed, r.id.String(), r.version)
-	if err != nil {
-		return false, err
-	}
-	count, err := result.RowsAffected()
-	return count == 1, err
 }
 
 const tailBytes = 4 + payword.PaywordBytes
@@ -267,7 +261,7 @@ type rootReuse struct {
 func registerRoots(ctx context.Context, tx *ledger.Tx, m *payword.Commitment) ([]rootReuse, error) {
 	var reused []rootReuse
 	for _, chain := range m.Chains {
-		isNew, err := insertOne(ctx, tx,
+		isNew, err := execOne(ctx, tx,
 			`INSERT INTO broker_roots (root, commitment) VALUES (?, ?) ON CONFLICT DO NOTHING`, chain.Root[:], m.ID.String())
 		if err != nil {
 			return nil, err
@@ -291,7 +285,7 @@ func registerRoots(ctx context.Context, tx *ledger.Tx, m *payword.Commitment) ([
 // was for the first time.
 func (s *store) takeNonce(ctx context.Context, keyID, nonce string, expires int64) (isNew bool, err error) {
 	err = s.db.Update(ctx, func(tx *ledger.Tx) error {
-		isNew, err = insertOne(ctx, tx,
+		isNew, err = execOne(ctx, tx,
 			`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
 		return err
 	})

@@ -20,7 +20,7 @@ const usd = money.Currency("usd-micro")
 // fakeBroker is a broker in memory: it checks every signature, keeps one
 // balance per account key, and issues real certificates and reservations.
 type fakeBroker struct {
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	key    ed25519.PrivateKey
 	now    func() time.Time
@@ -37,7 +37,7 @@ type fakeBroker struct {
 	asked        map[string]int
 }
 
-func newFakeBroker(t *testing.T, now func() time.Time) *fakeBroker {
+func newFakeBroker(t testing.TB, now func() time.Time) *fakeBroker {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // fakeGate is a vendor's gate in memory, built from the protocol's core: it
 // opens commitments, judges paywords and charges. Its hooks let it fail and lie.
 type fakeGate struct {
-	t       *testing.T
+	t       testing.TB
 	server  *httptest.Server
 	brokers payword.Brokers
 	now     func() time.Time
@@ -50,7 +50,7 @@ type gateCommitment struct {
 	state payword.State
 }
 
-func newFakeGate(t *testing.T, b *fakeBroker, price money.Amount) *fakeGate {
+func newFakeGate(t testing.TB, b *fakeBroker, price money.Amount) *fakeGate {
 	t.Helper()
 	g := &fakeGate{
 		t: t, brokers: b.brokers(), now: b.now, price: price, prices: make(map[string]money.Amount),

@@ -11,77 +11,82 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// Each case is a server that lies. Whatever it says, it gets at most what the
-// budget allows for one request; the control is an honest one, which is paid.
+// quote makes the gate edit what it asks for.
+func quote(edit func(r *http.Request, quoted *payword.PriceRequest, c *payword.Challenge)) func(*world) {
+	return func(w *world) { w.gate.editChallenge = edit }
+}
+
+// Each case is a server that lies.
+var liars = []struct {
+	name   string
+	lie    func(w *world)
+	reason payword.Reason // Accepted: the page is served
+	most   money.Amount   // that the vendor may get for one request
+}{
+	{"control: an honest server", func(*world) {}, payword.Accepted, 1000},
+	{"a quote for another URL", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.MethodDetails.URL += "?cheap"
+	}), payword.WrongResource, 0},
+	{"a quote for another method", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.MethodDetails.HTTPMethod = http.MethodPost
+	}), payword.WrongResource, 0},
+	{"a quote on another origin", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.MethodDetails.URL = payword.CanonicalURL("https://other.example", r.URL.RequestURI())
+	}), payword.WrongResource, 0},
+	{"an expired quote", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
+		c.Expires = "2026-05-04T11:00:00Z"
+	}), payword.ChallengeExpired, 0},
+	{"an end that is no time", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
+		c.Expires = "soon"
+	}), payword.ChallengeExpired, 0},
+	{"another recipient", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.Recipient = "http://127.0.0.1:1"
+	}), payword.WrongVendor, 0},
+	{"a foreign broker", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.MethodDetails.Brokers = []string{"https://broker.example"}
+	}), payword.UnknownBroker, 0},
+	{"another currency", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.Currency = "jpy-micro"
+	}), payword.WrongCurrency, 0},
+	{"a later version of the method", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.MethodDetails.Version = 2
+	}), payword.MethodUnsupported, 0},
+	{"402 for ever, with a state", func(w *world) { w.gate.refuseAll = payword.PaymentRequired }, payword.PaymentRequired, 0},
+	{"402 for ever, without a state", func(w *world) {
+		w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
+	}, payword.PaymentRequired, 0},
+	{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 0},
+	{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.AlreadyUsed, 0},
+	{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.StalePayword, 0},
+	{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.StepTooFar, 0},
+	{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 0},
+	{"want of a credit that nobody spent", lieOfState(func(s *payword.Status) {
+		s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
+	}), payword.InsufficientCredit, 1000},
+	{"want of a credit that is there", lieOfState(func(s *payword.Status) {
+		s.Reason = payword.InsufficientCredit
+	}), payword.InsufficientCredit, 1000},
+	{"accepted less than was proved", lieOfState(func(s *payword.Status) {
+		s.Reason, s.Accepted, s.Spent = payword.InsufficientCredit, 0, 0
+	}), payword.InsufficientCredit, 1000},
+	{"a tail far ahead", lieOfState(func(s *payword.Status) {
+		s.Reason, s.Index, s.Spent = payword.InsufficientCredit, s.Index+400, s.Accepted
+	}), payword.InsufficientCredit, 1000},
+	{"a tail that is not ours", lieOfState(func(s *payword.Status) {
+		s.Reason, s.TailHash[0] = payword.InsufficientCredit, s.TailHash[0]^1
+	}), payword.InsufficientCredit, 1000},
+	{"a price that rises with every attempt", func(w *world) {
+		w.gate.before = func(http.ResponseWriter, *http.Request) bool { w.gate.price *= 2; return false }
+	}, payword.PriceOverMax, 8000},
+	{"a price over max that is not", lieOfState(func(s *payword.Status) {
+		s.Reason = payword.PriceOverMax
+	}), payword.PriceOverMax, 1000},
+}
+
+// Whatever a server says, it gets at most what the budget allows for one
+// request; the control is an honest one, which is paid.
 func TestLiars(t *testing.T) {
-	type edit = func(r *http.Request, quoted *payword.PriceRequest, c *payword.Challenge)
-	quote := func(e edit) func(*world) { return func(w *world) { w.gate.editChallenge = e } }
-	cases := []struct {
-		name   string
-		lie    func(w *world)
-		reason payword.Reason // Accepted: the page is served
-		most   money.Amount   // that the vendor may get for one request
-	}{
-		{"control: an honest server", func(*world) {}, payword.Accepted, 1000},
-		{"a quote for another URL", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.MethodDetails.URL += "?cheap"
-		}), payword.WrongResource, 0},
-		{"a quote for another method", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.MethodDetails.HTTPMethod = http.MethodPost
-		}), payword.WrongResource, 0},
-		{"a quote on another origin", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.MethodDetails.URL = payword.CanonicalURL("https://other.example", r.URL.RequestURI())
-		}), payword.WrongResource, 0},
-		{"an expired quote", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
-			c.Expires = "2026-05-04T11:00:00Z"
-		}), payword.ChallengeExpired, 0},
-		{"an end that is no time", quote(func(_ *http.Request, _ *payword.PriceRequest, c *payword.Challenge) {
-			c.Expires = "soon"
-		}), payword.ChallengeExpired, 0},
-		{"another recipient", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.Recipient = "http://127.0.0.1:1"
-		}), payword.WrongVendor, 0},
-		{"a foreign broker", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.MethodDetails.Brokers = []string{"https://broker.example"}
-		}), payword.UnknownBroker, 0},
-		{"another currency", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.Currency = "jpy-micro"
-		}), payword.WrongCurrency, 0},
-		{"a later version of the method", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
-			q.MethodDetails.Version = 2
-		}), payword.MethodUnsupported, 0},
-		{"402 for ever, with a state", func(w *world) { w.gate.refuseAll = payword.PaymentRequired }, payword.PaymentRequired, 0},
-		{"402 for ever, without a state", func(w *world) {
-			w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
-		}, payword.PaymentRequired, 0},
-		{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 0},
-		{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.AlreadyUsed, 0},
-		{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.StalePayword, 0},
-		{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.StepTooFar, 0},
-		{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 0},
-		{"want of a credit that nobody spent", lieOfState(func(s *payword.Status) {
-			s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
-		}), payword.InsufficientCredit, 1000},
-		{"want of a credit that is there", lieOfState(func(s *payword.Status) {
-			s.Reason = payword.InsufficientCredit
-		}), payword.InsufficientCredit, 1000},
-		{"accepted less than was proved", lieOfState(func(s *payword.Status) {
-			s.Reason, s.Accepted, s.Spent = payword.InsufficientCredit, 0, 0
-		}), payword.InsufficientCredit, 1000},
-		{"a tail far ahead", lieOfState(func(s *payword.Status) {
-			s.Reason, s.Index, s.Spent = payword.InsufficientCredit, s.Index+400, s.Accepted
-		}), payword.InsufficientCredit, 1000},
-		{"a tail that is not ours", lieOfState(func(s *payword.Status) {
-			s.Reason, s.TailHash[0] = payword.InsufficientCredit, s.TailHash[0]^1
-		}), payword.InsufficientCredit, 1000},
-		{"a price that rises with every attempt", func(w *world) {
-			w.gate.before = func(http.ResponseWriter, *http.Request) bool { w.gate.price *= 2; return false }
-		}, payword.PriceOverMax, 8000},
-		{"a price over max that is not", lieOfState(func(s *payword.Status) {
-			s.Reason = payword.PriceOverMax
-		}), payword.PriceOverMax, 1000},
-	}
-	for _, c := range cases {
+	for _, c := range liars {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 1000)
 			w.gate.set(func() { c.lie(w) })
@@ -142,6 +147,39 @@ func TestLiarNeverGetsMoreThanTheBudget(t *testing.T) {
 	}
 	w.gate = honest
 	w.mustGet("/a")
+}
+
+// Once a vendor gave a price back, its word that it did not after all may be true,
+// and is believed: but only beside our own tail, and once.
+func TestVendorThatTakesBackWhatItGaveBack(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		flip byte
+		most money.Amount
+	}{{"with our tail", 0, 2000}, {"with another tail", 1, 1000}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1000)
+			w.gate.set(func() {
+				w.gate.upstream = func(rw http.ResponseWriter, r *http.Request) { http.NotFound(rw, r) }
+			})
+			if w.get("/a") == nil {
+				t.Fatal("404 was taken for content")
+			}
+			w.gate.set(func() {
+				w.gate.editState = func(s *payword.Status) {
+					if s.Known {
+						s.Reason, s.Spent, s.TailHash[0] = payword.InsufficientCredit, s.Accepted, s.TailHash[0]^c.flip
+					}
+				}
+			})
+			for range 10 {
+				refusedBy[*client.RefusedError](t, w.get("/a"))
+			}
+			if accepted, _ := w.gate.totals(); accepted > c.most {
+				t.Errorf("the vendor got %s, want at most %s", accepted.Decimal(), c.most.Decimal())
+			}
+		})
+	}
 }
 
 func TestLiarTiesUpLittle(t *testing.T) {

@@ -3,6 +3,7 @@ package client_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -100,6 +101,54 @@ func TestLostLongAgoIsPaidAgain(t *testing.T) {
 	if _, spent := w.gate.totals(); spent != 3000 {
 		t.Errorf("the vendor charged %s, want 0.003", spent.Decimal())
 	}
+}
+
+// A gate repeats a request a few times only; after that it is a new one.
+func TestLostTooOften(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.withoutReuse()
+	w.mustGet("/first")
+	w.gate.set(func() { w.gate.loseAnswers = payword.MaxRepeats + 1 })
+	tries := 0
+	for w.get("/a") != nil {
+		if tries++; tries > payword.MaxRepeats {
+			t.Fatal("the page never came")
+		}
+	}
+	before, _, _ := w.gate.counted()
+	w.mustGet("/b")
+	if after, _, _ := w.gate.counted(); after != before+1 {
+		t.Errorf("%d requests for the next page: what was charged was taken for credit", after-before)
+	}
+	if _, spent := w.gate.totals(); spent != 4000 {
+		t.Errorf("the vendor charged %s, want 0.004", spent.Decimal())
+	}
+	w.wantReleased(4000)
+}
+
+func TestLostAnswerThenUnreachable(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.mustGet("/first")
+	sent := 0
+	w.Base = roundTrip(func(r *http.Request) (*http.Response, error) {
+		sent++
+		if sent == 2 || sent == 3 {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+		}
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		if sent == 1 {
+			answer.Body.Close()
+			return nil, errors.New("connection reset")
+		}
+		return answer, err
+	})
+	if w.get("/a") == nil {
+		t.Fatal("the answer was not lost")
+	}
+	w.mustGet("/a")
+	w.wantSpent(2000)
+	w.wantReleased(2000)
+	w.gate.wantChargedOnce()
 }
 
 func TestUnreachableServerCostsNothing(t *testing.T) {

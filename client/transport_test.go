@@ -179,6 +179,83 @@ func TestPriceRisesAtTheEndOfADeposit(t *testing.T) {
 	}
 }
 
+// A number belongs to one commitment: what was refused on the last one does not
+// use one up on the next.
+func TestNumbersAreOfOneCommitment(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.Deposit = 3000
+	w.mustGet("/a")
+	w.mustGet("/a")
+	w.gate.set(func() { w.gate.price = 1100 }) // refused as number 3; paid by a new commitment
+	w.mustGet("/a")
+	w.gate.set(func() { w.gate.price = 100 })
+	w.mustGet("/a")
+	before, _, _ := w.gate.counted()
+	for range 9 {
+		w.mustGet("/a")
+	}
+	if after, _, _ := w.gate.counted(); after != before+9 {
+		t.Errorf("%d requests for 9 pages", after-before)
+	}
+	w.wantSpent(4100)
+}
+
+// One request takes long while three hundred overtake it, more than a payword
+// may be behind the tail.
+func TestSlowRequestIsNotOvertaken(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.mustGet("/first")
+	held, release := make(chan struct{}), make(chan struct{})
+	w.Base = roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Path == "/slow" {
+			close(held)
+			<-release
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	done := make(chan error)
+	go func() { done <- w.get("/slow") }()
+	<-held
+	for range 300 {
+		w.mustGet("/first")
+	}
+	before, _, _ := w.gate.counted()
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if after, _, _ := w.gate.counted(); after != before+1 {
+		t.Errorf("the slow request was sent %d times", after-before)
+	}
+	w.wantSpent(302_000)
+	if released := w.wallet.Summary().Released; released > 302_000+16_000 {
+		t.Errorf("released %s", released.Decimal())
+	}
+}
+
+func TestThirtyFailuresAtOnceAreCredit(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.mustGet("/a")
+	w.gate.set(func() {
+		w.gate.upstream = func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, "broken", http.StatusBadGateway) }
+	})
+	for range 3 {
+		var group sync.WaitGroup
+		for range 30 {
+			group.Go(func() {
+				if err := w.get("/a"); err == nil || !strings.Contains(err.Error(), "502") {
+					t.Errorf("got %v, want the upstream's 502", err)
+				}
+			})
+		}
+		group.Wait()
+	}
+	w.wantSpent(1000)
+	if released := w.wallet.Summary().Released; released > 31_000 {
+		t.Errorf("released %s, want at most what thirty at once need", released.Decimal())
+	}
+}
+
 // An answer that is read late does not make credit out of what was spent since.
 func TestAnswerReadLate(t *testing.T) {
 	w := newWorld(t, 5000)

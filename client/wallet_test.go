@@ -21,13 +21,16 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-func TestWalletFilesThatCannotBeOpened(t *testing.T) {
+// walletFiles returns the contents of a wallet that was used, in clear, and of one
+// whose passphrase is "right".
+func walletFiles(t *testing.T) (whole, encrypted string) {
+	t.Helper()
 	w := newWorld(t, 1000)
 	w.mustGet("/a")
 	if err := w.wallet.Close(); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(w.path)
+	clear, err := os.ReadFile(w.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,29 +43,34 @@ func TestWalletFilesThatCannotBeOpened(t *testing.T) {
 	if err := wallet.Close(); err != nil {
 		t.Fatal(err)
 	}
-	encrypted, err := os.ReadFile(sealed)
+	closed, err := os.ReadFile(sealed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(whole), `"released":[1,`, `"released":[0,`, 1)
-	if changed == string(whole) {
+	return string(clear), string(closed)
+}
+
+func TestWalletFilesThatCannotBeOpened(t *testing.T) {
+	whole, encrypted := walletFiles(t)
+	changed := strings.Replace(whole, `"released":[1,`, `"released":[0,`, 1)
+	if changed == whole {
 		t.Fatal("the file does not hold what this test changes")
 	}
-	newer := strings.Replace(string(whole), `"version":1`, `"version":2`, 1)
+	newer := strings.Replace(whole, `"version":1`, `"version":2`, 1)
 	cases := []struct {
 		name, content, passphrase string
 		want                      error
 	}{
-		{"control", string(whole), "", nil},
-		{"control, encrypted", string(encrypted), "right", nil},
+		{"control", whole, "", nil},
+		{"control, encrypted", encrypted, "right", nil},
 		{"empty", "", "", client.ErrCorrupt},
-		{"cut off", string(whole[:len(whole)/2]), "", client.ErrCorrupt},
-		{"cut off at the last byte", string(whole[:len(whole)-2]), "", client.ErrCorrupt},
+		{"cut off", whole[:len(whole)/2], "", client.ErrCorrupt},
+		{"cut off at the last byte", whole[:len(whole)-2], "", client.ErrCorrupt},
 		{"something else", `{"name":"x"}`, "", client.ErrCorrupt},
 		{"an index changed", changed, "", client.ErrCorrupt},
 		{"a newer version", newer, "", client.ErrVersion},
-		{"no passphrase", string(encrypted), "", client.ErrPassphrase},
-		{"a wrong passphrase", string(encrypted), "wrong", client.ErrPassphrase},
+		{"no passphrase", encrypted, "", client.ErrPassphrase},
+		{"a wrong passphrase", encrypted, "wrong", client.ErrPassphrase},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -21,7 +21,7 @@ type fakeDisk struct {
 	powerAt    int // the power is gone before this operation; 0: never
 
 	// failing says whether an operation fails, and whether it is done all the
-	// same; nil: none does.
+	// same; nil: none does. It may block.
 	failing func(operation, name string) (fails, done bool)
 }
 
@@ -41,14 +41,17 @@ func newFakeDisk() *fakeDisk {
 // change counts an operation and does it, unless it fails.
 func (d *fakeDisk) change(operation, name string, do func()) error {
 	d.mutex.Lock()
+	failing := d.failing
+	d.mutex.Unlock()
+	fails, done := false, true
+	if failing != nil {
+		fails, done = failing(operation, name)
+	}
+	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.operations++
 	if d.powerAt > 0 && d.operations >= d.powerAt {
 		return errPower
-	}
-	fails, done := false, true
-	if d.failing != nil {
-		fails, done = d.failing(operation, name)
 	}
 	if done || !fails {
 		do()
@@ -94,8 +97,9 @@ func (d *fakeDisk) open(name string) (diskFile, error) {
 
 func (d *fakeDisk) rename(from, to string) error {
 	return d.change("rename", from, func() {
+		file := d.names[from]
 		d.changeNames(func(names map[string]*fakeFile) {
-			names[to] = names[from]
+			names[to] = file
 			delete(names, from)
 		})
 	})
@@ -247,9 +251,10 @@ func (d *fakeDisk) afterPowerLoss(random *rand.Rand) *fakeDisk {
 	for name, file := range d.durable {
 		names[name] = file
 	}
-	// Names are changed in order.
-	for _, do := range d.unsynced[:random.Intn(len(d.unsynced)+1)] {
-		do(names)
+	for _, do := range d.unsynced {
+		if random.Intn(2) > 0 {
+			do(names)
+		}
 	}
 	odds := random.Intn(4)
 	return d.copy(names, func(f *fakeFile) []byte {

@@ -102,11 +102,15 @@ func (p *faultPlan) check(t *testing.T, what string, done int, d *fakeDisk) {
 	}
 }
 
-// checkShown opens a disk after a kill and then takes the power away: what the
-// store has shown must still be there, though the process before did not sync.
+// checkShown opens a disk after a kill, makes a step, and then takes the power
+// away: what the store has shown must still be there, though the process before
+// did not sync.
 func (p *faultPlan) checkShown(t *testing.T, d *fakeDisk, random *rand.Rand) {
 	t.Helper()
 	s := openStore(t, "fake", onDisk(d))
+	if _, err := s.open(t.Context(), storeOpening(storeCommitment(t, 999, 1), 1, 1)); err != nil {
+		t.Fatal(err)
+	}
 	shown := s.digest(p.now)
 	after := openStore(t, "fake", onDisk(d.afterPowerLoss(random)))
 	if got := after.digest(p.now); got != shown {
@@ -279,7 +283,11 @@ func TestFileStoreWaits(t *testing.T) {
 		answers <- err
 	}
 	go charge(1, storeFingerprint(1))
-	<-syncing
+	select {
+	case <-syncing:
+	case err := <-answers:
+		t.Fatalf("charge without a sync: got %v", err)
+	}
 	steps := []func(){
 		func() { charge(1, storeFingerprint(1)) },
 		func() { charge(1, storeFingerprint(2)) },
@@ -308,6 +316,44 @@ func TestFileStoreWaits(t *testing.T) {
 			t.Errorf("got %v; want errFault", err)
 		}
 	}
+}
+
+// TestFileStoreSnapshotWaits checks that a snapshot does not get its name before
+// everything that it shows is durable in the journal: here it never becomes so.
+func TestFileStoreSnapshotWaits(t *testing.T) {
+	d := newFakeDisk()
+	s := openStore(t, "fake", onDisk(d))
+	c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
+	c.open(1000, 1)
+	syncing, release, charged := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	d.mutex.Lock()
+	d.failing = func(operation, name string) (bool, bool) {
+		switch {
+		case operation == "create" && name == snapshotTemporaryName:
+			// The journal was turned. This step is in the snapshot.
+			go func() {
+				_, _, err := s.charge(context.Background(), c.m.ID, storeCharge(1))
+				charged <- err
+			}()
+			<-syncing
+		case operation == "write" && name == journalName(2) && len(s.slots) > 0:
+			close(syncing)
+			<-release
+			return true, false
+		case operation == "sync" && name == snapshotTemporaryName:
+			close(release)
+		}
+		return false, true
+	}
+	d.mutex.Unlock()
+	if _, err := s.compact(); !errors.Is(err, errFault) {
+		t.Errorf("compact: got %v; want errFault", err)
+	}
+	if err := <-charged; !errors.Is(err, errFault) {
+		t.Errorf("charge: got %v; want errFault", err)
+	}
+	c.store = openStore(t, "fake", onDisk(d.afterKill()))
+	c.spent(0)
 }
 
 // TestFileStoreCompactionFails checks that a store goes on when a compaction

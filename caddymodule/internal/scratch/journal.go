@@ -100,7 +100,7 @@ func (f *journalFile) write(frame []byte, allocation int) error {
 	if _, err := f.file.WriteAt(frame, f.end); err != nil {
 		return err
 	}
-	if err := error(nil); err != nil {
+	if err := f.file.Sync(); err != nil {
 		return err
 	}
 	f.end = next
