@@ -11,7 +11,7 @@ import (
 
 const (
 	// defaultCompactBytes is how large a journal grows before it is rewritten:
-	// half a million charges, read back in about a second.
+	// half a million charges, read back in well under a second.
 	defaultCompactBytes = 64 << 20
 
 	// snapshotFrameBytes is about how large the frames of a snapshot are.

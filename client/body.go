@@ -71,3 +71,21 @@ func (b *body) close() {
 		b.original = nil
 	}
 }
+
+// watchedBody is the body of an answer that was paid for. It tells once if
+// reading it fails.
+type watchedBody struct {
+	io.ReadCloser
+	brokeOff func()
+	told     bool
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(content []byte) (int, error) {
+	n, err := b.ReadCloser.Read(content)
+	if err != nil && err != io.EOF && !b.told {
+		b.told = true
+		b.brokeOff()
+	}
+	return n, err
+}

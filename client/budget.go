@@ -40,6 +40,7 @@ type BudgetError struct {
 	Origin   string // the vendor's
 }
 
+// Error says in one sentence what was refused, and why.
 func (e *BudgetError) Error() string {
 	return fmt.Sprintf("paying %s: over the budget %s: it takes %s %s, %s is left",
 		e.Origin, e.Limit, e.Want.Decimal(), e.Currency.Code(), e.Left.Decimal())

@@ -40,6 +40,7 @@ type RefusedError struct {
 	Status   int            // of the answer; 0 if the wallet refused
 }
 
+// Error says in one sentence what was refused, and why.
 func (e *RefusedError) Error() string {
 	text := fmt.Sprintf("paying %s: refused: %s", e.Origin, e.Reason)
 	if e.Price > 0 {
@@ -62,6 +63,7 @@ type BrokerError struct {
 	Err    error
 }
 
+// Error says in one sentence what was refused, and why.
 func (e *BrokerError) Error() string {
 	text := fmt.Sprintf("broker %s: %s", e.Broker, e.Action)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ type fakeGate struct {
 	before        func(w http.ResponseWriter, r *http.Request) bool // true: it answered
 	editState     func(s *payword.Status)
 	loseAnswers   int // charges that many requests and breaks off
+	breakBodies   int // charges that many requests and breaks off in the middle of the content
 	loseOfEach    int // the same, for each path
 	refuseAll     payword.Reason
 	discovery     string
@@ -213,6 +215,13 @@ func (g *fakeGate) serve(w http.ResponseWriter, r *http.Request, c *gateCommitme
 	}
 	if g.withState {
 		w.Header().Set(payword.HeaderState, payword.FormatStatus(*status))
+	}
+	if g.breakBodies > 0 && content.Body.Len() > 0 {
+		g.breakBodies--
+		w.Header().Set("Content-Length", strconv.Itoa(content.Body.Len()))
+		w.Write(content.Body.Bytes()[:1])
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(content.Code)
 	w.Write(content.Body.Bytes())

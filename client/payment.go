@@ -30,6 +30,7 @@ type ticket struct {
 	fingerprint payword.Fingerprint
 	at          int64  // when it was debited, seconds since 1970
 	repeat      bool   // it was sent before, and may have been charged
+	settled     bool   // it was granted before, and its amount is accounted for
 	order       uint64 // among the debits of its commitment
 	alone       bool   // no other request was under way or in doubt when it was debited
 }
@@ -230,9 +231,14 @@ func (w *Wallet) takeBack(t *ticket) {
 func (w *Wallet) lose(t ticket, repeatable bool) {
 	c := t.commitment
 	c.arrive(t.payment)
-	if !repeatable {
-		return
+	if repeatable {
+		c.rememberLost(t)
 	}
+}
+
+// rememberLost lets the next request for the same have the same number. mu is
+// held.
+func (c *commitment) rememberLost(t ticket) {
 	t.repeat = true
 	if len(c.lost) >= maxLost {
 		c.lost = c.lost[1:]
@@ -278,7 +284,11 @@ func (w *Wallet) findLost(v *vendor, fingerprint payword.Fingerprint) (ticket, b
 func (w *Wallet) settle(t *ticket, amount money.Amount, status payword.Status, link *url.URL) Receipt {
 	c, v := t.commitment, w.doc.Vendors[t.vendor]
 	c.arrive(t.payment)
-	c.Surplus[t.payment.Chain] += t.payment.Max - amount
+	if t.settled { // its body broke off, and it came again
+		amount = 0
+	} else {
+		c.Surplus[t.payment.Chain] += t.payment.Max - amount
+	}
 	if v != nil {
 		v.Spent = addCapped(v.Spent, amount)
 	}

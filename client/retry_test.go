@@ -47,6 +47,26 @@ func TestLostAnswerThenTheCallerAsksAgain(t *testing.T) {
 	}
 }
 
+// TestBodyThatBreaksOffIsHadAgainFree loses the content of a page that was
+// paid for, after its header came.
+func TestBodyThatBreaksOffIsHadAgainFree(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.withoutReuse()
+	w.mustGet("/before")
+	w.gate.set(func() { w.gate.breakBodies = 2 })
+	for range 2 {
+		if err := w.get("/a"); err == nil {
+			t.Fatal("the body did not break off")
+		}
+	}
+	w.mustGet("/a")
+	w.wantSpent(2000)
+	w.wantReleased(2000)
+	w.gate.wantChargedOnce()
+	w.mustGet("/a")
+	w.wantSpent(3000)
+}
+
 func TestLostAnswersOfThirtyAtOnce(t *testing.T) {
 	w := newWorld(t, 1000)
 	w.withoutReuse()

@@ -22,11 +22,13 @@ import (
 //
 // Where an origin was paid before, the payment goes along at once, at the price
 // that was paid last for the URL, or else one that is likely at that vendor; a
-// server that wants more says so and is paid that, if the budget allows it. One request is tried
-// at most three times with a payment. If the answer to a GET, HEAD or OPTIONS
-// does not come, it is asked for again under the same number, which costs
-// nothing more; so does asking RoundTrip for the same again within fifty
-// seconds. Other methods are not repeated.
+// server that wants more says so and is paid that, if the budget allows it. One
+// request is tried at most three times with a payment.
+//
+// If the answer to a GET, HEAD or OPTIONS does not come, it is asked for again
+// under the same number, which costs nothing more. Where that fails too, or the
+// body breaks off, asking RoundTrip for the same again within fifty seconds costs
+// nothing more either. Other methods are not repeated.
 //
 // A body is needed again after a 402. Request.GetBody gives it; without that, up
 // to 1 MiB is read into memory before the request is sent. A longer body can be
@@ -353,9 +355,21 @@ func (t *trip) granted(answer *http.Response, status payword.Status, stated bool
 			v.sawPrice(status.Price, !known)
 		}
 	})
+	if t.safe && answer.StatusCode != http.StatusSwitchingProtocols {
+		answer.Body = &watchedBody{ReadCloser: answer.Body, brokeOff: t.brokeOff(*t.ticket)}
+	}
 	t.prices.remember(t.request, t.origin, t.offer.vendor, status.Price, paid, answer.StatusCode)
 	if t.Paid != nil {
 		t.Paid(receipt)
+	}
+}
+
+// brokeOff returns what to do if the body of the answer does not come whole: as
+// after a lost answer, asking for the same again soon sends the same number.
+func (t *trip) brokeOff(granted ticket) func() {
+	granted.settled = true
+	return func() {
+		t.locked(func() { granted.commitment.rememberLost(granted) })
 	}
 }
 
