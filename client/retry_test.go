@@ -1,12 +1,14 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +167,33 @@ func TestLostAnswerThenUnreachable(t *testing.T) {
 	if w.get("/a") == nil {
 		t.Fatal("the answer was not lost")
 	}
+	w.mustGet("/a")
+	w.wantSpent(2000)
+	w.wantReleased(2000)
+	w.gate.wantChargedOnce()
+}
+
+// TestLostOnAConnectionThatWasReused loses the answer on a connection that was
+// open, while no new one can be had: http.Transport dials by itself, and only
+// says that this failed.
+func TestLostOnAConnectionThatWasReused(t *testing.T) {
+	w := newWorld(t, 1000)
+	var refusing atomic.Bool
+	base := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if refusing.Load() {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	t.Cleanup(base.CloseIdleConnections)
+	w.Base = base
+	w.mustGet("/first")
+	w.gate.set(func() { w.gate.loseAnswers = 1 })
+	refusing.Store(true)
+	if w.get("/a") == nil {
+		t.Fatal("the answer was not lost")
+	}
+	refusing.Store(false)
 	w.mustGet("/a")
 	w.wantSpent(2000)
 	w.wantReleased(2000)

@@ -1,12 +1,14 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -66,6 +68,7 @@ type trip struct {
 	safe      bool // it may be sent twice
 	abandoned bool // a commitment was given up for it
 	offer     offer
+	sent      reach
 	ticket    *ticket     // nil: take one
 	number    uint64      // that the next ticket has again; 0: a new one
 	numbered  *commitment // whose number that is
@@ -303,6 +306,7 @@ func (t *trip) send(paid *ticket) (*http.Response, error) {
 		outgoing.Header.Del(name)
 	}
 	if paid != nil {
+		outgoing = outgoing.WithContext(t.sent.watch(outgoing.Context()))
 		outgoing.Header.Set(payword.HeaderPayword, payword.FormatPayment(paid.payment))
 		if paid.commitToken != "" {
 			outgoing.Header.Set(payword.HeaderCommitment, paid.commitToken)
@@ -318,8 +322,7 @@ func (t *trip) send(paid *ticket) (*http.Response, error) {
 // same again, or the error to return.
 func (t *trip) lost(err error, attempt int) error {
 	w := t.Wallet
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" && !t.ticket.repeat {
+	if t.sent.nowhere() && !t.ticket.repeat {
 		t.locked(func() { w.takeBack(t.ticket) }) // it was never sent
 		return err
 	}
@@ -333,6 +336,25 @@ func (t *trip) lost(err error, attempt int) error {
 	}
 	return fmt.Errorf("the answer to a paid request was lost; it may have been executed, and the wallet counts it as paid: %w", err)
 }
+
+// reach tells how far a request got. An error that names a failed connection
+// does not: an http.Transport sends a request again by itself when the
+// connection it used breaks, and the error is that of its last attempt.
+type reach struct{ asked, connected atomic.Bool }
+
+// watch returns a context under which the request is watched.
+func (r *reach) watch(ctx context.Context) context.Context {
+	r.asked.Store(false)
+	r.connected.Store(false)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { r.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { r.connected.Store(true) },
+	})
+}
+
+// nowhere reports whether the request certainly never left: a connection was
+// asked for, and none was had. A Base that does not say counts as having sent.
+func (r *reach) nowhere() bool { return r.asked.Load() && !r.connected.Load() }
 
 // statusOf returns what an answer says of the commitment.
 func statusOf(answer *http.Response) (payword.Status, bool) {
