@@ -43,6 +43,14 @@ func (b *fakeBroker) set(fail, lose bool) {
 	b.fail, b.lose = fail, lose
 }
 
+// totals returns what is payable, in micros, how many requests came, and
+// whether the last claim on a commitment came.
+func (b *fakeBroker) totals(id payword.CommitmentID) (payable money.Amount, requests int, final bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.payable, b.requests, b.final[id]
+}
+
 func (b *fakeBroker) serve(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,8 +201,8 @@ func TestRedemption(t *testing.T) {
 	if _, status := redeemNow(t, admin); status != http.StatusBadGateway {
 		t.Errorf("with the answer lost: %d", status)
 	}
-	if broker.payable != 2*testPrice {
-		t.Fatalf("payable is %s, want what was spent and not what was released", broker.payable)
+	if payable, _, _ := broker.totals(p.commitment.ID); payable != 2*testPrice {
+		t.Fatalf("payable is %s, want what was spent and not what was released", payable)
 	}
 	broker.set(false, false)
 	steps := []struct {
@@ -210,8 +218,9 @@ func TestRedemption(t *testing.T) {
 		}
 	}
 	gate.mustPay(t, "/3", p.header(p.payment(5, 3)))
-	if done, _ := redeemNow(t, admin); done.Due != testPrice || broker.payable != 3*testPrice {
-		t.Errorf("one page more: %+v, payable %s", done, broker.payable)
+	done, _ := redeemNow(t, admin)
+	if payable, _, _ := broker.totals(p.commitment.ID); done.Due != testPrice || payable != 3*testPrice {
+		t.Errorf("one page more: %+v, payable %s", done, payable)
 	}
 }
 
@@ -225,8 +234,8 @@ func TestRedemptionWaits(t *testing.T) {
 	if done, status := redeemNow(t, admin); status != http.StatusOK || done != (redemption{}) {
 		t.Errorf("a charge that can still be given back: %d %+v", status, done)
 	}
-	if broker.requests != 0 {
-		t.Errorf("the broker was asked %d times", broker.requests)
+	if _, requests, _ := broker.totals(p.commitment.ID); requests != 0 {
+		t.Errorf("the broker was asked %d times", requests)
 	}
 }
 
@@ -250,8 +259,8 @@ func TestRedemptionOfClosedCommitment(t *testing.T) {
 		t.Fatalf("close: %s %s", response.Status, body)
 	}
 	done, _ := redeemNow(t, admin)
-	if done.Due != testPrice || !broker.final[p.commitment.ID] {
-		t.Errorf("%+v, final %v", done, broker.final[p.commitment.ID])
+	if _, _, final := broker.totals(p.commitment.ID); done.Due != testPrice || !final {
+		t.Errorf("%+v, final %v", done, final)
 	}
 	if done, _ = redeemNow(t, admin); done.Claims != 0 {
 		t.Errorf("after the last claim there was another: %+v", done)

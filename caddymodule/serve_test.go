@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/paywordhq/payword"
@@ -129,24 +130,24 @@ func TestUpstreamDownIsNotCharged(t *testing.T) {
 }
 
 func TestRetryIsFreeAndRepeatBuysNothing(t *testing.T) {
-	served := 0
-	counting := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { served++; io.WriteString(w, "content") })
+	var counter atomic.Int32
+	counting := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { counter.Add(1); io.WriteString(w, "content") })
 	gate := startGate(t, site{upstream: counting, payword: "reread off"})
 	p := newPayer(t, wish{name: "retry", vendor: gate.vendor})
 	gate.mustPay(t, "/page", p.opening(p.payment(9, 1)))
 	response, _ := gate.mustPay(t, "/page", p.header(p.payment(9, 1)))
-	if got := statusOf(t, response); got.Spent != testPrice || served != 2 {
-		t.Errorf("a retry: spent %s, served %d times", got.Spent, served)
+	if got := statusOf(t, response); got.Spent != testPrice || counter.Load() != 2 {
+		t.Errorf("a retry: spent %s, served %d times", got.Spent, counter.Load())
 	}
 	response, _ = gate.do(t, http.MethodGet, "/other", p.header(p.payment(9, 1)))
-	if got := statusOf(t, response); got.Reason != payword.AlreadyUsed || served != 2 {
-		t.Errorf("the number for another page: %s, served %d times", got.Reason, served)
+	if got := statusOf(t, response); got.Reason != payword.AlreadyUsed || counter.Load() != 2 {
+		t.Errorf("the number for another page: %s, served %d times", got.Reason, counter.Load())
 	}
 	for range 2 {
 		response, _ = gate.do(t, http.MethodPost, "/order", p.header(p.payment(9, 2)))
 	}
-	if got := statusOf(t, response); response.StatusCode != http.StatusConflict || got.Reason != payword.AlreadyExecuted || served != 3 {
-		t.Errorf("an order sent twice: %s, %s, served %d times", response.Status, got.Reason, served)
+	if got := statusOf(t, response); response.StatusCode != http.StatusConflict || got.Reason != payword.AlreadyExecuted || counter.Load() != 3 {
+		t.Errorf("an order sent twice: %s, %s, served %d times", response.Status, got.Reason, counter.Load())
 	}
 }
 
