@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"testing"
 
 	"github.com/paywordhq/payword"
@@ -497,7 +496,7 @@ func runState(tb testing.TB, input json.RawMessage) (string, any) {
 		case "claimable":
 			came["claimable"] = state.Claimable(step.Now, payword.RefundSeconds)
 		default:
-			tb.Fatal(fmt.Sprintf("a step that does %q", step.Do))
+			tb.Fatalf("a step that does %q", step.Do)
 		}
 		came["spent"], came["credit"] = state.Spent(), state.Credit(m)
 		outcomes = append(outcomes, came)

@@ -186,7 +186,6 @@ type payer struct {
 	reservation payword.Reservation
 	words       []payword.Payword // of chain 0, W_0 first
 	second      []payword.Payword // of chain 1
-	number      uint64            // last used
 }
 
 // wish says how a payer's commitment differs from a plain good one.
