@@ -114,8 +114,8 @@ func ParsePriceRequest(text string) (PriceRequest, error) {
 	if err := CheckOrigin(r.Recipient); err != nil {
 		return PriceRequest{}, fmt.Errorf("request: recipient: %w", err)
 	}
-	if len(r.MethodDetails.Brokers) > 16 {
-		return PriceRequest{}, errors.New("request: more than 16 brokers")
+	if len(r.MethodDetails.Brokers) > MaxBrokers {
+		return PriceRequest{}, fmt.Errorf("request: more than %d brokers", MaxBrokers)
 	}
 	return r, nil
 }

@@ -52,8 +52,9 @@ const (
 
 	// MaxCredentialBytes bounds the value of an Authorization field. The
 	// Payment scheme asks servers to take 4 KB (section 9.4 of its draft); a
-	// credential that opens a commitment of the largest size needs this.
-	MaxCredentialBytes = 8192
+	// credential that opens a commitment of the largest size, for a URL of 2 KB,
+	// needs this.
+	MaxCredentialBytes = 12288
 
 	// MaxChallengeBytes bounds one challenge (section 9.4 of the draft).
 	MaxChallengeBytes = 8192
@@ -64,6 +65,9 @@ const (
 
 	// MaxSubjectBytes bounds a user's pseudonym.
 	MaxSubjectBytes = 64
+
+	// MaxBrokers is how many brokers a challenge names.
+	MaxBrokers = 16
 
 	// MaxAddressPrefixes is how many address prefixes one certificate names.
 	MaxAddressPrefixes = 4

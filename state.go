@@ -122,6 +122,7 @@ type Charge struct {
 	Price       money.Amount // in micros; 0 uses the number up and takes nothing
 	Unsafe      bool         // the request must not be executed twice
 	Single      bool         // it answers a challenge that can be used once, which its fingerprint stands for
+	OverMax     bool         // the price exceeds what the client agrees to: only a repeat is granted
 	Now         int64        // seconds since 1970
 }
 
@@ -138,7 +139,8 @@ type Outcome struct {
 // MaxRepeats times and never executed twice if it is unsafe; or a different
 // one, which is refused. A new number is charged if the credit suffices. It
 // refuses with CommitmentClosed, StaleNumber, AlreadyUsed, AlreadyExecuted,
-// ChallengeUsed or InsufficientCredit; a refused request uses no number up.
+// ChallengeUsed, PriceOverMax or InsufficientCredit; a refused request uses no
+// number up.
 func (s *State) Charge(m *Commitment, c Charge) Outcome {
 	outcome := Outcome{Price: c.Price, Changed: s.Advance(c.Chain, c.Tail)}
 	if s.Closed {
@@ -159,6 +161,8 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		outcome.Reason = AlreadyUsed
 	case c.Single && s.granted(c.Fingerprint, c.Now):
 		outcome.Reason = ChallengeUsed
+	case c.OverMax:
+		outcome.Reason = PriceOverMax
 	case s.Credit(m) < c.Price:
 		outcome.Reason = InsufficientCredit
 	default:
@@ -183,6 +187,8 @@ func (s *State) repeat(known *Request, c Charge, outcome Outcome) Outcome {
 	outcome.Price = known.Price
 	switch {
 	case known.Fingerprint != c.Fingerprint || c.Now >= known.At+RepeatSeconds || known.Grants > MaxRepeats:
+		outcome.Reason = AlreadyUsed
+	case known.Price == 0 && c.Price > 0: // what was free then is no reason to be free now
 		outcome.Reason = AlreadyUsed
 	case c.Unsafe:
 		outcome.Reason = AlreadyExecuted

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,6 +64,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision fills in the defaults. It opens nothing: that is for Start.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.now = ctx, ctx.Logger(), time.Now
+	a.warnOfLogs()
 	if a.Store == "" {
 		a.Store = filepath.Join(caddy.AppDataDir(), "payword")
 	}
@@ -104,6 +106,8 @@ func (a *App) Validate() error {
 		seen[broker.Issuer] = true
 	}
 	switch {
+	case len(a.Brokers) > payword.MaxBrokers:
+		return fmt.Errorf("payword: %d brokers: at most %d", len(a.Brokers), payword.MaxBrokers)
 	case a.MaxStep > payword.MaxChainLength:
 		return fmt.Errorf("payword: max_step %d: at most %d", a.MaxStep, payword.MaxChainLength)
 	case a.QuoteLife < caddy.Duration(time.Second) || a.QuoteLife > caddy.Duration(payword.RefundSeconds*time.Second):
@@ -123,7 +127,7 @@ func (a *App) Start() error {
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.cancel = cancel
-	a.jobs.Go(func() { a.gate.keys.refresh(ctx) })
+	a.jobs.Go(func() { a.refreshKeys(ctx) })
 	if *a.RedeemInterval > 0 {
 		a.jobs.Go(func() { a.redeemPeriodically(ctx) })
 	}
@@ -143,7 +147,7 @@ func (a *App) open() error {
 			return
 		}
 		a.gate, a.poolKey = value.(*gate), a.Store
-		a.gate.keys.use(a.Brokers)
+		a.gate.keys.load(a.Brokers)
 	})
 	return a.openError
 }
@@ -169,14 +173,17 @@ func (a *App) Cleanup() error {
 
 // gate is what survives a reload: everything that remembers.
 type gate struct {
-	store    store
-	closer   func() error
-	secret   []byte             // of the challenges
-	key      ed25519.PrivateKey // the vendor's: signs claims
-	keys     *brokerKeys
-	rereads  *rereads
-	strikes  *strikes
-	redeemMu sync.Mutex // one redemption at a time
+	store   store
+	closer  func() error
+	secret  []byte             // of the challenges
+	key     ed25519.PrivateKey // the vendor's: signs claims
+	keys    *brokerKeys
+	rereads *rereads
+	strikes *strikes
+
+	openedAt   time.Time
+	redeeming  chan struct{}             // holds one token while a redemption runs
+	redeemedAt atomic.Pointer[time.Time] // when the last one ended; nil before the first
 }
 
 func openGate(directory string, logger *zap.Logger) (*gate, error) {
@@ -193,6 +200,7 @@ func openGate(directory string, logger *zap.Logger) (*gate, error) {
 		secret: secrets.challenge, key: secrets.vendor,
 		keys:    newBrokerKeys(directory, logger),
 		rereads: newRereads(), strikes: newStrikes(),
+		openedAt: time.Now(), redeeming: make(chan struct{}, 1),
 	}, nil
 }
 

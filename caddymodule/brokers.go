@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,15 +60,15 @@ const (
 // can tell whether its certificates are good.
 var errKeysNotLoaded = errors.New("the broker's keys are not loaded yet")
 
-// brokerKeys holds the keys of the brokers and keeps them fresh.
+// brokerKeys holds the keys of every broker that was configured, by issuer. Who
+// is trusted is for each configuration to say.
 type brokerKeys struct {
 	cache  string // directory for the sets that were fetched
 	logger *zap.Logger
 	client *http.Client
 
-	mu      sync.RWMutex
-	brokers []Broker
-	keys    payword.Brokers // replaced whole, never changed
+	mu   sync.RWMutex
+	keys payword.Brokers // replaced whole, never changed
 }
 
 func newBrokerKeys(directory string, logger *zap.Logger) *brokerKeys {
@@ -83,19 +83,8 @@ func refuseRedirect(*http.Request, []*http.Request) error {
 	return errors.New("a broker must not redirect")
 }
 
-// use sets the brokers of a configuration and loads what can be loaded without
-// the network.
-func (k *brokerKeys) use(brokers []Broker) {
-	k.mu.Lock()
-	k.brokers = slices.Clone(brokers)
-	kept := payword.Brokers{}
-	for _, broker := range brokers {
-		if keys := k.keys[broker.Issuer]; keys != nil {
-			kept[broker.Issuer] = keys
-		}
-	}
-	k.keys = kept
-	k.mu.Unlock()
+// load reads what can be had without the network.
+func (k *brokerKeys) load(brokers []Broker) {
 	for _, broker := range brokers {
 		location := broker.keysLocation()
 		if isURL(location) {
@@ -111,46 +100,48 @@ func (k *brokerKeys) use(brokers []Broker) {
 	}
 }
 
-// trusted returns the keys of all brokers, and an error if those of issuer are
-// configured but not known.
-func (k *brokerKeys) trusted(issuer string) (payword.Brokers, error) {
+// of returns the keys of an issuer, or nil.
+func (k *brokerKeys) of(issuer string) map[string]ed25519.PublicKey {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if k.keys[issuer] != nil {
-		return k.keys, nil
-	}
-	for _, broker := range k.brokers {
-		if broker.Issuer == issuer {
+	return k.keys[issuer]
+}
+
+// trusted returns the keys to check what an issuer signed with: none if this
+// configuration does not trust it, and an error if it does and has no keys yet.
+func (a *App) trusted(issuer string) (payword.Brokers, error) {
+	for _, broker := range a.Brokers {
+		if broker.Issuer != issuer {
+			continue
+		}
+		keys := a.gate.keys.of(issuer)
+		if keys == nil {
 			return nil, errKeysNotLoaded
 		}
+		return payword.Brokers{issuer: keys}, nil
 	}
-	return k.keys, nil
+	return payword.Brokers{}, nil
 }
 
 // issuers returns the names of the brokers, in their order.
-func (k *brokerKeys) issuers() []string {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	names := make([]string, len(k.brokers))
-	for i, broker := range k.brokers {
+func (a *App) issuers() []string {
+	names := make([]string, len(a.Brokers))
+	for i, broker := range a.Brokers {
 		names[i] = broker.Issuer
 	}
 	return names
 }
 
-// refresh fetches the keys until ctx ends.
-func (k *brokerKeys) refresh(ctx context.Context) {
+// refreshKeys fetches the brokers' keys until ctx ends.
+func (a *App) refreshKeys(ctx context.Context) {
 	for {
 		wait := keysRefreshInterval
-		k.mu.RLock()
-		brokers := k.brokers
-		k.mu.RUnlock()
-		for _, broker := range brokers {
-			if err := k.fetch(ctx, broker); err != nil && ctx.Err() == nil {
-				k.logger.Warn("fetching a broker's keys; the last known ones stay in use",
+		for _, broker := range a.Brokers {
+			if err := a.gate.keys.fetch(ctx, broker); err != nil && ctx.Err() == nil {
+				a.logger.Warn("fetching a broker's keys; the last known ones stay in use",
 					zap.String("broker", broker.Issuer), zap.Error(err))
 			}
-			if _, err := k.trusted(broker.Issuer); err != nil {
+			if a.gate.keys.of(broker.Issuer) == nil {
 				wait = keysRetryInterval
 			}
 		}
@@ -190,7 +181,7 @@ func (k *brokerKeys) fetch(ctx context.Context, broker Broker) error {
 	if err := k.install(broker.Issuer, document); err != nil {
 		return err
 	}
-	return os.WriteFile(k.cachePath(broker.Issuer), document, 0o600)
+	return writeWhole(k.cachePath(broker.Issuer), document)
 }
 
 // install replaces the keys of one broker.

@@ -22,7 +22,7 @@ func (h *Handler) serveDiscovery(w http.ResponseWriter, r *http.Request) error {
 	body, err := json.Marshal(payword.Discovery{
 		Vendor:  h.Vendor,
 		Keys:    []payword.PublicKey{payword.NewPublicKey(h.app.gate.key.Public().(ed25519.PublicKey))},
-		Brokers: h.app.gate.keys.issuers(), Currency: h.currency, MaxStep: h.app.MaxStep,
+		Brokers: h.app.issuers(), Currency: h.currency, MaxStep: h.app.MaxStep,
 		Version: payword.MethodVersion,
 	})
 	if err != nil {

@@ -180,7 +180,8 @@ func newEntry(o opening) *entry {
 // view is what a step sees. The caller holds mutex.
 func (e *entry) view() view {
 	return view{
-		commitment: e.commitment, tails: e.state.Tails,
+		reservation: e.reservation,
+		commitment:  e.commitment, tails: e.state.Tails,
 		accepted: e.state.Accepted(e.commitment), spent: e.state.Spent(), closed: e.state.Closed,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -65,7 +66,6 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision reads the price and finds the app.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	h.warnOfLogs(ctx)
 	app, err := ctx.App("payword")
 	if err != nil {
 		return fmt.Errorf("payword: the global option payword is missing or wrong: %w", err)
@@ -80,6 +80,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.Reread == nil {
 		h.Reread = &Reread{Times: defaultRereadTimes}
+	}
+	if h.Reread.Times == 0 && h.Reread.Within != 0 {
+		return errors.New("payword: reread: within without times; set times to 0 alone to turn it off")
 	}
 	if h.Reread.Within == 0 {
 		h.Reread.Within = defaultRereadWithin
@@ -129,7 +132,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
 	case isPreflight(r):
-		return next.ServeHTTP(w, r)
+		return servePreflight(w, r, next)
+	case wasGranted(r):
+		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
 	case isPrefetch(r):
 		return refusePrefetch(w)
 	}
@@ -163,10 +168,11 @@ type exchange struct {
 	url     string // canonical
 	price   money.Amount
 
-	view     view     // of the commitment, after the newest step
-	known    bool     // the store knows the commitment
-	pending  *opening // verified, to be remembered once the payword is proved
-	proved   bool     // the caller proved a payword: the state may be told
+	asked    http.Header // the request's, before later handlers change them
+	view     view        // of the commitment, after the newest step
+	known    bool        // the store knows the commitment
+	pending  *opening    // verified, to be remembered once the payword is proved
+	proved   bool        // the caller proved a payword: the state may be told
 	outcome  payword.Outcome
 	returned bool // the price was given back
 }
@@ -226,8 +232,8 @@ func (x *exchange) checkCircumstances() payword.Refusal {
 	switch {
 	case !isSecure(x.request):
 		return payword.Refusal{Reason: payword.InsecureTransport, Detail: "paywords travel over https only: whoever sees one can use it"}
-	case x.gate.strikes.exceeded(clientAddress(x.request), x.sent.payment.Commitment, x.now):
-		return payword.Refusal{Reason: payword.RateLimited, Detail: "too many payments failed: wait a minute"}
+	case x.gate.strikes.exceeded(strikeSource{commitment: x.sent.payment.Commitment}, x.now):
+		return tooManyFailed
 	}
 	return payword.Refusal{}
 }
@@ -240,7 +246,7 @@ func (x *exchange) checkChallenge() payword.Refusal {
 	if refusal.Refused() {
 		return refusal
 	}
-	if quoted.Recipient != x.Vendor || x.sent.challenge.Intent != x.Intent {
+	if quoted.Recipient != x.Vendor || quoted.Currency != x.currency || x.sent.challenge.Intent != x.Intent {
 		return payword.Refusal{Reason: payword.InvalidChallenge, Detail: "the challenge was made for another site or intent"}
 	}
 	if x.price > 0 {
@@ -269,8 +275,13 @@ func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) 
 	case x.sent.commitment == "":
 		return payword.Refusal{Reason: payword.UnknownCommitment, Detail: "send the commitment along"}, nil
 	}
-	if x.known && x.sent.reservation == "" {
+	if x.known && (x.sent.reservation == "" || x.sent.reservation == x.view.reservation) {
 		return payword.Refusal{}, nil
+	}
+	// Who is known is counted by the commitment alone, so that strangers behind
+	// the same address do not lock them out.
+	if !x.known && x.gate.strikes.exceeded(strikeSource{address: clientAddress(x.request)}, x.now) {
+		return tooManyFailed, nil
 	}
 	return x.verify()
 }
@@ -278,6 +289,9 @@ func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) 
 // verify checks a commitment that is not known yet, and its reservation; or a
 // later reservation of a known one. Nothing is remembered of what fails.
 func (x *exchange) verify() (payword.Refusal, error) {
+	if x.sent.reservation == "" {
+		return payword.Refusal{Reason: payword.ReservationRequired, Detail: "this site takes reserved commitments only: have the broker reserve it"}, nil
+	}
 	if !x.known {
 		commitment, refusal, err := x.verifyCommitment()
 		if err != nil || refusal.Refused() {
@@ -288,11 +302,8 @@ func (x *exchange) verify() (payword.Refusal, error) {
 			x.view.tails[k] = payword.Tail{Payword: chain.Root}
 		}
 	}
-	if x.sent.reservation == "" {
-		return payword.Refusal{Reason: payword.ReservationRequired, Detail: "this site takes reserved commitments only: have the broker reserve it"}, nil
-	}
 	commitment := x.view.commitment
-	brokers, err := x.gate.keys.trusted(commitment.Certificate.Issuer)
+	brokers, err := x.app.trusted(commitment.Certificate.Issuer)
 	if err != nil {
 		return payword.Refusal{}, err
 	}
@@ -320,15 +331,18 @@ func (x *exchange) open(ctx context.Context) error {
 	return err
 }
 
+// verifyCommitment checks the commitment that came along: what is cheap first,
+// on what it says of itself, then two signatures.
 func (x *exchange) verifyCommitment() (*payword.Commitment, payword.Refusal, error) {
-	// The issuer is read before anything is verified, only to tell keys that
-	// are not loaded yet from keys that do not exist.
-	if claimed, err := payword.UnverifiedCommitment(x.sent.commitment); err == nil {
-		if _, err := x.gate.keys.trusted(claimed.Certificate.Issuer); err != nil {
-			return nil, payword.Refusal{}, err
-		}
+	claimed, err := payword.UnverifiedCommitment(x.sent.commitment)
+	if err != nil {
+		_, refusal := payword.ParseCommitment(x.sent.commitment, nil) // says which part is malformed
+		return nil, refusal, nil
 	}
-	brokers, err := x.gate.keys.trusted("")
+	if refusal := claimed.CheckTerms(x.Vendor, x.currency, x.now); refusal.Refused() {
+		return nil, refusal, nil
+	}
+	brokers, err := x.app.trusted(claimed.Certificate.Issuer)
 	if err != nil {
 		return nil, payword.Refusal{}, err
 	}
@@ -337,8 +351,7 @@ func (x *exchange) verifyCommitment() (*payword.Commitment, payword.Refusal, err
 		x.strike()
 		return nil, refusal, nil
 	}
-	// What does not fit this site is not remembered.
-	return &commitment, commitment.CheckTerms(x.Vendor, x.currency, x.now), nil
+	return &commitment, payword.Refusal{}, nil
 }
 
 // checkCommitment checks what may change between two requests: the time, the
@@ -386,22 +399,18 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	}
 	payment := &x.sent.payment
 	var err error
-	if x.price > payment.Max {
-		x.view, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)
-		return x.explain(payword.PriceOverMax), err
-	}
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
-		Unsafe: isUnsafe(x.request), Single: x.isCharge(), Now: x.now,
+		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Now: x.now,
 	})
 	return x.explain(x.outcome.Reason), err
 }
 
 // isCharge reports whether the request answers a challenge that can be used
-// once.
+// once. A HEAD asks what a GET would be answered, and uses nothing.
 func (x *exchange) isCharge() bool {
-	return x.sent.form == formCredential && x.sent.challenge.Intent == payword.IntentCharge
+	return x.request.Method != http.MethodHead && x.sent.form == formCredential && x.sent.challenge.Intent == payword.IntentCharge
 }
 
 // fingerprint tells the request from others. The answer to a charge challenge
@@ -430,6 +439,9 @@ func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
 	x.view, err = x.gate.store.finish(ctx, payment.Commitment)
 	return payword.Refusal{}, err
 }
+
+// tooManyFailed refuses to look at any more for a while.
+var tooManyFailed = payword.Refusal{Reason: payword.RateLimited, Detail: "too many payments failed: wait a minute"}
 
 // strike counts a failed verification against the address it came from.
 func (x *exchange) strike() {
@@ -491,12 +503,61 @@ func isUnsafe(r *http.Request) bool {
 	return true
 }
 
+// grantedVariable marks a request that a payword directive granted.
+const grantedVariable = "payword.granted"
+
+func wasGranted(r *http.Request) bool {
+	granted, _ := caddyhttp.GetVar(r.Context(), grantedVariable).(bool)
+	return granted
+}
+
 // isPreflight reports whether a browser asks leave for a cross-origin request.
 // It cannot carry a payment.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
-		r.Header.Get("Access-Control-Request-Method") != ""
+		r.Header.Get("Access-Control-Request-Method") != "" &&
+		r.ContentLength == 0 && r.Header.Get("Upgrade") == ""
 }
+
+// servePreflight lets the site answer a preflight, in headers alone: what looks
+// at no method would answer with its content.
+func servePreflight(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	return next.ServeHTTP(&headersOnly{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}, r)
+}
+
+// headersOnly writes the header of an answer and none of its content.
+type headersOnly struct {
+	*caddyhttp.ResponseWriterWrapper
+	wroteHeader bool
+}
+
+// WriteHeader writes the header without what describes content.
+func (w *headersOnly) WriteHeader(status int) {
+	w.wroteHeader = true
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Type", "Etag"} {
+		w.Header().Del(name)
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write drops the content.
+func (w *headersOnly) Write(content []byte) (int, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return len(content), nil
+}
+
+// ReadFrom drops the content.
+func (w *headersOnly) ReadFrom(source io.Reader) (int64, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return io.Copy(io.Discard, source)
+}
+
+// Unwrap returns nothing: what is below would write content.
+func (w *headersOnly) Unwrap() http.ResponseWriter { return nil }
 
 // isPrefetch reports whether a browser fetches ahead of its user.
 func isPrefetch(r *http.Request) bool {
@@ -516,11 +577,11 @@ func refusePrefetch(w http.ResponseWriter) error {
 // way: it came over TLS, from this machine, or over TLS to a proxy that the
 // server trusts.
 func isSecure(r *http.Request) bool {
-	if r.TLS != nil {
-		return true
-	}
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		return r.Header.Get("X-Forwarded-Proto") == "https"
+	}
+	if r.TLS != nil {
+		return true
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	return err == nil && payword.IsLoopbackHost(host)

@@ -170,7 +170,7 @@ func TestCaddyfileExample(t *testing.T) {
 		"https://news.example", vendor,
 		"/srv/news", dir,
 	).Replace(string(example))
-	text = strings.Replace(text, "{\n", "{\n\tadmin off\n\tpersist_config off\n\tlog {\n\t\tlevel ERROR\n\t}\n", 1)
+	text = strings.Replace(text, "{\n", "{\n\tadmin off\n\tpersist_config off\n", 1)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

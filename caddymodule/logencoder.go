@@ -2,11 +2,11 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/logging"
 	"go.uber.org/zap/zapcore"
 
@@ -15,13 +15,18 @@ import (
 
 // logEncoder leaves the payment headers out of log entries. Caddy notes the
 // headers of a request before any handler sees it, and keeps only those to
-// itself that it knows to be secret; so a site that logs its requests formats
-// the log with this:
+// itself that it knows to be secret. They stand in access logs and, when a
+// request fails, in the default log; so that is formatted with this, in the
+// global options, and so is every log of a site's own:
 //
 //	log {
 //	    format payword
 //	}
 type logEncoder struct{ logging.FilterEncoder }
+
+// encoders counts how often a configuration asked for the encoder. Logs are
+// provisioned before apps.
+var encoders atomic.Int64
 
 // secretHeaders are the request headers that must not be logged.
 var secretHeaders = []string{
@@ -35,6 +40,7 @@ func (*logEncoder) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the filters up.
 func (e *logEncoder) Provision(ctx caddy.Context) error {
+	encoders.Add(1)
 	e.FieldsRaw = make(map[string]json.RawMessage)
 	for _, name := range secretHeaders {
 		e.FieldsRaw["request>headers>"+name] = json.RawMessage(`{"filter":"delete"}`)
@@ -67,11 +73,10 @@ func (e *logEncoder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// warnOfLogs tells the operator once that the site logs its requests, and what
-// that takes.
-func (h *Handler) warnOfLogs(ctx caddy.Context) {
-	server, found := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if found && server.Logs != nil {
-		h.logger.Warn("the requests of this server are logged: see that its log has 'format payword', which leaves the paywords out")
+// warnOfLogs tells the operator if no log of the configuration leaves the
+// paywords out.
+func (a *App) warnOfLogs() {
+	if encoders.Swap(0) == 0 {
+		a.logger.Warn("no log has 'format payword', which leaves the paywords out: add 'log { format payword }' to the global options, and to every log of a site")
 	}
 }

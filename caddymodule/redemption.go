@@ -37,18 +37,31 @@ type Redemption struct {
 
 // redeemPeriodically claims until ctx ends.
 func (a *App) redeemPeriodically(ctx context.Context) {
-	ticker := time.NewTicker(time.Duration(*a.RedeemInterval))
-	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(a.untilRedemption()):
 		}
 		if _, err := a.redeem(ctx); err != nil && ctx.Err() == nil {
 			a.logger.Warn("claiming from the brokers; it is tried again", zap.Error(err))
 		}
 	}
+}
+
+// firstRedemption is how long after it opened a gate first claims: soon, so that
+// one that is restarted often claims at all.
+const firstRedemption = time.Minute
+
+// untilRedemption returns the time to the next round. It goes on over reloads
+// of the configuration.
+func (a *App) untilRedemption() time.Duration {
+	interval := time.Duration(*a.RedeemInterval)
+	due := a.gate.openedAt.Add(min(interval, firstRedemption))
+	if last := a.gate.redeemedAt.Load(); last != nil {
+		due = last.Add(interval)
+	}
+	return max(0, due.Sub(a.now()))
 }
 
 // batchKey is what can go to a broker in one request.
@@ -58,8 +71,16 @@ type batchKey struct{ broker, vendor string }
 // answer is claimed again the next time: claims are cumulative, so nothing is
 // paid twice.
 func (a *App) redeem(ctx context.Context) (Redemption, error) {
-	a.gate.redeemMu.Lock()
-	defer a.gate.redeemMu.Unlock()
+	select {
+	case a.gate.redeeming <- struct{}{}:
+	case <-ctx.Done():
+		return Redemption{}, ctx.Err()
+	}
+	defer func() {
+		ended := a.now()
+		a.gate.redeemedAt.Store(&ended)
+		<-a.gate.redeeming
+	}()
 	var total Redemption
 	var failure error
 	batches := make(map[batchKey][]claimable)
@@ -133,7 +154,7 @@ func (a *App) record(ctx context.Context, key batchKey, batch []claimable, answe
 	done := Redemption{Claims: len(batch)}
 	for i, result := range answer.Results {
 		c := batch[i]
-		if result.Reason != payword.Accepted || result.Commitment != c.commitment.ID {
+		if result.Reason != payword.Accepted || result.Commitment != c.commitment.ID || result.Paid < c.amount {
 			done.Refused++
 			a.logger.Error("a broker refused a claim", zap.String("broker", key.broker),
 				zap.Stringer("commitment", c.commitment.ID), zap.Stringer("reason", result.Reason), zap.String("detail", result.Detail))

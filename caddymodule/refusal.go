@@ -25,8 +25,8 @@ const (
 )
 
 // maxChallengedURLBytes bounds the URLs that are sold: a challenge holds the
-// URL twice encoded and stays under payword.MaxChallengeBytes.
-const maxChallengedURLBytes = 4096
+// URL, a credential holds it twice encoded, and both have a limit.
+const maxChallengedURLBytes = 2048
 
 // refuse answers a request that is not served: what it costs, why it was
 // refused, and what it takes to go on.
@@ -72,7 +72,7 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 	request, err := payword.PriceRequest{
 		Amount: x.Handler.price, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
 		MethodDetails: payword.MethodDetails{
-			Brokers: x.gate.keys.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
+			Brokers: x.app.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
 			URL: x.url, Version: payword.MethodVersion,
 		},
 	}.Canonical()
@@ -138,8 +138,8 @@ type page struct {
 	Problem     string // why a payment was refused; empty if none was sent
 	Reason      string
 	Brokers     []string
-	Reread      string // how long the page may be read again free; empty: not at all
-	Challenge   string // for extensions, as JSON
+	Reread      string        // how long the page may be read again free; empty: not at all
+	Challenge   template.HTML // for extensions, as JSON, in which the encoder has escaped < and >
 }
 
 func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payword.Challenge) error {
@@ -149,7 +149,7 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 	}
 	content := page{
 		Site: x.realm, Description: x.describe(), Price: x.Handler.price.Decimal(), Currency: x.currency.Code(),
-		Brokers: x.gate.keys.issuers(), Challenge: string(encoded),
+		Brokers: x.app.issuers(), Challenge: template.HTML(encoded),
 	}
 	if x.Reread.Times > 0 {
 		content.Reread = spokenDuration(time.Duration(x.Reread.Within))

@@ -29,6 +29,9 @@ const (
 	defaultRereadWithin = caddy.Duration(time.Minute)
 	maxRereadWithin     = caddy.Duration(24 * time.Hour)
 
+	// sweepSeconds is how often a full table is searched for what has expired.
+	sweepSeconds = 60
+
 	// maxRereads bounds the memory that rereads take, at about 150 bytes each.
 	maxRereads = 100_000
 )
@@ -45,8 +48,9 @@ func (r *Reread) validate() error {
 
 // rereads remembers what was bought a short while ago.
 type rereads struct {
-	mu     sync.Mutex
-	bought map[rereadKey]bought
+	mu      sync.Mutex
+	bought  map[rereadKey]bought
+	sweptAt int64 // seconds since 1970
 }
 
 type rereadKey struct {
@@ -80,7 +84,8 @@ func (r *rereads) take(key rereadKey, header http.Header, now int64) bool {
 func (r *rereads) remember(key rereadKey, page bought, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.bought) >= maxRereads {
+	if len(r.bought) >= maxRereads && now >= r.sweptAt+sweepSeconds {
+		r.sweptAt = now
 		for old, entry := range r.bought {
 			if now >= entry.expires {
 				delete(r.bought, old)
@@ -131,7 +136,7 @@ func (x *exchange) rememberReread(w *paidWriter) {
 		return
 	}
 	x.gate.rereads.remember(x.rereadKey(), bought{
-		vary: vary, chosen: representation(vary, x.request.Header),
+		vary: vary, chosen: representation(vary, x.asked),
 		expires: x.now + int64(time.Duration(x.Reread.Within)/time.Second), left: x.Reread.Times,
 	}, x.now)
 }

@@ -1,11 +1,15 @@
 package caddymodule
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,9 +27,17 @@ const giveBackTimeout = 5 * time.Second
 // where nothing was delivered: an error, a redirect, 304, or no answer at all.
 func (x *exchange) serve(next caddyhttp.Handler) error {
 	x.tell(payword.Refusal{})
+	caddyhttp.SetVar(x.request.Context(), grantedVariable, true)
+	if x.canReread() {
+		x.asked = x.request.Header.Clone()
+	}
 	w := &paidWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.writer},
 		exchange:              x,
+	}
+	if x.request.Body != nil && x.request.Body != http.NoBody {
+		w.body = &watchedBody{ReadCloser: x.request.Body}
+		x.request.Body = w.body
 	}
 	finished := false
 	defer func() {
@@ -33,9 +45,8 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 			return
 		}
 		// The next handler panicked, as a proxy does when its upstream breaks
-		// off. What the client did not get through its own doing is not paid
-		// back.
-		if !w.wroteHeader || x.request.Context().Err() == nil {
+		// off.
+		if !w.clientLeft() {
 			x.giveBack()
 		}
 	}()
@@ -43,10 +54,14 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 	finished = true
 	switch {
 	case !w.wroteHeader:
-		x.giveBack()
-		x.writeStatusHeader(x.writer.Header(), payword.Accepted)
-		forceCaching(x.writer.Header())
-	case err != nil && x.request.Context().Err() == nil:
+		if !w.clientLeft() {
+			x.giveBack()
+		}
+		header := x.writer.Header()
+		x.writeStatusHeader(header, payword.Accepted)
+		forceCaching(header)
+		exposeHeaders(x.request, header)
+	case err != nil && !w.clientLeft():
 		x.giveBack()
 	default:
 		x.rememberReread(w)
@@ -78,6 +93,33 @@ type paidWriter struct {
 	exchange    *exchange
 	wroteHeader bool
 	status      int
+	writeFailed bool
+	body        *watchedBody // the request's; nil if it has none
+}
+
+// clientLeft reports whether the client did not get everything through its own
+// doing, and so is given nothing back: it went away, or what was written to it
+// did not arrive. A failed write is often seen before the request's context
+// ends, so one of them alone would let a client cut the connection at the last
+// byte and have its money back.
+func (w *paidWriter) clientLeft() bool {
+	return w.writeFailed || w.body != nil && w.body.failed.Load() || w.exchange.request.Context().Err() != nil
+}
+
+// watchedBody notes if reading the body of a request fails: a client that sends
+// half of what it announced breaks the upstream's answer too.
+type watchedBody struct {
+	io.ReadCloser
+	failed atomic.Bool // proxies read in a goroutine of their own
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(content []byte) (int, error) {
+	n, err := b.ReadCloser.Read(content)
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		b.failed.Store(true)
+	}
+	return n, err
 }
 
 // WriteHeader settles the request when the final status is known.
@@ -89,7 +131,7 @@ func (w *paidWriter) WriteHeader(status int) {
 	w.wroteHeader, w.status = true, status
 	x := w.exchange
 	delivers := status < 300
-	if !delivers {
+	if !delivers && !w.clientLeft() {
 		x.giveBack()
 	}
 	header := w.Header()
@@ -107,7 +149,9 @@ func (w *paidWriter) Write(content []byte) (int, error) {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
-	return w.ResponseWriterWrapper.Write(content)
+	n, err := w.ResponseWriterWrapper.Write(content)
+	w.writeFailed = w.writeFailed || err != nil
+	return n, err
 }
 
 // ReadFrom copies content, after the header, the fast way where there is one.
@@ -115,7 +159,11 @@ func (w *paidWriter) ReadFrom(source io.Reader) (int64, error) {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
-	return w.ResponseWriterWrapper.ReadFrom(source)
+	n, err := w.ResponseWriterWrapper.ReadFrom(source)
+	// The error may be the source's. Telling would cost the fast way, and
+	// proxies, whose sources break, copy by Write.
+	w.writeFailed = w.writeFailed || err != nil
+	return n, err
 }
 
 // FlushError sends what was written so far, after the header.
@@ -123,7 +171,16 @@ func (w *paidWriter) FlushError() error {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
-	return http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
+	w.writeFailed = w.writeFailed || err != nil
+	return err
+}
+
+// Hijack hands the connection over, which delivers whatever comes then.
+func (w *paidWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	connection, buffered, err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Hijack()
+	w.wroteHeader = w.wroteHeader || err == nil
+	return connection, buffered, err
 }
 
 // status returns what the answer says of the commitment.

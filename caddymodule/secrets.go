@@ -44,18 +44,22 @@ func loadOrCreate(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// createSecret writes the file whole or not at all: half a key would be no key.
 func createSecret(path string) ([]byte, error) {
 	secret := make([]byte, ed25519.SeedSize)
 	rand.Read(secret)
+	return secret, writeWhole(path, secret)
+}
+
+// writeWhole writes a file whole or not at all: half a key would be no key.
+func writeWhole(path string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(file.Name())
-	_, err = file.Write(secret)
+	_, err = file.Write(content)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	return secret, os.Rename(file.Name(), path)
+	return os.Rename(file.Name(), path)
 }

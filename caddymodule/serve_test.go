@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -112,6 +114,46 @@ func TestBodyThatBreaksOffIsMadeGood(t *testing.T) {
 	next, _ := gate.mustPay(t, "/next", p.header(p.payment(10, 3)))
 	if got := statusOf(t, next); got.Spent != 2*testPrice {
 		t.Errorf("after it broke off and another page, spent is %s, want %s", got.Spent, 2*testPrice)
+	}
+}
+
+// TestClientThatCutsTheConnectionPays resets the connection in the middle of a
+// long answer: what it did not get is its own doing.
+func TestClientThatCutsTheConnectionPays(t *testing.T) {
+	long := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/long" {
+			return
+		}
+		chunk := make([]byte, 64<<10)
+		for range 1000 {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	gate := startGate(t, site{upstream: long, payword: "reread off"})
+	p := newPayer(t, wish{name: "cuts", vendor: gate.vendor})
+	gate.mustPay(t, "/first", p.opening(p.payment(20, 1)))
+	for number := uint64(2); number < 12; number++ {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(gate.vendor, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(connection, "GET /long HTTP/1.1\r\nHost: %s\r\nPayword: %s\r\n\r\n",
+			strings.TrimPrefix(gate.vendor, "http://"), payword.FormatPayment(p.payment(20, number)))
+		if _, err := io.ReadFull(connection, make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		connection.(*net.TCPConn).SetLinger(0) // close with a reset
+		connection.Close()
+	}
+	// The gate notices at its own pace; nothing may come back meanwhile or later.
+	for number := uint64(12); number < 20; number++ {
+		response, _ := gate.mustPay(t, "/after", p.header(p.payment(20, number)))
+		if got, want := statusOf(t, response).Spent, testPrice*money.Amount(number); got != want {
+			t.Errorf("after ten cut connections and %d more pages, spent is %s, want %s", number-11, got, want)
+		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
 

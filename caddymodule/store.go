@@ -29,6 +29,8 @@ type view struct {
 	accepted   money.Amount // in micros
 	spent      money.Amount // in micros
 	closed     bool
+
+	reservation string // JWS, the newest
 }
 
 // claimable is a commitment on which something new can be claimed.

@@ -50,12 +50,12 @@ func (s *strikes) add(address netip.Addr, commitment payword.CommitmentID, now i
 }
 
 // exceeded reports whether an address or a commitment has failed too often.
-func (s *strikes) exceeded(address netip.Addr, commitment payword.CommitmentID, now int64) bool {
+func (s *strikes) exceeded(source strikeSource, now int64) bool {
+	source.address = grouped(source.address)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turn(now)
-	return s.failed[strikeSource{address: grouped(address)}] >= maxStrikes ||
-		s.failed[strikeSource{commitment: commitment}] >= maxStrikes
+	return s.failed[source] >= maxStrikes
 }
 
 func (s *strikes) turn(now int64) {

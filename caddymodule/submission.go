@@ -12,7 +12,6 @@ type submission struct {
 	form        form
 	action      string // payword.ActionPay and so on; "" if nothing was sent
 	payment     payword.Payment
-	paid        bool // payment is set
 	commitment  string
 	reservation string
 	challenge   payword.Challenge
@@ -47,7 +46,7 @@ func readSubmission(r *http.Request) (submission, payword.Refusal) {
 		return submission{}, payword.Refusal{Reason: payword.MalformedHeader, Detail: "send one Payword header, and at most one Payword-Commitment and Payword-Reservation beside it"}
 	}
 	payment, refusal := payword.ParsePayment(compact[0])
-	sent := submission{form: formCompact, action: payword.ActionPay, payment: payment, paid: !refusal.Refused()}
+	sent := submission{form: formCompact, action: payword.ActionPay, payment: payment}
 	if len(commitment) == 1 {
 		sent.commitment = commitment[0]
 	}
@@ -109,7 +108,6 @@ func readCredential(value string) (submission, payword.Refusal) {
 	switch payload.Action {
 	case payword.ActionPay, payword.ActionClose:
 		sent.payment, refusal = payload.Payment()
-		sent.paid = !refusal.Refused()
 	case payword.ActionOpen:
 		if payload.Commitment == "" {
 			return sent, payword.Refusal{Reason: payword.MalformedCredential, Detail: "payload: open needs a commitment"}

@@ -78,6 +78,9 @@ func (d *demo) prepareGate() error {
 	persist_config off
 	auto_https off
 	default_bind 127.0.0.1
+	log {
+		format payword json
+	}
 	payword {
 		broker %s
 		store %s

@@ -284,7 +284,7 @@ func credentials() []Case {
 	add("not-json", "A credential is a JSON object.", malformed, "Payment "+b64([]byte("payword")), nil)
 	add("duplicate-member", "A JSON object has each member once.", malformed,
 		"Payment "+b64([]byte(`{"challenge":`+encode(session)+`,"payload":`+repeatMember(encode(payload), `"index":58`)+`}`)), nil)
-	add("oversize", "At most 8192 bytes.", malformed, pay(object{"note": strings.Repeat("x", 8192)}), nil)
+	add("oversize", "At most 12288 bytes.", malformed, pay(object{"note": strings.Repeat("x", 12288)}), nil)
 	refused := func(name, comment string, changes object) { add(name, comment, malformed, pay(changes), nil) }
 	refused("no-commitment", "A payment is on a commitment.", object{"commitmentId": without})
 	refused("commitment-other", "The name is another commitment's.", object{"commitment": commitment(object{"limit": "1"})})
