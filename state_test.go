@@ -80,6 +80,8 @@ func (d *model) charge(number uint64, request string, price money.Amount, unsafe
 		return payword.AlreadyUsed, false
 	case known != nil && known.grants > 0 && (d.now >= known.at+payword.RepeatSeconds || known.grants > payword.MaxRepeats):
 		return payword.AlreadyUsed, false
+	case known != nil && known.grants > 0 && known.price == 0 && price > 0:
+		return payword.AlreadyUsed, false
 	case known != nil && known.grants > 0 && unsafe:
 		return payword.AlreadyExecuted, false
 	case known != nil && known.grants > 0:
@@ -100,7 +102,7 @@ func (d *model) charge(number uint64, request string, price money.Amount, unsafe
 // giveBack says what must be given back, and does it.
 func (d *model) giveBack(number uint64) money.Amount {
 	known := d.requests[number]
-	if known == nil || known.grants == 0 || d.stale(number) || d.now >= known.at+payword.RefundSeconds {
+	if known == nil || known.grants == 0 || d.now >= known.at+payword.RefundSeconds {
 		return 0
 	}
 	if known.grants--; known.grants > 0 {

@@ -464,6 +464,8 @@ type vectorStep struct {
 	Request       string
 	Price, Amount money.Amount
 	Unsafe        bool
+	Single        bool
+	OverMax       bool
 	Now           int64
 	Sequence      uint32
 }
@@ -485,7 +487,8 @@ func runState(tb testing.TB, input json.RawMessage) (string, any) {
 		switch step.Do {
 		case "charge":
 			outcome := state.Charge(m, payword.Charge{Chain: step.Chain, Tail: payword.Tail{Index: step.Index}, Number: step.Number,
-				Fingerprint: payword.NewFingerprint("GET", step.Request, "", ""), Price: step.Price, Unsafe: step.Unsafe, Now: step.Now})
+				Fingerprint: payword.NewFingerprint("GET", step.Request, "", ""), Price: step.Price, Unsafe: step.Unsafe,
+				Single: step.Single, OverMax: step.OverMax, Now: step.Now})
 			came["reason"], came["repeat"], last = outcome.Reason, outcome.Repeat, outcome.Reason
 		case "give-back":
 			came["returned"] = state.GiveBack(step.Number, step.Now)

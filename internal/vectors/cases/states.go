@@ -66,6 +66,17 @@ func states() []Case {
 	add("price-0", "A request for nothing uses its number up.", "already-used", most,
 		step{with(charge(5, 1, "a", 0), object{"price": "0"}), charged(accepted, "0", "5000")},
 		step{charge(5, 1, "b", 0), charged("already-used", "0", "5000")})
+	add("free-then-not", "What was free under a number is no repeat of what costs something.", "already-used", most,
+		step{with(charge(5, 1, "a", 0), object{"price": "0"}), charged(accepted, "0", "5000")},
+		step{charge(5, 1, "a", 1), charged("already-used", "0", "5000")})
+	add("challenge-used", "A challenge that can be used once is not granted under a second number.", "challenge-used", most,
+		step{with(charge(5, 1, "a", 0), object{"single": true}), charged(accepted, "1000", "4000")},
+		step{with(charge(5, 2, "a", 1), object{"single": true}), charged("challenge-used", "1000", "4000")})
+	add("price-over-max", "A price above what the request agrees to is not charged.", "price-over-max", most,
+		step{with(charge(5, 1, "a", 0), object{"overMax": true}), charged("price-over-max", "0", "5000")})
+	add("price-over-max-repeat", "A repeat is free, whatever the price is now.", accepted, most,
+		step{charge(5, 1, "a", 0), charged(accepted, "1000", "4000")},
+		step{with(charge(5, 1, "a", 1), object{"price": "2000", "overMax": true}), repeated("1000", "4000")})
 	add("tail-stays", "An older payword does not lower what was released.", accepted, most,
 		step{charge(5, 1, "a", 0), charged(accepted, "1000", "4000")},
 		step{charge(2, 2, "b", 0), charged(accepted, "2000", "3000")})
