@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/paywordhq/payword"
 )
@@ -72,20 +73,31 @@ func (b *body) close() {
 	}
 }
 
-// watchedBody is the body of an answer that was paid for. It tells once if
-// reading it fails.
+// watchedBody is the body of an answer that was paid for. It tells once how it
+// ended: reading it failed, or it did not fail before its end or Close.
 type watchedBody struct {
 	io.ReadCloser
-	brokeOff func()
-	told     bool
+	brokeOff, ended func()
+	told            atomic.Bool
 }
 
 // Read implements io.Reader.
 func (b *watchedBody) Read(content []byte) (int, error) {
 	n, err := b.ReadCloser.Read(content)
-	if err != nil && err != io.EOF && !b.told {
-		b.told = true
-		b.brokeOff()
+	if err != nil && b.told.CompareAndSwap(false, true) {
+		if err == io.EOF {
+			b.ended()
+		} else {
+			b.brokeOff()
+		}
 	}
 	return n, err
+}
+
+// Close implements io.Closer.
+func (b *watchedBody) Close() error {
+	if b.told.CompareAndSwap(false, true) {
+		b.ended()
+	}
+	return b.ReadCloser.Close()
 }

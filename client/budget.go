@@ -13,7 +13,7 @@ const NoLimit = money.MaxAmount
 // limit of zero, which is what a field that nobody set has, allows nothing;
 // write NoLimit for none.
 type Budget struct {
-	PerRequest money.Amount // for one request
+	PerRequest money.Amount // for one request, with every commitment that it takes
 	PerSite    money.Amount // to one vendor, over the life of the wallet
 	PerDay     money.Amount // to all, on one day (UTC)
 	Total      money.Amount // to all, over the life of the wallet
@@ -34,7 +34,7 @@ const (
 // says would have had to be released was not.
 type BudgetError struct {
 	Limit    Limit
-	Want     money.Amount // would have had to be released, in micros; for LimitPerRequest the price
+	Want     money.Amount // would have had to be released, in micros; for LimitPerRequest the price and what the request forfeited before
 	Left     money.Amount // what the limit still allows, in micros
 	Currency money.Currency
 	Origin   string // the vendor's
@@ -64,10 +64,11 @@ func (b Budget) left(used usage) (money.Amount, Limit) {
 	return max(0, least), by
 }
 
-// checkPrice returns a *BudgetError for a price above the limit per request.
-func (b Budget) checkPrice(price money.Amount, currency money.Currency, vendor string) error {
-	if price > b.PerRequest {
-		return &BudgetError{Limit: LimitPerRequest, Want: price, Left: b.PerRequest, Currency: currency, Origin: vendor}
+// checkPrice returns a *BudgetError for a price above the limit per request, of
+// which the request has forfeited a part already.
+func (b Budget) checkPrice(price, forfeited money.Amount, currency money.Currency, vendor string) error {
+	if left := max(0, b.PerRequest-forfeited); price > left {
+		return &BudgetError{Limit: LimitPerRequest, Want: price, Left: left, Currency: currency, Origin: vendor}
 	}
 	return nil
 }

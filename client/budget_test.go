@@ -124,3 +124,25 @@ func TestDepositIsNeverMoreThanTheBudgetHasLeft(t *testing.T) {
 		}
 	}
 }
+
+// Sites that are paid for one page and never again tie up what the budget has in
+// total, and a few pages' worth each beyond that.
+func TestManySitesTieUpLittle(t *testing.T) {
+	const sites = 20
+	w := newWorld(t, 1000)
+	w.Budget.Total = money.Unit
+	for range sites {
+		w.mustGet("/a")
+		w.gate = newFakeGate(t, w.broker, 1000)
+	}
+	reserved := money.Amount(0)
+	for _, amount := range w.broker.reservations {
+		reserved += amount
+	}
+	if most := money.Unit + sites*16_000; reserved > most {
+		t.Errorf("%d sites tied up %s, want at most %s", sites, reserved.Decimal(), most.Decimal())
+	}
+	for page := range 100 { // the last site goes on
+		w.mustGet(fmt.Sprintf("/%d", page))
+	}
+}

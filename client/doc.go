@@ -19,14 +19,20 @@
 //
 // Debit first: the index of a payword, the request's number and what they count
 // against the budget are on disk before the payword leaves the process. After a
-// crash at any moment the wallet has spent at most what its file says.
+// crash at any moment the wallet has spent at most what its file says. That holds
+// for the newest file. One restored from an older copy finds its place again by
+// itself where the vendor proves with the wallet's own payword how far it was;
+// the budgets count that from then on.
 //
 // Budgets count what was released, not what a server says it charged, because a
 // dishonest vendor can redeem all that was released. A server cannot make the
-// wallet release more by anything it says: each request adds at most its price,
-// rounded up to a step of a chain, and only while every limit allows it. What a
-// vendor gives back (an upstream error, a repeat) stays as credit with it and
-// pays for the next request there.
+// wallet release more by anything it says than every limit allows. A request adds
+// its price, or somewhat more where only a larger step of a chain is left; if the
+// server loses, denies or throws away what it got, the request may be paid for
+// again, but all that it releases is at most Budget.PerRequest. What a vendor
+// gives back (an upstream error, a repeat) stays as credit with it and pays for
+// the next request there. A vendor that goes on taking paywords and serves
+// nothing for them is paid no more: see StalledError.
 //
 // # Without the broker
 //

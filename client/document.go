@@ -76,10 +76,12 @@ type dayTotal struct {
 type vendor struct {
 	total
 	heldCertificate               // the one it knows the wallet by; empty before the first commitment
-	Price           money.Amount  `json:"price"`    // of the last request, in micros; 0: none yet
-	Lowest          money.Amount  `json:"lowest"`   // price that was ever seen, in micros; 0: none yet
-	Steady          int           `json:"steady"`   // how many new URLs in a row had that price
-	LastPaid        int64         `json:"lastPaid"` // seconds since 1970
+	Price           money.Amount  `json:"price"`              // of the last request, in micros; 0: none yet
+	Lowest          money.Amount  `json:"lowest"`             // price that was ever seen, in micros; 0: none yet
+	Steady          int           `json:"steady"`             // how many new URLs in a row had that price
+	LastPaid        int64         `json:"lastPaid"`           // seconds since 1970
+	Unserved        money.Amount  `json:"unserved,omitempty"` // of late, in micros
+	Probed          int64         `json:"probed,omitempty"`   // when it was last paid beyond its allowance, seconds since 1970
 	Open            *commitment   `json:"open,omitempty"`
 	Old             []*commitment `json:"old,omitempty"` // not paid with any more, not expired
 }
@@ -105,6 +107,7 @@ type commitment struct {
 	chains   []*payword.Chain            // nil until first used
 	inFlight [payword.MaxChains][]uint32 // indices that requests under way present, by chain
 	lost     []ticket                    // whose answers never came
+	found    [payword.MaxChains]found    // by chain, what only the vendor knew of
 	debits   uint64                      // since the wallet was opened
 }
 

@@ -52,6 +52,24 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
+// StalledError means that a vendor did not serve what it was paid for of late,
+// over and over, and is paid no more for the time being. Nothing was released
+// for the request. Every five minutes one request is paid for all the same; once
+// one is served, all are paid for again.
+type StalledError struct {
+	Origin    string       // the vendor's
+	Unserved  money.Amount // paid and not served, in micros
+	Allowance money.Amount // how much of that a vendor may leave at this price, in micros
+	Currency  money.Currency
+	Retry     int64 // when a request is paid for again, seconds since 1970
+}
+
+// Error says in one sentence what was refused, and why.
+func (e *StalledError) Error() string {
+	return fmt.Sprintf("paying %s: it does not serve what it is paid for: %s %s were paid for nothing, the wallet allows %s",
+		e.Origin, e.Unserved.Decimal(), e.Currency.Code(), e.Allowance.Decimal())
+}
+
 // BrokerError means that the broker refused something (Reason is set) or could
 // not be asked (Err is set).
 type BrokerError struct {

@@ -21,7 +21,7 @@ var liars = []struct {
 	name   string
 	lie    func(w *world)
 	reason payword.Reason // Accepted: the page is served
-	most   money.Amount   // that the vendor may get for one request
+	most   money.Amount   // that may be released for one request, and if it is not 0 its budget
 }{
 	{"control: an honest server", func(*world) {}, payword.Accepted, 1000},
 	{"a quote for another URL", quote(func(r *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
@@ -51,15 +51,15 @@ var liars = []struct {
 	{"a later version of the method", quote(func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
 		q.MethodDetails.Version = 2
 	}), payword.MethodUnsupported, 0},
-	{"402 for ever, with a state", func(w *world) { w.gate.refuseAll = payword.PaymentRequired }, payword.PaymentRequired, 0},
+	{"402 for ever, with a state", func(w *world) { w.gate.refuseAll = payword.PaymentRequired }, payword.PaymentRequired, 1000},
 	{"402 for ever, without a state", func(w *world) {
 		w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
-	}, payword.PaymentRequired, 0},
-	{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 0},
-	{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.AlreadyUsed, 0},
-	{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.StalePayword, 0},
-	{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.StepTooFar, 0},
-	{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 0},
+	}, payword.PaymentRequired, 1000},
+	{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }, payword.CommitmentClosed, 1000},
+	{"numbers used for ever", func(w *world) { w.gate.refuseAll = payword.AlreadyUsed }, payword.AlreadyUsed, 1000},
+	{"stale for ever", func(w *world) { w.gate.refuseAll = payword.StalePayword }, payword.StalePayword, 1000},
+	{"steps too far for ever", func(w *world) { w.gate.refuseAll = payword.StepTooFar }, payword.StepTooFar, 1000},
+	{"unknown for ever", func(w *world) { w.gate.refuseAll = payword.UnknownCommitment }, payword.UnknownCommitment, 1000},
 	{"want of a credit that nobody spent", lieOfState(func(s *payword.Status) {
 		s.Reason, s.Spent = payword.InsufficientCredit, s.Accepted
 	}), payword.InsufficientCredit, 1000},
@@ -89,6 +89,7 @@ func TestLiars(t *testing.T) {
 	for _, c := range liars {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 1000)
+			w.Budget.PerRequest = max(c.most, 1000)
 			w.gate.set(func() { c.lie(w) })
 			err := w.get("/a")
 			if c.reason == payword.Accepted {
@@ -101,10 +102,92 @@ func TestLiars(t *testing.T) {
 			if accepted, _ := w.gate.totals(); accepted > c.most {
 				t.Errorf("the vendor got %s, want at most %s", accepted.Decimal(), c.most.Decimal())
 			}
+			if released := w.wallet.Summary().Released; released > c.most {
+				t.Errorf("released %s, want at most %s", released.Decimal(), c.most.Decimal())
+			}
 			if asked, _, _ := w.gate.counted(); asked > 5 {
 				t.Errorf("%d requests for one page", asked)
 			}
 		})
+	}
+}
+
+// What a server can say to be paid again for the same request, each time with
+// paywords that were not released before.
+var againAndAgain = []struct {
+	name string
+	lie  func(w *world)
+}{
+	{"closed for ever", func(w *world) { w.gate.refuseAll = payword.CommitmentClosed }},
+	{"another recipient each time", recipients},
+	{"lost, then used", func(w *world) { loseThen(w, payword.AlreadyUsed) }},
+	{"lost, then too dear", func(w *world) { loseThen(w, payword.PriceOverMax) }},
+	{"lost, then closed", func(w *world) { loseThen(w, payword.CommitmentClosed) }},
+}
+
+// recipients makes the gate ask for another vendor at each request and say
+// nothing of what it was paid.
+func recipients(w *world) {
+	document := func(vendor string) string {
+		listed, err := json.Marshal(payword.Discovery{Vendor: vendor, Origins: []string{w.gate.origin()}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return string(listed)
+	}
+	vendors := []string{w.gate.origin()}
+	for range 3 {
+		other := newFakeGate(w.t, w.broker, 1000)
+		other.discovery = document(other.origin())
+		vendors = append(vendors, other.origin())
+	}
+	w.gate.refuseAll, w.gate.withState = payword.PaymentRequired, false
+	w.gate.editChallenge = func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+		q.Recipient = vendors[w.gate.asked%len(vendors)]
+	}
+}
+
+// loseThen makes the gate break off every other paid request and refuse the
+// rest, at a price that grows.
+func loseThen(w *world, reason payword.Reason) {
+	w.withoutReuse()
+	w.gate.refuseAll = reason
+	paid := 0
+	w.gate.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get(payword.HeaderPayword) == "" {
+			return false
+		}
+		if paid++; paid%2 == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		w.gate.price += 200
+		return false
+	}
+}
+
+// The limit per request holds for all that one RoundTrip releases, on every
+// commitment and to every vendor that it takes.
+func TestOneRequestReleasesAtMostItsLimit(t *testing.T) {
+	for _, c := range againAndAgain {
+		for _, limit := range []money.Amount{1000, 1500, 2999, 10_000} {
+			t.Run(c.name+" "+limit.Decimal(), func(t *testing.T) {
+				w := newWorld(t, 1000)
+				w.Budget.PerRequest = limit
+				w.gate.set(func() { c.lie(w) })
+				for range 3 {
+					before := w.wallet.Summary().Released
+					if w.get("/a") == nil {
+						t.Fatal("the liar served a page")
+					}
+					if released := w.wallet.Summary().Released - before; released > limit {
+						t.Errorf("one request released %s, the limit is %s", released.Decimal(), limit.Decimal())
+					}
+				}
+				if released := w.wallet.Summary().Released; released < 1000 {
+					t.Errorf("released %s: the server was never paid", released.Decimal())
+				}
+			})
+		}
 	}
 }
 
@@ -247,10 +330,83 @@ func TestOriginThatAVendorSpeaksFor(t *testing.T) {
 			w.clock.add(2 * time.Hour) // past the memory of the document
 		})
 	}
+	w.gate.set(func() { w.gate.discovery = `{}` }) // it does not list the other any more
+	refused := refusedBy[*client.RefusedError](t, wantError(t, w.http, other.origin()+"/a"))
+	if refused.Reason != payword.WrongVendor {
+		t.Errorf("no longer listed: got %v, want %s", refused, payword.WrongVendor)
+	}
 	w.wantSpent(3000)
 	if sites := w.wallet.Summary().Sites; len(sites) != 1 || sites[0].Vendor != w.gate.origin() {
 		t.Errorf("sites: %+v", sites)
 	}
+}
+
+// wantError fetches a page that must not come and returns why it did not.
+func wantError(t *testing.T, client *http.Client, url string) error {
+	t.Helper()
+	answer, err := client.Get(url)
+	if err == nil {
+		answer.Body.Close()
+		t.Fatalf("got %s, want an error", answer.Status)
+	}
+	return err
+}
+
+// While it is paid all the time, an origin is asked again whose it is.
+func TestVendorIsAskedAgainWhomItSpeaksFor(t *testing.T) {
+	w := newWorld(t, 1000)
+	other := newFakeGate(t, w.broker, 1000)
+	document, err := json.Marshal(payword.Discovery{Vendor: w.gate.origin(), Origins: []string{other.origin()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.gate.set(func() { w.gate.discovery = string(document) })
+	other.set(func() {
+		other.editChallenge = func(_ *http.Request, q *payword.PriceRequest, _ *payword.Challenge) {
+			q.Recipient = w.gate.origin()
+		}
+		other.before = func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get(payword.HeaderPayword) == "" {
+				return false
+			}
+			w.gate.ServeHTTP(rw, r)
+			return true
+		}
+	})
+	paid := 0
+	for minute := range 30 {
+		answer, err := w.http.Get(other.origin() + "/a")
+		if err != nil {
+			refusedBy[*client.RefusedError](t, err)
+			break
+		}
+		answer.Body.Close()
+		paid++
+		w.clock.add(time.Minute)
+		if minute == 4 {
+			w.gate.set(func() { w.gate.discovery = `{}` })
+		}
+	}
+	if paid < 5 || paid > 15 {
+		t.Errorf("paid for %d minutes; it was listed for five, which may be remembered for ten", paid)
+	}
+}
+
+// A payword that the server saw on plain http is not used again.
+func TestPaywordSeenOnPlainHTTPIsNoCredit(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.gate.set(func() { w.gate.refuseAll = payword.InsecureTransport })
+	for page := range 2 {
+		refused := refusedBy[*client.RefusedError](t, w.get("/a"))
+		if refused.Reason != payword.InsecureTransport {
+			t.Errorf("got %v", refused)
+		}
+		if got, want := w.wallet.Summary().Released, money.Amount(page+1)*1000; got != want {
+			t.Errorf("released %s, want %s: a payword of its own for each", got.Decimal(), want.Decimal())
+		}
+	}
+	w.gate.set(func() { w.gate.refuseAll = payword.Accepted })
+	w.mustGet("/b")
 }
 
 func TestPlainHTTPIsNotPaid(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
 )
 
 // maxSteps is how many HEAD requests are sent to bring a vendor up to the newest
@@ -26,14 +27,19 @@ func (t *trip) mend(answer *http.Response, status payword.Status, stated bool) e
 		if status.Price <= t.ticket.payment.Max {
 			return refused("the server says so of a price that was agreed to")
 		}
-		t.locked(func() { t.Wallet.learn(t.ticket, status) })
 		t.offer.price = status.Price
 		t.keepNumber()
+		t.learn(status)
 		t.dropTicket()
 	case payword.InsufficientCredit:
 		believed := false
 		t.keepNumber()
-		t.locked(func() { believed = t.Wallet.correct(t.ticket, status) })
+		t.learn(status)
+		t.locked(func() {
+			var gone money.Amount
+			gone, believed = t.Wallet.correct(t.ticket, status)
+			t.forfeit(gone)
+		})
 		t.ticket = nil
 		if !believed {
 			return refused("what the server says of the commitment cannot be true")
@@ -55,17 +61,46 @@ func (t *trip) mend(answer *http.Response, status payword.Status, stated bool) e
 		t.giveUp(status.Reason)
 	case payword.StaleNumber, payword.AlreadyUsed:
 		t.number = 0
+		t.learn(status)
+		t.locked(func() {
+			// The number may have been used by a life of the wallet that the
+			// file does not know of: what it cost is what the ticket agreed to.
+			t.ticket.commitment.Agreed = addCapped(t.ticket.commitment.Agreed, t.ticket.payment.Max)
+		})
 		t.dropTicket()
 	case payword.StalePayword:
-		var err error
-		t.locked(func() { err = t.Wallet.refresh(t.ticket) })
-		return err
+		return t.mendStale(refused)
 	case payword.StepTooFar:
 		t.learnMaxStep(answer)
 		return t.catchUp(refused)
+	case payword.InsecureTransport:
+		t.ticket.repeat = true // whoever saw the payword on the way may use it: it is no credit
+		return refused("the server saw the payword come over plain http: others may have seen it too")
 	default:
 		return refused("")
 	}
+	return nil
+}
+
+// mendStale presents the newest payword of the chain. If that is what was stale,
+// the vendor has paywords that the file does not know of and does not say which:
+// then a fresh commitment is what is left.
+func (t *trip) mendStale(refused func(string) error) error {
+	var err error
+	newest := false
+	t.locked(func() {
+		newest = t.ticket.payment.Index == t.ticket.commitment.Released[t.ticket.payment.Chain]
+		if !newest {
+			err = t.Wallet.refresh(t.ticket)
+		}
+	})
+	switch {
+	case !newest:
+		return err
+	case t.abandoned:
+		return refused("a fresh commitment was refused too")
+	}
+	t.giveUp(payword.StalePayword)
 	return nil
 }
 
@@ -82,6 +117,7 @@ func (t *trip) giveUp(reason payword.Reason) {
 		w := t.Wallet
 		w.takeBack(t.ticket)
 		w.abandon(t.ticket)
+		t.forfeit(t.released)
 		v := w.doc.Vendors[t.ticket.vendor]
 		if v != nil && (reason == payword.CertificateExpired || reason == payword.CertificateRevoked) {
 			v.heldCertificate = heldCertificate{}
@@ -104,6 +140,7 @@ func (t *trip) mendUnstated(answer *http.Response) error {
 			"the server asks for a payment again and does not say what became of the one it got")
 	}
 	t.dropTicket()
+	t.forfeit(t.released)
 	t.offer = fresh
 	return nil
 }
@@ -145,6 +182,9 @@ func (t *trip) catchUp(refused func(string) error) error {
 			return err
 		}
 		if err != nil {
+			return err
+		}
+		if err := w.save(); err != nil { // what others released on the way may not be durable
 			return err
 		}
 		if err := t.step(payment); err != nil {

@@ -18,8 +18,9 @@ const (
 	// DefaultDeposit is the limit of a new commitment unless Transport says
 	// otherwise, in micros: 0.50.
 	DefaultDeposit = money.Unit / 2
-	// commitmentSeconds is how long a commitment lives. What is not spent comes
-	// back after it.
+	// commitmentSeconds is how long a commitment lives. What is reserved for it
+	// and not redeemed comes back after that and the broker's grace, or when the
+	// vendor closes it.
 	commitmentSeconds = 24 * 60 * 60
 	// certificateMarginSeconds is how long a certificate must still be good for
 	// to open a commitment with it.
@@ -29,6 +30,9 @@ const (
 	// maxOpenedLength is the most steps of a chain that the wallet makes: 2^16,
 	// some milliseconds of hashing.
 	maxOpenedLength = 1 << 16
+	// fewPages is how many pages a commitment is made for when the budget is
+	// reserved for other vendors: not one, or each page would ask the broker.
+	fewPages = 16
 	// openingTimeout bounds one opening, with every question to the broker.
 	openingTimeout = 60 * time.Second
 )
@@ -51,9 +55,10 @@ type offer struct {
 
 // terms are what a new commitment has to keep to.
 type terms struct {
-	offer   offer
-	budget  Budget
-	deposit money.Amount
+	offer     offer
+	budget    Budget
+	deposit   money.Amount
+	forfeited money.Amount // of the budget per request
 }
 
 // ensureOpen opens a commitment to the vendor unless one is open. One opening
@@ -146,10 +151,12 @@ func (w *Wallet) unfinished(t terms) *commitment {
 
 // depositFor returns the limit of a new commitment, in micros: the deposit,
 // less if the budget has less left or if the vendor has thrown commitments away,
-// but at least the price. It returns a *BudgetError if the price is too much.
+// and a few pages' worth if what others have reserved is all that the budget has,
+// but at least the price. It returns a *BudgetError if the price is too much,
+// and a *StalledError.
 func (w *Wallet) depositFor(t terms) (money.Amount, error) {
 	price := max(1, t.offer.price)
-	if err := t.budget.checkPrice(price, t.offer.currency, t.offer.vendor); err != nil {
+	if err := t.budget.checkPrice(price, t.forfeited, t.offer.currency, t.offer.vendor); err != nil {
 		return 0, err
 	}
 	w.mu.Lock()
@@ -159,6 +166,9 @@ func (w *Wallet) depositFor(t terms) (money.Amount, error) {
 	if v == nil {
 		v = &vendor{}
 	}
+	if err := v.checkServes(price, w.now().Unix(), t.offer.vendor, t.offer.currency); err != nil {
+		return 0, err
+	}
 	used := w.usage(v)
 	if err := t.budget.checkRelease(price, used, t.offer.currency, t.offer.vendor); err != nil {
 		return 0, err
@@ -167,7 +177,25 @@ func (w *Wallet) depositFor(t terms) (money.Amount, error) {
 	// A vendor that refuses one commitment after another could otherwise tie up
 	// the whole balance in reservations.
 	deposit := min(t.deposit>>len(v.Old), left)
+	// Nor can many vendors together tie up more than may ever be paid, but for
+	// a few pages each.
+	free := max(0, t.budget.Total-used.total-w.doc.tiedUp(w.now().Unix()))
+	deposit = min(deposit, max(free, price.MulCapped(fewPages, left)))
 	return max(price, deposit-deposit%price), nil
+}
+
+// tiedUp returns what is reserved and not released on commitments that have not
+// expired at now, in micros.
+func (d *document) tiedUp(now int64) money.Amount {
+	sum := money.Amount(0)
+	for _, v := range d.Vendors {
+		for _, c := range v.commitments() {
+			if c.Reservation != "" && now < c.terms.Expires {
+				sum = addCapped(sum, c.Cap-c.value())
+			}
+		}
+	}
+	return sum
 }
 
 // certificateFor returns the certificate that the vendor knows, or a spare one,

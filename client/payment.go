@@ -28,11 +28,13 @@ type ticket struct {
 	commitToken string // goes along until the vendor is known to have it; else empty
 	reservation string
 	fingerprint payword.Fingerprint
-	at          int64  // when it was debited, seconds since 1970
-	repeat      bool   // it was sent before, and may have been charged
-	settled     bool   // it was granted before, and its amount is accounted for
-	order       uint64 // among the debits of its commitment
-	alone       bool   // no other request was under way or in doubt when it was debited
+	at          int64        // when it was debited, seconds since 1970
+	repeat      bool         // it was sent before, and may have been charged
+	settled     bool         // it was granted before, and its amount is accounted for
+	order       uint64       // among the debits of its commitment
+	released    money.Amount // by the debit, in micros
+	alone       bool         // no other request was under way or in doubt when it was debited
+	refreshed   bool         // it presents an index that may not be durable
 }
 
 // value returns what was released on the commitment, in micros.
@@ -79,12 +81,12 @@ func (c *commitment) overtakes(chain int, index uint32) bool {
 	return len(flying) > 0 && index-slices.Min(flying) > payword.MaxStale
 }
 
-// cheapest returns the chain on which paying price releases least, the steps to
-// take on it and what they are worth, in micros. Chains on which no other
+// cheapest returns the chain on which paying price releases least and at most
+// most, the steps to take on it and what they are worth, in micros. Chains on which no other
 // request would be overtaken come first: on a coarse one a step more may be
 // released than needed, and the next request finds it there.
-func (c *commitment) cheapest(price money.Amount) (chain int, steps uint32, release money.Amount, err error) {
-	left := c.Cap - c.value()
+func (c *commitment) cheapest(price, most money.Amount) (chain int, steps uint32, release money.Amount, err error) {
+	left := min(c.Cap-c.value(), most)
 	chain = -1
 	overtaking := false
 	for k, terms := range c.terms.Chains {
@@ -114,16 +116,20 @@ func (c *commitment) cheapest(price money.Amount) (chain int, steps uint32, rele
 }
 
 // debit takes what a request needs from the vendor's open commitment: a number
-// (or the given one again, if the vendor has refused it) and paywords. The
-// caller saves the wallet before the ticket leaves the process. Beside
-// errExhausted it returns a *BudgetError. mu is held.
-func (w *Wallet) debit(v *vendor, price money.Amount, number uint64, budget Budget) (ticket, error) {
+// (or the given one again, if the vendor has refused it) and paywords. Of the
+// limit per request, forfeited was released before and is gone. The caller saves
+// the wallet before the ticket leaves the process. Beside errExhausted it
+// returns a *BudgetError or a *StalledError. mu is held.
+func (w *Wallet) debit(v *vendor, price, forfeited money.Amount, number uint64, budget Budget) (ticket, error) {
 	c := v.Open
 	now := w.now()
-	if err := budget.checkPrice(price, c.terms.Currency, c.terms.Vendor); err != nil {
+	if err := budget.checkPrice(price, 0, c.terms.Currency, c.terms.Vendor); err != nil {
 		return ticket{}, err
 	}
-	chain, steps, release, err := c.cheapest(price)
+	chain, steps, release, err := c.cheapest(price, budget.PerRequest-forfeited)
+	if over := budget.checkPrice(price, forfeited, c.terms.Currency, c.terms.Vendor); err != nil && over != nil {
+		return ticket{}, over // another commitment would not do either
+	}
 	if err != nil {
 		return ticket{}, err
 	}
@@ -131,9 +137,17 @@ func (w *Wallet) debit(v *vendor, price money.Amount, number uint64, budget Budg
 	if err := budget.checkRelease(release, w.usage(v), c.terms.Currency, c.terms.Vendor); err != nil {
 		return ticket{}, err
 	}
+	if release > 0 {
+		if err := v.checkServes(price, now.Unix(), c.terms.Vendor, c.terms.Currency); err != nil {
+			return ticket{}, err
+		}
+	}
 	word, err := w.paywordOf(c, chain, c.Released[chain]+steps)
 	if err != nil {
 		return ticket{}, err
+	}
+	if release > 0 && !v.isServing(price) {
+		v.Probed = now.Unix()
 	}
 	if number == 0 {
 		number = c.NextNumber
@@ -150,7 +164,7 @@ func (w *Wallet) debit(v *vendor, price money.Amount, number uint64, budget Budg
 	c.debits++
 	t := ticket{
 		vendor: c.terms.Vendor, commitment: c, at: now.Unix(),
-		order: c.debits, alone: c.isResting() && len(c.lost) == 0,
+		order: c.debits, alone: c.isResting() && len(c.lost) == 0, released: release,
 		payment: payword.Payment{
 			Commitment: c.terms.ID, Chain: uint8(chain), Index: c.Released[chain], Payword: word, Number: number, Max: price,
 		},
@@ -202,7 +216,9 @@ func (w *Wallet) paywordOf(c *commitment, chain int, index uint32) (payword.Payw
 	return c.chains[chain].Release(index)
 }
 
-// refresh makes the ticket present the newest payword of its chain. mu is held.
+// refresh makes the ticket present the newest payword of its chain, which
+// another request may have released and not saved yet: the caller saves the
+// wallet before the ticket leaves the process. mu is held.
 func (w *Wallet) refresh(t *ticket) error {
 	newest := t.commitment.Released[t.payment.Chain]
 	word, err := w.paywordOf(t.commitment, int(t.payment.Chain), newest)
@@ -212,6 +228,7 @@ func (w *Wallet) refresh(t *ticket) error {
 	t.commitment.arrive(t.payment)
 	t.payment.Index, t.payment.Payword = newest, word
 	t.commitment.depart(t.payment)
+	t.refreshed = true
 	return nil
 }
 
@@ -220,8 +237,14 @@ func (w *Wallet) refresh(t *ticket) error {
 func (w *Wallet) takeBack(t *ticket) {
 	c := t.commitment
 	c.arrive(t.payment)
+	if t.overtaken() {
+		return
+	}
 	c.Surplus[t.payment.Chain] += t.payment.Max
 	c.Agreed -= min(c.Agreed, t.payment.Max)
+	if c.Abandoned {
+		w.failed(t.vendor, t.payment.Max) // nothing can use it
+	}
 	w.unsaved = true
 }
 
@@ -231,6 +254,7 @@ func (w *Wallet) takeBack(t *ticket) {
 func (w *Wallet) lose(t ticket, repeatable bool) {
 	c := t.commitment
 	c.arrive(t.payment)
+	w.failed(t.vendor, t.payment.Max)
 	if repeatable {
 		c.rememberLost(t)
 	}
@@ -273,6 +297,7 @@ func (w *Wallet) findLost(v *vendor, fingerprint payword.Fingerprint) (ticket, b
 			return ticket{}, false
 		}
 		c.lost = slices.Delete(c.lost, k, k+1)
+		w.isOpenAgain(t.vendor, t.payment.Max)
 		return t, true
 	}
 	return ticket{}, false
@@ -284,9 +309,10 @@ func (w *Wallet) findLost(v *vendor, fingerprint payword.Fingerprint) (ticket, b
 func (w *Wallet) settle(t *ticket, amount money.Amount, status payword.Status, link *url.URL) Receipt {
 	c, v := t.commitment, w.doc.Vendors[t.vendor]
 	c.arrive(t.payment)
+	w.adopt(t, status)
 	if t.settled { // its body broke off, and it came again
 		amount = 0
-	} else {
+	} else if !t.overtaken() {
 		c.Surplus[t.payment.Chain] += t.payment.Max - amount
 	}
 	if v != nil {
@@ -317,6 +343,7 @@ func (w *Wallet) settle(t *ticket, amount money.Amount, status payword.Status, l
 // between what that tail proves and what was released, and no more was spent
 // than requests agreed to. mu is held.
 func (w *Wallet) learn(t *ticket, status payword.Status) bool {
+	w.adopt(t, status)
 	c, chain := t.commitment, int(t.payment.Chain)
 	if !status.Known || int(status.Chain) != chain || status.Index < t.payment.Index || status.Index > c.Released[chain] {
 		return false
@@ -349,26 +376,30 @@ func (w *Wallet) adoptCredit(t *ticket, status payword.Status) {
 	}
 	if credit := status.Accepted - status.Spent; credit > counted {
 		c.Surplus[t.payment.Chain] += credit - counted
+		w.isOpenAgain(t.vendor, credit-counted)
 	}
 }
 
 // correct takes a ticket back that the vendor refused for want of credit. If
 // what the vendor says of the commitment can be true, the chain's surplus
 // becomes what the vendor knows of, so that the next debit releases what is
-// missing and no more, and correct returns true. mu is held.
-func (w *Wallet) correct(t *ticket, status payword.Status) bool {
+// missing and no more, and correct returns true, with the credit that turned
+// out to be gone, in micros. mu is held.
+func (w *Wallet) correct(t *ticket, status payword.Status) (gone money.Amount, believed bool) {
 	w.takeBack(t) // first: a refused request is not among those that may be spent
 	if !w.learn(t, status) {
-		return false
+		return 0, false
 	}
 	t.commitment.Confirmed = true
 	credit := status.Accepted - status.Spent
 	if credit >= t.payment.Max {
-		return false
+		return 0, false
 	}
 	surplus := &t.commitment.Surplus[t.payment.Chain]
-	*surplus = min(*surplus, credit)
-	return true
+	gone = max(0, *surplus-credit)
+	*surplus -= gone
+	w.failed(t.vendor, gone)
+	return gone, true
 }
 
 // abandon stops paying with a commitment that the vendor does not take any
@@ -379,12 +410,15 @@ func (w *Wallet) abandon(t *ticket) {
 		return // another request was faster
 	}
 	v.Open.Abandoned = true
+	for _, surplus := range v.Open.Surplus {
+		w.failed(t.vendor, surplus)
+	}
 	w.retire(v)
 }
 
 // retire puts the open commitment aside and forgets those that have expired.
-// What was reserved for them and not spent the broker releases by itself. mu is
-// held.
+// What was reserved for them and not redeemed the broker releases by itself, after
+// its grace. mu is held.
 func (w *Wallet) retire(v *vendor) {
 	if v.Open != nil {
 		v.Old = append(v.Old, v.Open)

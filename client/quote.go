@@ -113,7 +113,7 @@ func (t *Transport) checkChallenge(ctx context.Context, asked *http.Request, dig
 
 // How long it is remembered whom a vendor speaks for, and for how many vendors.
 const (
-	discoveryTTL = time.Hour
+	discoveryTTL = 10 * time.Minute
 	maxDiscovery = 256
 )
 

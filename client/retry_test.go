@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -385,4 +386,37 @@ func TestOneOpeningForAllWhoWait(t *testing.T) {
 		t.Errorf("%d reservations, want 1", got)
 	}
 	w.wantSpent(30_000)
+}
+
+// A lost request is asked for again with the newest payword. If that is not on
+// disk, because it was released for a request that could not be saved, it does
+// not leave.
+func TestRepeatPresentsWhatIsDurable(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.withoutReuse()
+	w.mustGet("/first")
+	w.gate.set(func() { w.gate.loseAnswers = 3 })
+	if w.get("/a") == nil {
+		t.Fatal("the answers were not lost")
+	}
+	if err := os.Mkdir(w.path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := w.gate.counted()
+	for _, path := range []string{"/b", "/a"} {
+		if err := w.get(path); err == nil || !strings.Contains(err.Error(), "saving the wallet") {
+			t.Errorf("%s: got %v, want that the wallet could not be saved", path, err)
+		}
+	}
+	if after, _, _ := w.gate.counted(); after != before {
+		t.Errorf("%d requests left with a payword that is not on disk", after-before)
+	}
+	if err := os.Remove(w.path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	w.mustGet("/a")
+	w.mustGet("/b")
+	w.wantSpent(3000)
+	w.wantReleased(3000)
+	w.gate.wantChargedOnce()
 }

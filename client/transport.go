@@ -9,14 +9,16 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
 )
 
 // Transport is an http.RoundTripper that pays for what it is asked to pay for,
-// inside a budget. A request whose answer is no 402 of the payword method is
-// passed through untouched; so is a 503, which is never paid for again.
+// inside a budget. It answers a 402 that offers the payword method with the intent
+// session, and no other; a request with any other answer is passed through
+// untouched; so is a 503, which is never paid for again.
 //
 // A redirect is a request of its own to RoundTrip: what is sent to one origin is
 // never sent on to another. Paywords travel over https only, and over plain http
@@ -37,7 +39,7 @@ import (
 // sent once only: if a 402 is the answer, that is a *RefusedError.
 //
 // The errors, found with errors.As through the *url.Error of an http.Client, are
-// *BudgetError, *RefusedError and *BrokerError; with errors.Is ErrNoAccount,
+// *BudgetError, *RefusedError, *StalledError and *BrokerError; with errors.Is ErrNoAccount,
 // ErrClosed and those of the context.
 //
 // It is safe for concurrent use and must not be copied.
@@ -72,6 +74,15 @@ type trip struct {
 	ticket    *ticket     // nil: take one
 	number    uint64      // that the next ticket has again; 0: a new one
 	numbered  *commitment // whose number that is
+
+	paidOn    *commitment  // that the trip was debited from last
+	released  money.Amount // for the trip, in micros
+	forfeited money.Amount // part of released that cannot pay for the trip any more
+}
+
+// forfeit notes that what was released for the trip is gone, or a part of it.
+func (t *trip) forfeit(amount money.Amount) {
+	t.forfeited += min(amount, t.released-t.forfeited)
 }
 
 // RoundTrip sends a request and pays for it if need be.
@@ -91,13 +102,20 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	trip := &trip{Transport: t, request: request, body: body, origin: origin, safe: isSafe(request.Method)}
 	if payable && trip.guess() {
 		answer, err := trip.pay()
-		var over *BudgetError
-		// The guess may have been too high, and nothing was sent.
-		if !errors.As(err, &over) || !body.canSend() {
+		// The guess may have been too high, or wrong of a page that is free.
+		if !isRefusedHere(err) || !body.canSend() {
 			return answer, err
 		}
 	}
 	return trip.probe()
+}
+
+// isRefusedHere reports whether the wallet did not release anything for what was
+// guessed of a page.
+func isRefusedHere(err error) bool {
+	var over *BudgetError
+	var stalled *StalledError
+	return errors.As(err, &over) || errors.As(err, &stalled)
 }
 
 func (t *Transport) check() error {
@@ -147,7 +165,7 @@ func (t *trip) probe() (*http.Response, error) {
 // guess fills in the offer from what is known of the origin and reports whether
 // the request is to be paid for at once.
 func (t *trip) guess() bool {
-	vendorOrigin := t.prices.vendor(t.origin)
+	vendorOrigin := t.prices.vendor(t.origin, t.Wallet.now())
 	t.Wallet.mu.Lock()
 	defer t.Wallet.mu.Unlock()
 	v := t.Wallet.doc.Vendors[vendorOrigin]
@@ -181,6 +199,10 @@ func (t *trip) pay() (*http.Response, error) {
 	last := payword.PaymentRequired
 	for attempt := range maxAttempts {
 		if err := t.take(); err != nil {
+			var over *BudgetError
+			if errors.As(err, &over) && over.Limit == LimitPerRequest && t.forfeited > 0 {
+				err = t.refusal(last, t.offer.price, 0, "paying once more would take more than the budget allows for one request")
+			}
 			return nil, err
 		}
 		answer, err := t.send(t.ticket)
@@ -224,6 +246,7 @@ func (t *trip) dropTicket() {
 	t.locked(func() {
 		if t.ticket.repeat {
 			t.Wallet.lose(*t.ticket, false)
+			t.forfeit(t.released)
 			return
 		}
 		t.Wallet.takeBack(t.ticket)
@@ -236,14 +259,15 @@ func (t *trip) dropTicket() {
 func (t *trip) take() error {
 	w := t.Wallet
 	if t.ticket != nil {
-		return nil
+		return t.saveRefreshed()
 	}
 	deposit := t.Deposit
 	if deposit == 0 {
 		deposit = DefaultDeposit
 	}
 	for range maxAttempts {
-		if err := w.ensureOpen(t.request.Context(), terms{offer: t.offer, budget: t.Budget, deposit: deposit}); err != nil {
+		wanted := terms{offer: t.offer, budget: t.Budget, deposit: deposit, forfeited: t.forfeited}
+		if err := w.ensureOpen(t.request.Context(), wanted); err != nil {
 			return err
 		}
 		taken, err := t.debit()
@@ -255,12 +279,27 @@ func (t *trip) take() error {
 		}
 		if err := w.save(); err != nil {
 			t.locked(func() { w.takeBack(&taken) }) // it never left
+			t.released -= taken.released
 			return err
 		}
 		t.ticket = &taken
 		return nil
 	}
 	return t.refusal(payword.ChainExhausted, t.offer.price, 0, "no commitment that can be opened covers the price")
+}
+
+// saveRefreshed makes the index of a ticket that was taken before durable.
+func (t *trip) saveRefreshed() error {
+	if !t.ticket.refreshed {
+		return nil
+	}
+	if err := t.Wallet.save(); err != nil {
+		t.locked(func() { t.Wallet.lose(*t.ticket, t.safe) })
+		t.ticket = nil
+		return err
+	}
+	t.ticket.refreshed = false
+	return nil
 }
 
 // debit takes a ticket from the open commitment, and puts that aside if it is
@@ -280,12 +319,21 @@ func (t *trip) debit() (ticket, error) {
 	if v.Open != t.numbered {
 		number = 0
 	}
-	taken, err := w.debit(v, t.offer.price, number, t.Budget)
-	if errors.Is(err, errExhausted) {
-		w.retire(v)
+	if v.Open != t.paidOn {
+		t.forfeit(t.released) // what is left of it pays for other requests at best
+	}
+	taken, err := w.debit(v, t.offer.price, t.forfeited, number, t.Budget)
+	if err != nil {
+		if errors.Is(err, errExhausted) {
+			w.retire(v)
+			t.forfeit(t.released)
+		}
+		return ticket{}, err
 	}
 	taken.fingerprint = t.fingerprint()
-	return taken, err
+	t.paidOn = taken.commitment
+	t.released += taken.released
+	return taken, nil
 }
 
 // send sends the request, with a payment if there is a ticket.
@@ -378,9 +426,16 @@ func (t *trip) granted(answer *http.Response, status payword.Status, stated bool
 		}
 	})
 	if t.safe && answer.StatusCode != http.StatusSwitchingProtocols {
-		answer.Body = &watchedBody{ReadCloser: answer.Body, brokeOff: t.brokeOff(*t.ticket)}
+		paid := *t.ticket
+		answer.Body = &watchedBody{
+			ReadCloser: answer.Body, brokeOff: t.brokeOff(paid),
+			ended: func() { t.locked(func() { t.Wallet.served(&paid, amount) }) },
+		}
+	} else {
+		t.locked(func() { t.Wallet.served(t.ticket, amount) })
 	}
-	t.prices.remember(t.request, t.origin, t.offer.vendor, status.Price, paid, answer.StatusCode)
+	t.prices.remember(t.request, status.Price, paid, answer.StatusCode)
+	t.prices.belongs(t.origin, t.offer.vendor, t.Wallet.now())
 	if t.Paid != nil {
 		t.Paid(receipt)
 	}
@@ -391,7 +446,12 @@ func (t *trip) granted(answer *http.Response, status payword.Status, stated bool
 func (t *trip) brokeOff(granted ticket) func() {
 	granted.settled = true
 	return func() {
-		t.locked(func() { granted.commitment.rememberLost(granted) })
+		t.locked(func() {
+			granted.commitment.rememberLost(granted)
+			if t.request.Context().Err() == nil { // the reader did not want the rest
+				t.Wallet.failed(granted.vendor, granted.payment.Max)
+			}
+		})
 	}
 }
 
@@ -440,7 +500,13 @@ func discard(answer *http.Response) {
 type prices struct {
 	mu      sync.Mutex
 	byURL   map[string]money.Amount // by method and URL; 0: it is free
-	vendors map[string]string       // by origin
+	vendors map[string]belonging    // by origin
+}
+
+// belonging is the vendor that an origin was found to belong to.
+type belonging struct {
+	vendor string
+	at     time.Time
 }
 
 // maxPrices bounds the memory; when it is full it begins anew.
@@ -454,19 +520,39 @@ func (p *prices) price(request *http.Request) (money.Amount, bool) {
 	return price, known
 }
 
-// vendor returns the vendor that an origin belongs to.
-func (p *prices) vendor(origin string) string {
+// vendor returns the vendor that an origin belongs to. Another than the origin
+// itself is forgotten after a while, and its discovery document asked again.
+func (p *prices) vendor(origin string, now time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if vendor, known := p.vendors[origin]; known {
-		return vendor
+	known, found := p.vendors[origin]
+	if !found {
+		return origin
 	}
-	return origin
+	if known.vendor != origin && now.Sub(known.at) > discoveryTTL {
+		delete(p.vendors, origin)
+		return origin
+	}
+	return known.vendor
+}
+
+// belongs notes the vendor that an origin was paid as. Paying it again makes it
+// no newer.
+func (p *prices) belongs(origin, vendor string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.vendors[origin].vendor == vendor {
+		return
+	}
+	if p.vendors == nil || len(p.vendors) >= maxPrices {
+		p.vendors = make(map[string]belonging)
+	}
+	p.vendors[origin] = belonging{vendor: vendor, at: now}
 }
 
 // remember notes what an answer cost. One that was delivered and says nothing of
 // a payment was free.
-func (p *prices) remember(request *http.Request, origin, vendor string, price money.Amount, paid bool, status int) {
+func (p *prices) remember(request *http.Request, price money.Amount, paid bool, status int) {
 	if paid && price == 0 || !paid && status/100 != 2 {
 		return // a page read again, or an error: it says nothing of the next time
 	}
@@ -479,10 +565,6 @@ func (p *prices) remember(request *http.Request, origin, vendor string, price mo
 		p.byURL = make(map[string]money.Amount)
 	}
 	p.byURL[request.Method+" "+request.URL.String()] = price
-	if p.vendors == nil || len(p.vendors) >= maxPrices {
-		p.vendors = make(map[string]string)
-	}
-	p.vendors[origin] = vendor
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
