@@ -277,6 +277,14 @@ func TestListReservations(t *testing.T) {
 	want(t, u.call(u.key, "GET", payword.PathReservations+"?afer=x", nil), 422, payword.Accepted)
 }
 
+// keysFor returns so many public keys.
+func keysFor(count int) (keys []ed25519.PublicKey) {
+	for range count {
+		keys = append(keys, publicKey(newKey()))
+	}
+	return keys
+}
+
 // What is wrong with a configuration is said before anything is opened.
 func TestConfig(t *testing.T) {
 	b := newBank(t)
@@ -295,6 +303,7 @@ func TestConfig(t *testing.T) {
 		{"no grace", func(c *broker.Config) { c.Grace = -1 }, "grace"},
 		{"a limit past all", func(c *broker.Config) { c.CertificateLimit = money.MaxAmount + 1 }, "limit"},
 		{"a published key of small order", func(c *broker.Config) { c.Published = []ed25519.PublicKey{make([]byte, 32)} }, "published"},
+		{"more published keys than a key set holds", func(c *broker.Config) { c.Published = keysFor(64) }, "at most 63"},
 		{"another issuer than before", func(c *broker.Config) { c.Issuer = "https://other.example" }, "belongs to"},
 		{"another currency than before", func(c *broker.Config) { c.Currency = "eur-micro" }, "belongs to"},
 	}
@@ -312,7 +321,7 @@ func TestConfig(t *testing.T) {
 		})
 	}
 	config := b.config
-	config.Signer = rsaLike
+	config.Signer, config.Published = rsaLike, keysFor(63)
 	opened, err := broker.New(context.Background(), config)
 	if err != nil {
 		t.Fatalf("a signer that wraps a key: %v", err)

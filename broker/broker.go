@@ -42,7 +42,7 @@ type Config struct {
 	// signed with.
 	Signer crypto.Signer
 	// Published are further keys of this broker: those of the past, as long as
-	// something signed with them is valid, and those of the future.
+	// something signed with them is valid, and those of the future. At most 63.
 	Published []ed25519.PublicKey
 	// Grace is how long after a commitment's expiry claims are paid, in whole
 	// seconds. Default: 7 days.
@@ -79,6 +79,10 @@ const (
 
 	// minAdminToken is the length below which a token can be guessed.
 	minAdminToken = 16
+
+	// maxPublished is how many further keys fit into the broker's key set:
+	// payword.ParseJWKS takes 64 in all, and one is the signer's.
+	maxPublished = 63
 )
 
 // Broker is a running broker. It is safe for concurrent use.
@@ -91,11 +95,19 @@ type Broker struct {
 
 	challengeKey [sha256.Size]byte
 	adminToken   [sha256.Size]byte // its hash; all tokens take equally long to compare
-	openings     *quota            // of accounts and vendors, by strangers
-	fetches      *quota            // of discovery documents
-	hashing      chan struct{}     // a slot for each processor
 	discovery    *http.Client
-	maxSteps     int // hashes for one request; tests lower it
+
+	accountOpenings *quota // by keys that are not known yet, as are vendorOpenings
+	vendorOpenings  *quota
+	fetches         *quota // of discovery documents, for keys that are not the vendor's yet
+	renewals        *quota // of discovery documents, for those that are
+
+	byKey       turns         // of requests with large bodies
+	byVendor    turns         // of redemptions
+	large       chan struct{} // a slot for each large body
+	hashing     chan struct{} // a slot for each processor
+	maxSteps    int           // hashes for one request; tests lower it
+	turnTimeout time.Duration // tests lower it
 }
 
 // New opens the database, brings its tables up to date and prepares the
@@ -105,14 +117,18 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
-		config:     config,
-		log:        config.Logger,
-		adminToken: sha256.Sum256([]byte(config.AdminToken)),
-		openings:   newQuota(config.Now, openingsPerMinute),
-		fetches:    newQuota(config.Now, fetchesPerMinute),
-		hashing:    make(chan struct{}, runtime.GOMAXPROCS(0)),
-		discovery:  newDiscoveryClient(config),
-		maxSteps:   maxSteps,
+		config:          config,
+		log:             config.Logger,
+		adminToken:      sha256.Sum256([]byte(config.AdminToken)),
+		discovery:       newDiscoveryClient(config),
+		accountOpenings: newQuota(config.Now, openingsPerMinute),
+		vendorOpenings:  newQuota(config.Now, openingsPerMinute),
+		fetches:         newQuota(config.Now, fetchesPerMinute),
+		renewals:        newQuota(config.Now, renewalsPerMinute),
+		large:           make(chan struct{}, largeBodies),
+		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
+		maxSteps:        maxSteps,
+		turnTimeout:     turnTimeout,
 	}
 	// rand.Read never fails. Challenges live for minutes, so that the key need
 	// not outlive the process.
@@ -164,6 +180,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("certificate limit: want 1 to %d micros", money.MaxAmount)
 	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
 		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
+	case len(c.Published) > maxPublished:
+		return fmt.Errorf("published keys: %d, want at most %d", len(c.Published), maxPublished)
 	}
 	if _, isEd25519 := c.Signer.Public().(ed25519.PublicKey); !isEd25519 {
 		return fmt.Errorf("signer: want an Ed25519 key, not %T", c.Signer.Public())

@@ -45,10 +45,10 @@ func newDiscoveryClient(config Config) *http.Client {
 	}
 }
 
-// reserved lists the networks beyond those that package netip knows that are
+// notPublic lists the networks beyond those that package netip knows that are
 // not public (RFC 6890 and the registries behind it), and those that embed an
 // IPv4 address that would have to be looked at again.
-var reserved = []netip.Prefix{
+var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("192.0.0.0/24"),
@@ -59,12 +59,15 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
 	netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("::ffff:0:0:0/96"),
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
 	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("2001::/23"),
 	netip.MustParsePrefix("2001:db8::/32"),
 	netip.MustParsePrefix("2002::/16"),
+	netip.MustParsePrefix("3fff::/20"),
+	netip.MustParsePrefix("5f00::/16"),
 	netip.MustParsePrefix("fec0::/10"),
 }
 
@@ -82,7 +85,7 @@ func checkAddress(address string, allowLoopback bool) error {
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() {
 		return errAddress
 	}
-	for _, network := range reserved {
+	for _, network := range notPublic {
 		if network.Contains(ip) {
 			return errAddress
 		}

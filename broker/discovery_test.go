@@ -43,6 +43,9 @@ func TestCheckAddress(t *testing.T) {
 		{"[64:ff9b::a00:1]:443", false, false},
 		{"[2002:a00:1::1]:443", false, false},
 		{"[2001:db8::1]:443", false, false},
+		{"[::ffff:0:a00:1]:443", false, false},
+		{"[3fff:123::1]:443", false, false},
+		{"[5f00::1]:443", false, false},
 		{"broker.example:443", false, false},
 		{"", false, false},
 	}

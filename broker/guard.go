@@ -23,21 +23,23 @@ const (
 	public        access = iota
 	accountSigned        // signed by the key of an account
 	vendorSigned         // signed by a key of a vendor
-	newlySigned          // signed by the key in the body, which need not be known
+	newAccount           // signed by the key in the body, which need not be known
+	newVendor            // likewise
 	adminOnly            // the administration token
 )
 
 const (
-	// bodyTimeout is how long a body may take to arrive: three megabytes over
-	// a slow line.
+	// bodyTimeout is how long a body may take to arrive, whether it is wanted or
+	// not: three megabytes over a slow line.
 	bodyTimeout = 30 * time.Second
-	// requestTimeout is how long an answer may take after that: a full batch
-	// of redemptions takes about two seconds of one processor.
+	// requestTimeout is how long an answer may take beside that: a full batch of
+	// redemptions takes about two seconds of one processor, and may wait for its
+	// turn before.
 	requestTimeout = 60 * time.Second
 )
 
-// guard reads the body within its limit and checks who sent the request before
-// anything else looks at it.
+// guard checks who sent a request, as far as its head tells, before it reads
+// the body, and the rest before anything else looks at it.
 type guard struct {
 	broker *Broker
 	mux    *http.ServeMux
@@ -62,6 +64,10 @@ func callerOf(ctx context.Context) caller {
 
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// What nobody reads has to arrive in time, too: the server drains it before
+	// it takes the next request. A writer without deadlines, as in tests, has
+	// none to set.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, pattern := g.mux.Handler(r)
@@ -70,14 +76,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuseRoute(w, r)
 		return
 	}
-	body, p := readBody(w, r, entry.maxBody)
-	if p != nil {
-		writeProblem(w, p)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), bodyTimeout+requestTimeout)
 	defer cancel()
-	ctx, refusal, err := g.admit(ctx, entry.access, r, body)
+	sender, refusal, err := g.admit(ctx, entry.access, r)
 	if errors.Is(err, errNoToken) {
 		writeProblem(w, newProblem(http.StatusUnauthorized, "want the administration token: Authorization: Bearer …"))
 		return
@@ -85,6 +86,32 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p := g.broker.problemOf(ctx, pattern, refusal, err); p != nil {
 		writeProblem(w, p)
 		return
+	}
+	if entry.maxBody > largeBody {
+		leave, refusal := g.broker.enterLarge(ctx, sender.keyID)
+		if p := g.broker.problemOf(ctx, pattern, refusal, nil); p != nil {
+			writeProblem(w, p)
+			return
+		}
+		defer leave()
+	}
+	g.serve(ctx, w, r, entry, sender)
+}
+
+// serve reads the body, checks it against the head, and hands both on.
+func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, entry route, sender sender) {
+	body, p := readBody(w, r, entry.maxBody)
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	if sender.isSigned {
+		refusal, err := g.authenticate(ctx, entry.access, &sender, body)
+		if p := g.broker.problemOf(ctx, entry.pattern(), refusal, err); p != nil {
+			writeProblem(w, p)
+			return
+		}
+		ctx = context.WithValue(ctx, callerKey{}, sender.caller)
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -111,10 +138,9 @@ func (g *guard) refuseRoute(w http.ResponseWriter, r *http.Request) {
 // for the body alone: left in place it would end the request's context later.
 func readBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, *problem) {
 	controller := http.NewResponseController(w)
-	// A writer without deadlines, as in tests, has none to set.
+	// Anew, because the request may have waited for its turn.
 	_ = controller.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBytes))
-	_ = controller.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, newProblem(http.StatusRequestEntityTooLarge,
 			"The body is too large: at most "+formatBytes(maxBytes)+" here.")
@@ -122,25 +148,68 @@ func readBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, *
 	if err != nil {
 		return nil, newProblem(http.StatusBadRequest, "The body broke off.")
 	}
+	_ = controller.SetReadDeadline(time.Time{})
 	return body, nil
 }
 
 var errNoToken = errors.New("no administration token")
 
-// admit checks that the request may use a route of this access and returns the
-// context that names who sent it.
-func (g *guard) admit(ctx context.Context, kind access, r *http.Request, body []byte) (context.Context, payword.Refusal, error) {
-	switch kind {
-	case public:
-		return ctx, payword.Refusal{}, nil
-	case adminOnly:
-		if !g.broker.isAdmin(r) {
-			return ctx, payword.Refusal{}, errNoToken
-		}
-		return ctx, payword.Refusal{}, nil
+// sender is who sent a request, as far as its head tells.
+type sender struct {
+	caller
+	isSigned  bool
+	request   payword.SignedRequest // as the head says
+	signature string
+}
+
+// admit checks everything in the head of a request that can be checked without
+// its body: the administration token, or the signature, which covers a digest
+// of the body. A key that stands in the body is for authenticate. It refuses
+// with BadSignature, UnknownAccount or UnknownVendor.
+func (g *guard) admit(ctx context.Context, kind access, r *http.Request) (sender, payword.Refusal, error) {
+	b := g.broker
+	switch {
+	case kind == public, kind == adminOnly && b.isAdmin(r):
+		return sender{}, payword.Refusal{}, nil
+	case kind == adminOnly:
+		return sender{}, payword.Refusal{}, errNoToken
 	}
-	who, refusal, err := g.authenticate(ctx, kind, r, body)
-	return context.WithValue(ctx, callerKey{}, who), refusal, err
+	request, refusal := signedRequest(r, b.config.Issuer)
+	if refusal.Refused() {
+		return sender{}, refusal, nil
+	}
+	from := sender{
+		caller: caller{keyID: request.KeyID}, isSigned: true,
+		request: request, signature: r.Header.Get(payword.HeaderSignature),
+	}
+	if kind == newAccount || kind == newVendor {
+		return from, checkForm(from, b.now()), nil
+	}
+	var err error
+	if kind == accountSigned {
+		refusal = refuse(payword.UnknownAccount, "no account has that key: open one first")
+		from.account, from.key, err = b.store.accountOf(ctx, request.KeyID)
+	} else {
+		refusal = refuse(payword.UnknownVendor, "no vendor has registered that key")
+		from.key, err = b.store.vendorKey(ctx, request.KeyID)
+	}
+	if err != nil || from.key == nil {
+		return sender{}, refusal, err
+	}
+	return from, request.Verify(from.key, from.signature, b.now()), nil
+}
+
+// checkForm refuses with BadSignature what no key can have signed at about now,
+// in seconds since 1970, before its body is read.
+func checkForm(from sender, now int64) payword.Refusal {
+	const length = len("sig=::") + (ed25519.SignatureSize+2)/3*4
+	if len(from.signature) != length {
+		return refuse(payword.BadSignature, "Signature: want sig=:…: with 64 bytes in base64")
+	}
+	if created := from.request.Created; created < now-payword.RequestMaxAgeSeconds || created > now+payword.RequestMaxAgeSeconds {
+		return refuse(payword.BadSignature, "the request was signed more than %d seconds from now", payword.RequestMaxAgeSeconds)
+	}
+	return payword.Refusal{}
 }
 
 // isAdmin compares the token in constant time.
@@ -151,36 +220,68 @@ func (b *Broker) isAdmin(r *http.Request) bool {
 	return found && isSame && b.config.AdminToken != ""
 }
 
-// authenticate checks the signature of a request and takes its nonce. What is
-// cheap comes first; the only thing it writes is a nonce under a good
-// signature. It refuses with BadSignature, UnknownAccount, UnknownVendor or
-// RateLimited.
-func (g *guard) authenticate(ctx context.Context, kind access, r *http.Request, body []byte) (caller, payword.Refusal, error) {
+// authenticate checks the body of a request against its head, takes the key
+// from it where it stands there, and takes the nonce. What is cheap comes
+// first; the only thing it writes is a nonce under a good signature. It refuses
+// with BadSignature or RateLimited.
+func (g *guard) authenticate(ctx context.Context, kind access, from *sender, body []byte) (payword.Refusal, error) {
 	b := g.broker
-	request, refusal := signedRequest(r, body, b.config.Issuer)
-	if refusal.Refused() {
-		return caller{}, refusal, nil
+	if from.request.Digest != payword.ContentDigest(body) {
+		return refuse(payword.BadSignature, "Content-Digest is not the SHA-256 of the body"), nil
 	}
-	who, refusal, err := b.callerBy(ctx, kind, request.KeyID, body)
-	if err != nil || refusal.Refused() {
-		return caller{}, refusal, err
+	if kind == newAccount || kind == newVendor {
+		refusal := from.takeKey(body, b.now())
+		if refusal.Refused() {
+			return refusal, nil
+		}
+		if refusal, err := b.checkOpening(ctx, kind, from.keyID); err != nil || refusal.Refused() {
+			return refusal, err
+		}
 	}
-	refusal = request.Verify(who.key, r.Header.Get(payword.HeaderSignature), b.now())
-	if refusal.Refused() {
-		return caller{}, refusal, nil
-	}
-	if kind == newlySigned && !b.openings.take() {
-		return caller{}, refuse(payword.RateLimited, "too many new accounts and vendors at once; wait a minute"), nil
-	}
-	isNew, err := b.store.takeNonce(ctx, request.KeyID, request.Nonce, request.Created+payword.RequestMaxAgeSeconds)
+	isNew, err := b.store.takeNonce(ctx, from.keyID, from.request.Nonce, from.request.Created+payword.RequestMaxAgeSeconds)
 	if err == nil && !isNew {
-		return caller{}, refuse(payword.BadSignature, "the nonce was used before: sign every request anew"), nil
+		return refuse(payword.BadSignature, "the nonce was used before: sign every request anew"), nil
 	}
-	return who, payword.Refusal{}, err
+	return payword.Refusal{}, err
 }
 
-// signedRequest takes from a request what its signature covers.
-func signedRequest(r *http.Request, body []byte, issuer string) (payword.SignedRequest, payword.Refusal) {
+// takeKey reads the key in the body and checks the signature with it. It
+// refuses with BadSignature.
+func (s *sender) takeKey(body []byte, now int64) payword.Refusal {
+	var named struct {
+		Key payword.PublicKey `json:"key"`
+	}
+	if json.Unmarshal(body, &named) != nil {
+		return refuse(payword.BadSignature, "want a JSON object with the key that signed the request")
+	}
+	var err error
+	if s.key, err = named.Key.Key(); err != nil {
+		return refuse(payword.BadSignature, "%v", err)
+	}
+	return s.request.Verify(s.key, s.signature, now)
+}
+
+// checkOpening counts a request by a key that is not known yet. Keys that are
+// known have made their rows already, and strangers must not keep them out. It
+// refuses with RateLimited.
+func (b *Broker) checkOpening(ctx context.Context, kind access, keyID string) (payword.Refusal, error) {
+	var known ed25519.PublicKey
+	var err error
+	openings := b.accountOpenings
+	if kind == newVendor {
+		openings = b.vendorOpenings
+		known, err = b.store.vendorKey(ctx, keyID)
+	} else {
+		_, known, err = b.store.accountOf(ctx, keyID)
+	}
+	if err == nil && known == nil && !openings.take() {
+		return refuse(payword.RateLimited, "too many keys that are not known yet at once; wait a minute"), nil
+	}
+	return payword.Refusal{}, err
+}
+
+// signedRequest takes from the head of a request what its signature covers.
+func signedRequest(r *http.Request, issuer string) (payword.SignedRequest, payword.Refusal) {
 	for _, name := range []string{payword.HeaderSignatureInput, payword.HeaderSignature, payword.HeaderContentDigest} {
 		if len(r.Header.Values(name)) != 1 {
 			return payword.SignedRequest{}, refuse(payword.BadSignature, "want one field %s: this route is for signed requests", name)
@@ -191,40 +292,9 @@ func signedRequest(r *http.Request, body []byte, issuer string) (payword.SignedR
 		return payword.SignedRequest{}, refusal
 	}
 	request.Digest = r.Header.Get(payword.HeaderContentDigest)
-	if request.Digest != payword.ContentDigest(body) {
-		return payword.SignedRequest{}, refuse(payword.BadSignature, "Content-Digest is not the SHA-256 of the body")
+	if len(request.Digest) != len(payword.ContentDigest(nil)) {
+		return payword.SignedRequest{}, refuse(payword.BadSignature, "Content-Digest: want sha-256=:…: with 32 bytes in base64")
 	}
 	request.Method, request.TargetURI = r.Method, issuer+r.RequestURI
 	return request, payword.Refusal{}
-}
-
-// callerBy finds the key that a request names.
-func (b *Broker) callerBy(ctx context.Context, kind access, keyID string, body []byte) (caller, payword.Refusal, error) {
-	who := caller{keyID: keyID}
-	var err error
-	switch kind {
-	case accountSigned:
-		who.account, who.key, err = b.store.accountOf(ctx, keyID)
-		if who.key == nil {
-			return who, refuse(payword.UnknownAccount, "no account has that key: open one first"), err
-		}
-	case vendorSigned:
-		who.key, err = b.store.vendorKey(ctx, keyID)
-		if who.key == nil {
-			return who, refuse(payword.UnknownVendor, "no vendor has registered that key"), err
-		}
-	default:
-		var named struct {
-			Key payword.PublicKey `json:"key"`
-		}
-		if json.Unmarshal(body, &named) != nil {
-			return who, refuse(payword.BadSignature, "want a JSON object with the key that signed the request"), nil
-		}
-		key, keyErr := named.Key.Key()
-		if keyErr != nil {
-			return who, refuse(payword.BadSignature, "%v", keyErr), nil
-		}
-		who.key = key
-	}
-	return who, payword.Refusal{}, err
 }

@@ -31,6 +31,9 @@ const (
 	reservationBody = 8 << 10  // a commitment of 3072 bytes, and room for JSON
 	redemptionBody  = 3 << 20  // 500 redemptions of at most 5.8 KB
 	certificateBody = 16 << 10 // 16 keys of about 100 bytes, and room for white space
+
+	// largeBody is the size above which only a few bodies are held at once.
+	largeBody = 64 << 10
 )
 
 // formatBytes writes a size for people.
@@ -67,7 +70,7 @@ func (r route) operation() huma.Operation {
 		MaxBodyBytes: r.maxBody + 2, BodyReadTimeout: -1,
 	}
 	switch r.access {
-	case accountSigned, vendorSigned, newlySigned:
+	case accountSigned, vendorSigned, newAccount, newVendor:
 		operation.Security = []map[string][]string{{schemeSignature: {}}}
 	case adminOnly:
 		operation.Security = []map[string][]string{{schemeToken: {}}}
@@ -199,7 +202,7 @@ func registerPublic(a *api) {
 		func(context.Context, *struct{}) (*body[payword.AccountChallenge], payword.Refusal, error) {
 			return &body[payword.AccountChallenge]{b.newChallenge()}, payword.Refusal{}, nil
 		})
-	register(a, route{method: http.MethodPost, path: payword.PathAccounts, id: "openAccount", access: newlySigned,
+	register(a, route{method: http.MethodPost, path: payword.PathAccounts, id: "openAccount", access: newAccount,
 		summary: "Open an account", maxBody: smallBody, status: http.StatusCreated,
 		description: "Signed by the new key. The same key again gets the same account, with status 200."},
 		func(ctx context.Context, input *body[payword.OpenAccount]) (*openedAccount, payword.Refusal, error) {
@@ -265,7 +268,7 @@ type vendorInput struct {
 
 func registerVendors(a *api) {
 	b := a.broker
-	register(a, route{method: http.MethodPost, path: payword.PathVendors, id: "registerVendor", access: newlySigned,
+	register(a, route{method: http.MethodPost, path: payword.PathVendors, id: "registerVendor", access: newVendor,
 		summary: "Register a key of a vendor", maxBody: smallBody,
 		description: "The broker reads the discovery document at the vendor's origin, which must name the vendor and list the key. " +
 			"Keys that were registered before and are not in the document any more are forgotten."},

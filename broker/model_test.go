@@ -196,7 +196,7 @@ func (m *model) claimOutcome(c *modelCommitment, index uint32, amount money.Amou
 	case !c.isReserved && due > c.user.available:
 		return payword.InsufficientFunds, 0
 	}
-	closes := isFinal && !c.isClosed && !isLate
+	closes := isFinal && !c.isClosed && !isLate && (c.isReserved || c.paid > 0 || due > 0)
 	if due > 0 || closes {
 		c.tail = max(c.tail, index)
 	}

@@ -7,13 +7,20 @@ import (
 
 const (
 	// openingsPerMinute is how many signed requests of keys that are not known
-	// yet are looked at in a minute. Each may cost a few rows for ever; a
-	// broker that grows faster has a better guard in front of it.
+	// yet are looked at in a minute, those for accounts and those for vendors
+	// each by themselves. Each may cost a few rows for ever; a broker that grows
+	// faster has a better guard in front of it.
 	openingsPerMinute = 600
 
-	// fetchesPerMinute is how many discovery documents are fetched in a minute,
-	// so that nobody uses the broker to flood others.
+	// fetchesPerMinute is how many discovery documents are fetched in a minute
+	// for keys that the vendor has not registered, so that nobody uses the
+	// broker to flood others.
 	fetchesPerMinute = 60
+
+	// renewalsPerMinute is how many are fetched for keys that the vendor has
+	// registered: more, because each vendor has proved that the site is its own,
+	// and apart, because strangers must not keep vendors from changing keys.
+	renewalsPerMinute = 600
 )
 
 // quota allows so many events in each minute of the clock.

@@ -7,14 +7,16 @@ import (
 	"github.com/paywordhq/payword"
 )
 
-// Discovery documents are fetched at a bounded rate, and the next minute is
-// free again.
+// Discovery documents are fetched for strangers at a bounded rate, which does
+// not keep out who is registered, and the next minute is free again.
 func TestFetchesPerMinute(t *testing.T) {
 	b := newBank(t)
-	s := b.newSite()
+	s := b.newShop() // takes the first of 60
+	stranger := *s
 	refusals := 0
-	for range 61 {
-		if a := s.register(); a.status != http.StatusOK {
+	for range 60 {
+		stranger.key = newKey()
+		if a := stranger.register(); a.status != http.StatusForbidden {
 			refusals++
 			want(t, a, http.StatusTooManyRequests, payword.RateLimited)
 			if a.header.Get("Retry-After") == "" {
@@ -23,8 +25,30 @@ func TestFetchesPerMinute(t *testing.T) {
 		}
 	}
 	if refusals != 1 {
-		t.Errorf("%d of 61 registrations in a minute were refused, want 1", refusals)
+		t.Errorf("%d of 60 registrations in a minute were refused, want 1", refusals)
 	}
-	b.clock.advance(60)
 	want(t, s.register(), http.StatusOK, payword.Accepted)
+	newcomer := b.newSite()
+	want(t, newcomer.register(), http.StatusTooManyRequests, payword.RateLimited)
+	b.clock.advance(60)
+	want(t, newcomer.register(), http.StatusOK, payword.Accepted)
+}
+
+// Strangers who open accounts do not keep vendors out, nor the other way
+// round, and neither keeps out a key that is known already.
+func TestOpeningsPerMinute(t *testing.T) {
+	b := newBank(t)
+	b.SetOpeningsPerMinute(2)
+	u, s := b.newUser(0), b.newShop()
+	stranger := func() *user { return &user{bank: b, key: newKey()} }
+	want(t, stranger().openAccount(), http.StatusCreated, payword.Accepted)
+	want(t, stranger().openAccount(), http.StatusTooManyRequests, payword.RateLimited)
+	want(t, u.openAccount(), http.StatusOK, payword.Accepted)
+	late := b.newSite()
+	want(t, b.newSite().register(), http.StatusOK, payword.Accepted)
+	want(t, late.register(), http.StatusTooManyRequests, payword.RateLimited)
+	want(t, s.register(), http.StatusOK, payword.Accepted)
+	b.clock.advance(60)
+	want(t, stranger().openAccount(), http.StatusCreated, payword.Accepted)
+	want(t, late.register(), http.StatusOK, payword.Accepted)
 }

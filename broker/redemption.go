@@ -50,15 +50,23 @@ type batch struct {
 // what payword.JudgeClaim refuses with, and ClaimTooLate, UnknownAccount,
 // InsufficientFunds (an unreserved commitment, and the user's balance does not
 // suffice: nothing is lost, ask again later) and RateLimited (more hashing than
-// one request gets: ask for the rest again).
+// one request gets, or more new commitments of an account than a day stores:
+// ask for the rest again).
 //
-// The whole request is refused with UnknownVendor. An error leaves open what
+// The whole request is refused with UnknownVendor, or RateLimited if others of
+// the same vendor are worked on for too long: one at a time, so that no vendor
+// takes all processors with claims that it made up. An error leaves open what
 // was paid; asking again pays nothing twice.
 func (b *Broker) redeem(ctx context.Context, by caller, request payword.RedemptionRequest) (payword.RedemptionAnswer, payword.Refusal, error) {
 	keys, refusal, err := b.store.keysOf(ctx, by, request.Vendor)
 	if err != nil || refusal.Refused() {
 		return payword.RedemptionAnswer{}, refusal, err
 	}
+	leave, refusal := b.enterVendor(ctx, request.Vendor)
+	if refusal.Refused() {
+		return payword.RedemptionAnswer{}, refusal, nil
+	}
+	defer leave()
 	current := &batch{vendor: request.Vendor, keys: keys, steps: b.maxSteps}
 	answer := payword.RedemptionAnswer{Results: []payword.RedemptionResult{}}
 	for start := 0; start < len(request.Redemptions); start += redemptionsPerTransaction {
@@ -220,7 +228,8 @@ func (r *redemption) judge(current *batch, now, graceSeconds int64) payword.Refu
 	}
 	var refusal payword.Refusal
 	r.after, r.due, refusal = payword.JudgeClaim(&r.m, r.before.redeemed, &r.claim, ceiling)
-	r.closes = r.claim.Final && !r.before.closed && !isLate
+	// Closing what is not stored would store it, and cost whoever asks nothing.
+	r.closes = r.claim.Final && !r.before.closed && !isLate && (r.before.version > 0 || r.due > 0)
 	return refusal
 }
 
@@ -294,8 +303,8 @@ func (b *Broker) payRedemptions(ctx context.Context, vendor string, payable []*r
 }
 
 // pay moves what is due and swaps the record. It reports whether it did; if
-// not, the stored record is no longer r.before. It refuses with UnknownAccount
-// or InsufficientFunds. In both cases nothing was changed.
+// not, the stored record is no longer r.before. It refuses with UnknownAccount,
+// RateLimited or InsufficientFunds. In both cases nothing was changed.
 func (s *store) pay(ctx context.Context, tx *ledger.Tx, r *redemption) (isPaid bool, frauds []fraud, refusal payword.Refusal, err error) {
 	stored, err := loadRecord(ctx, tx, r.id)
 	if err != nil || stored.version != r.before.version {
@@ -308,6 +317,9 @@ func (s *store) pay(ctx context.Context, tx *ledger.Tx, r *redemption) (isPaid b
 		}
 		if after.account == "" {
 			return false, nil, refuse(payword.UnknownAccount, "the certificate's subject is not known here"), nil
+		}
+		if refusal, err = s.checkCommitmentsOfDay(ctx, tx, after.account); err != nil || refusal.Refused() {
+			return false, nil, refusal, err
 		}
 	}
 	err = s.movePayment(ctx, tx, r, after)
@@ -379,7 +391,7 @@ func (s *store) release(ctx context.Context, tx *ledger.Tx, after record, amount
 // findFraud records the roots that an earlier commitment had before. The vendor
 // is paid all the same: the signer owes both.
 func (s *store) findFraud(ctx context.Context, tx *ledger.Tx, r *redemption, after record) (frauds []fraud, err error) {
-	reused, err := registerRoots(ctx, tx, &r.m)
+	reused, err := registerRoots(ctx, tx, after.account, &r.m)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -166,6 +167,91 @@ func TestFinalClaim(t *testing.T) {
 	s.wantResult(s.claim(unused, 0, 0, final), payword.Accepted, 0, 0)
 	u.wantBalance(90*cent, 0)
 	want(t, unused.reserve(50*cent), http.StatusConflict, payword.CommitmentClosed)
+	b.wantSound()
+}
+
+// A last claim of nothing on a commitment that the broker does not know stores
+// nothing, however often it comes: it would cost nobody anything.
+func TestFinalClaimOfNothingIsNotStored(t *testing.T) {
+	b := newBank(t)
+	u, s := b.newUser(100*cent), b.newShop()
+	p := u.commit(s.origin, 10*cent)
+	for range 2 {
+		s.wantResult(s.claim(p, 0, 0, final), payword.Accepted, 0, 0)
+	}
+	if got := u.stored(); got != 0 {
+		t.Errorf("%d commitments are stored, want none", got)
+	}
+	p.mustReserve(10 * cent)
+	s.wantResult(s.claim(p, 0, 0, final), payword.Accepted, 0, 0)
+	if got := u.stored(); got != 1 {
+		t.Errorf("%d commitments are stored, want the reserved one", got)
+	}
+	u.wantBalance(100*cent, 0)
+	b.wantSound()
+}
+
+// stored returns how many commitments of a user the broker knows, up to a page.
+func (u *user) stored() int {
+	u.t.Helper()
+	var listed struct{ Reservations []struct{ Commitment string } }
+	u.call(u.key, "GET", payword.PathReservations, nil).into(u.t, http.StatusOK, &listed)
+	return len(listed.Reservations)
+}
+
+// An account stores a bounded number of commitments in a day, however it goes
+// about it; those that are stored go on, others have a bound of their own, and
+// the next day is free again.
+func TestCommitmentsOfADay(t *testing.T) {
+	b := newBank(t)
+	b.SetCommitmentsPerDay(3)
+	u, other, s := b.newUser(100*cent), b.newUser(100*cent), b.newShop()
+	first := u.commit(s.origin, 10*cent)
+	first.mustReserve(cent)
+	closed := u.commit(s.origin, 10*cent)
+	closed.mustReserve(cent)
+	s.wantResult(s.claim(closed, 0, 0, final), payword.Accepted, 0, 0)
+	s.wantResult(s.claim(u.commit(s.origin, 10*cent), 1, 1), payword.Accepted, 1, 1)
+
+	week := func(m *payword.Commitment) { m.Expires += 7 * 24 * 3600 }
+	reserved, claimed := u.commit(s.origin, 10*cent, week), u.commit(s.origin, 10*cent, week)
+	claim := s.claim(claimed, 1, 1)
+	want(t, reserved.reserve(cent), http.StatusTooManyRequests, payword.RateLimited)
+	s.wantResult(claim, payword.RateLimited, 0, 0)
+	if got := u.stored(); got != 3 {
+		t.Errorf("%d commitments are stored, want 3", got)
+	}
+	first.mustReserve(2 * cent)
+	s.wantResult(s.claim(first, 2, 2*cent), payword.Accepted, 2*cent, 2*cent)
+	other.commit(s.origin, 10*cent).mustReserve(cent)
+	u.wantBalance(98*cent-1, 0)
+
+	b.clock.seconds.Store((start/86400+1)*86400 - 1)
+	want(t, reserved.reserve(cent), http.StatusTooManyRequests, payword.RateLimited)
+	b.clock.advance(1)
+	reserved.mustReserve(cent)
+	s.wantResult(claim, payword.Accepted, 1, 1)
+	b.wantSound()
+}
+
+// A reservation keeps the time it was given, though the broker gives less to
+// new ones.
+func TestLoweredGrace(t *testing.T) {
+	b := newBank(t)
+	u, s := b.newUser(100*cent), b.newShop()
+	p := u.commit(s.origin, 50*cent)
+	promised := p.mustReserve(10 * cent).RedeemBy
+	b.config.Grace = time.Hour
+	b.open()
+	if got := p.mustReserve(20 * cent).RedeemBy; got != promised {
+		t.Errorf("raised: got redeem_by %d, want the %d of before", got, promised)
+	}
+	fresh := u.commit(s.origin, 50*cent)
+	if got := fresh.mustReserve(10 * cent).RedeemBy; got != fresh.m.Expires+3600 {
+		t.Errorf("new: got redeem_by %d, want %d", got, fresh.m.Expires+3600)
+	}
+	b.clock.seconds.Store(promised - 1)
+	s.wantResult(s.claim(p, 20, 20*cent), payword.Accepted, 20*cent, 20*cent)
 	b.wantSound()
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,12 @@ const (
 	// maxOpenReservations is how many reservations of one account are open at a
 	// time, as with certificates.
 	maxOpenReservations = 4096
+
+	// maxCommitmentsPerDay is how many commitments of one account are stored in
+	// a UTC day, reserved or paid. Each is kept for ever, about 4 KB and a row
+	// for each root, so that their number must have an end; a reader who opens a
+	// new site every minute for sixteen hours does not reach it.
+	maxCommitmentsPerDay = 1000
 
 	// reservationsPerPage is how many commitments one page lists: with their
 	// reservations about 400 KB.
@@ -106,7 +113,8 @@ func judgeReservation(m *payword.Commitment, before record, amount money.Amount,
 	after.reserved = amount
 	after.held = max(0, amount-before.redeemed.Paid)
 	after.sequence++
-	after.redeemBy = m.Expires + graceSeconds
+	// What was signed before stays good, though the grace is shorter by now.
+	after.redeemBy = max(before.redeemBy, m.Expires+graceSeconds)
 	after.day = now / secondsPerDay
 	return after, payword.Refusal{}
 }
@@ -145,12 +153,18 @@ func (s *store) setAside(ctx context.Context, m *payword.Commitment, before, aft
 
 // checkReservable checks a reservation against everything else in the books.
 func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.Commitment, after record) error {
-	reused, err := registerRoots(ctx, tx, m)
+	reused, err := registerRoots(ctx, tx, after.account, m)
 	if err != nil {
 		return err
 	}
 	if len(reused) > 0 {
 		return refused(refuse(payword.RootReused, "a chain of this commitment belongs to another one: make new chains"))
+	}
+	if after.version == 0 {
+		refusal, err := s.checkCommitmentsOfDay(ctx, tx, after.account)
+		if err != nil || refusal.Refused() {
+			return cmp.Or(err, error(refused(refusal)))
+		}
 	}
 	var open int64
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_commitments WHERE account = ? AND held > 0`, after.account).Scan(&open)

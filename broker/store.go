@@ -37,6 +37,8 @@ type store struct {
 	issuer   string
 	currency money.Currency
 
+	commitmentsPerDay int64 // of one account; tests lower it
+
 	// fault, if set, is asked before and after each commit and can make it
 	// fail; tests set it.
 	fault func(point string) error
@@ -53,7 +55,7 @@ func openStore(ctx context.Context, path string, mode ledger.Mode, now func() ti
 	if err == nil {
 		err = db.Migrate(ctx, "broker", files)
 	}
-	s := &store{db: db}
+	s := &store{db: db, commitmentsPerDay: maxCommitmentsPerDay}
 	if err == nil && mode != ledger.Create {
 		err = db.View(ctx, func(tx *ledger.Tx) error { return s.loadSettings(ctx, tx) })
 	}
@@ -250,19 +252,34 @@ func certificateOwner(ctx context.Context, tx *ledger.Tx, subject string) (strin
 	return account, err
 }
 
-// rootReuse is a root that an earlier commitment has, too.
+// checkCommitmentsOfDay refuses with RateLimited when no more commitments of an
+// account are stored today, in UTC.
+func (s *store) checkCommitmentsOfDay(ctx context.Context, tx *ledger.Tx, account string) (payword.Refusal, error) {
+	midnight := tx.Now().Truncate(secondsPerDay * time.Second)
+	var stored int64
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_commitments WHERE account = ? AND created >= ?`,
+		account, midnight.UnixMicro()).Scan(&stored)
+	if err == nil && stored >= s.commitmentsPerDay {
+		return refuse(payword.RateLimited, "%d commitments of this account were stored today, and more are not: wait until midnight UTC", stored), nil
+	}
+	return payword.Refusal{}, err
+}
+
+// rootReuse is a root that an earlier commitment of the same account has, too.
 type rootReuse struct {
 	root    payword.Payword
 	earlier string // the id of that commitment
 }
 
 // registerRoots remembers the roots of m and returns those that another
-// commitment had before.
-func registerRoots(ctx context.Context, tx *ledger.Tx, m *payword.Commitment) ([]rootReuse, error) {
+// commitment of the account had before. The roots of other accounts do not
+// count: copying them proves nothing against their owner.
+func registerRoots(ctx context.Context, tx *ledger.Tx, account string, m *payword.Commitment) ([]rootReuse, error) {
 	var reused []rootReuse
 	for _, chain := range m.Chains {
 		isNew, err := execOne(ctx, tx,
-			`INSERT INTO broker_roots (root, commitment) VALUES (?, ?) ON CONFLICT DO NOTHING`, chain.Root[:], m.ID.String())
+			`INSERT INTO broker_roots (account, root, commitment) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+			account, chain.Root[:], m.ID.String())
 		if err != nil {
 			return nil, err
 		}
@@ -270,7 +287,8 @@ func registerRoots(ctx context.Context, tx *ledger.Tx, m *payword.Commitment) ([
 			continue
 		}
 		reuse := rootReuse{root: chain.Root}
-		err = tx.QueryRowContext(ctx, `SELECT commitment FROM broker_roots WHERE root = ?`, chain.Root[:]).Scan(&reuse.earlier)
+		err = tx.QueryRowContext(ctx, `SELECT commitment FROM broker_roots WHERE account = ? AND root = ?`,
+			account, chain.Root[:]).Scan(&reuse.earlier)
 		if err != nil {
 			return nil, err
 		}

@@ -20,7 +20,15 @@ func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.
 	if err := payword.CheckOrigin(request.Vendor); err != nil {
 		return payword.Vendor{}, refuse(payword.VendorNotProved, "vendor: %v", err), nil
 	}
-	if !b.fetches.take() {
+	_, unknown, err := b.store.keysOf(ctx, by, request.Vendor)
+	if err != nil {
+		return payword.Vendor{}, payword.Refusal{}, err
+	}
+	fetches := b.renewals
+	if unknown.Refused() {
+		fetches = b.fetches
+	}
+	if !fetches.take() {
 		return payword.Vendor{}, refuse(payword.RateLimited, "too many vendors register at once; wait a minute"), nil
 	}
 	discovery, refusal := b.discover(ctx, request.Vendor)
@@ -36,7 +44,7 @@ func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.
 			request.Vendor, payword.PathDiscovery), nil
 	}
 	var vendor payword.Vendor
-	refusal, err := b.store.update(ctx, "register vendor", func(tx *ledger.Tx) error {
+	refusal, err = b.store.update(ctx, "register vendor", func(tx *ledger.Tx) error {
 		if err := storeVendor(ctx, tx, request.Vendor, by, listed); err != nil {
 			return err
 		}

@@ -65,22 +65,27 @@ CREATE TABLE broker_commitments (
 ) STRICT;
 
 CREATE INDEX broker_commitments_account ON broker_commitments (account, seq);
+CREATE INDEX broker_commitments_created ON broker_commitments (account, created);
 CREATE INDEX broker_commitments_day ON broker_commitments (account, vendor, day);
 CREATE INDEX broker_commitments_open ON broker_commitments (account) WHERE held > 0;
 CREATE INDEX broker_commitments_due ON broker_commitments (redeem_by) WHERE held > 0;
 
+-- The roots of each account by themselves: a root is no secret once it stands
+-- in a commitment, and whoever copies it must not be able to take it away.
 CREATE TABLE broker_roots (
-	root       BLOB NOT NULL PRIMARY KEY,
-	commitment TEXT NOT NULL -- the first one that was seen with it
+	account    TEXT NOT NULL REFERENCES broker_accounts (id),
+	root       BLOB NOT NULL,
+	commitment TEXT NOT NULL, -- the first one that was seen with it
+	PRIMARY KEY (account, root)
 ) STRICT;
 
--- A root that was paid on in two commitments: its signer released the same
--- paywords twice.
+-- A root that was paid on in two commitments of one account: its signer
+-- released the same paywords twice.
 CREATE TABLE broker_frauds (
 	root       BLOB    NOT NULL,
 	commitment TEXT    NOT NULL, -- paid on
 	earlier    TEXT    NOT NULL, -- the first one that was seen with the root
-	account    TEXT    NOT NULL, -- that signed the later one
+	account    TEXT    NOT NULL, -- that signed both
 	vendor     TEXT    NOT NULL, -- that was paid
 	created    INTEGER NOT NULL, -- microseconds since 1970
 	PRIMARY KEY (root, commitment)
