@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -314,7 +313,10 @@ func (c *command) check(ctx context.Context) error {
 // readToken reads the administration token from a file, without the line break
 // at its end.
 func readToken(path string) (string, error) {
-	content, err := os.ReadFile(path)
+	content, mode, err := readSmall(path)
+	if err == nil {
+		err = checkPrivate(path, mode)
+	}
 	if err != nil {
 		return "", usage("--admin-token: %v", err)
 	}

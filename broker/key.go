@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 )
 
 const (
@@ -55,8 +56,8 @@ func LoadKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o): make it 0600", path, mode.Perm())
+	if err := checkPrivate(path, mode); err != nil {
+		return nil, err
 	}
 	if block.Type != privateBlock {
 		return nil, fmt.Errorf("%s holds a %q: want a %q in PEM", path, block.Type, privateBlock)
@@ -96,22 +97,40 @@ func loadPublicKey(path string) (ed25519.PublicKey, error) {
 }
 
 func readPEM(path string) (*pem.Block, fs.FileMode, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading a key: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading a key: %w", err)
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxKeyFileBytes+1))
+	content, mode, err := readSmall(path)
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading a key: %w", err)
 	}
 	block, _ := pem.Decode(content)
-	if block == nil || len(content) > maxKeyFileBytes {
+	if block == nil {
 		return nil, 0, fmt.Errorf("%s holds no key in PEM", path)
 	}
-	return block, info.Mode(), nil
+	return block, mode, nil
+}
+
+// readSmall reads a file of at most maxKeyFileBytes and returns its mode.
+func readSmall(path string) ([]byte, fs.FileMode, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxKeyFileBytes+1))
+	if err == nil && len(content) > maxKeyFileBytes {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxKeyFileBytes)
+	}
+	return content, info.Mode(), err
+}
+
+// checkPrivate refuses a file that others than its owner may read. Windows
+// keeps that elsewhere than in the mode.
+func checkPrivate(path string, mode fs.FileMode) error {
+	if runtime.GOOS != "windows" && mode.Perm()&0o077 != 0 {
+		return fmt.Errorf("%s may be read by others (mode %04o): make it 0600", path, mode.Perm())
+	}
+	return nil
 }

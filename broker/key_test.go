@@ -69,7 +69,7 @@ func TestLoadKeyRefusals(t *testing.T) {
 		{"another block", strings.ReplaceAll(other, "PRIVATE", "PUBLIC"), 0o600, "want a"},
 		{"a damaged block", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", 0o600, "no PKCS#8 key"},
 		{"readable for others", other, 0o640, "0600"},
-		{"too large", other + strings.Repeat("#", 16<<10), 0o600, "no key in PEM"},
+		{"too large", other + strings.Repeat("#", 16<<10), 0o600, "more than 16384 bytes"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

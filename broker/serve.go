@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/filelock"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -62,6 +63,14 @@ func (c *command) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lock, err := filelock.Lock(config.Database + ".lock")
+	if errors.Is(err, filelock.ErrLocked) {
+		return fmt.Errorf("another broker serves from %s: end that one first", config.Database)
+	}
+	if err != nil {
+		return fmt.Errorf("locking %s: %w", config.Database, err)
+	}
+	defer lock.Close()
 	b, err := New(ctx, config)
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/paywordhq/payword/internal/filelock"
 )
 
 // disk is the directory of a file store. Names are plain file names. What
@@ -47,8 +49,8 @@ func openDirectory(path string) (*directoryDisk, error) {
 			return nil, err
 		}
 	}
-	lock, err := lockFile(filepath.Join(path, lockName))
-	if errors.Is(err, errLocked) {
+	lock, err := filelock.Lock(filepath.Join(path, lockName))
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another process: end that one, or give this one a directory of its own", path)
 	}
 	if err != nil {
@@ -61,11 +63,8 @@ func makeDirectory(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(filepath.Clean(path)))
+	return filelock.SyncDirectory(filepath.Dir(filepath.Clean(path)))
 }
-
-// errLocked means that another process holds the lock.
-var errLocked = errors.New("locked by another process")
 
 func (d *directoryDisk) list() ([]string, error) {
 	entries, err := os.ReadDir(d.path)
@@ -99,7 +98,7 @@ func (d *directoryDisk) rename(from, to string) error {
 
 func (d *directoryDisk) remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
 
-func (d *directoryDisk) sync() error { return syncDirectory(d.path) }
+func (d *directoryDisk) sync() error { return filelock.SyncDirectory(d.path) }
 
 func (d *directoryDisk) Close() error { return d.lock.Close() }
 

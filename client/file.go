@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/paywordhq/payword/internal/filelock"
 )
 
 // A wallet file is replaced whole: written beside itself, flushed, renamed over
@@ -14,14 +16,13 @@ import (
 
 // acquire locks the wallet at path against other processes. Closing the file
 // that it returns gives the lock back.
-func acquire(path string) (*os.File, error) {
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+func acquire(path string) (io.Closer, error) {
+	lock, err := filelock.Lock(path + ".lock")
+	if errors.Is(err, filelock.ErrLocked) {
+		return nil, fmt.Errorf("wallet %s: %w", path, ErrLocked)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the wallet: %w", err)
-	}
-	if err := lockFile(lock); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("wallet %s: %w", path, err)
 	}
 	return lock, nil
 }
@@ -57,7 +58,7 @@ func replaceFile(path string, content []byte) error {
 		err = os.Rename(next, path)
 	}
 	if err == nil {
-		err = syncDirectory(filepath.Dir(path))
+		err = filelock.SyncDirectory(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("saving the wallet: %w", err)

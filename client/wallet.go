@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -39,7 +40,7 @@ const brokerTimeout = 30 * time.Second
 // owner, restores what the wallet owned.
 type Wallet struct {
 	path   string
-	lock   *os.File
+	lock   io.Closer
 	broker http.Client
 	now    func() time.Time
 	seed   payword.Seed

@@ -19,15 +19,16 @@ import (
 // inside one share its row. Tests keep to the same row, but for what
 // testsMayImport adds: a test that needs two neighbours belongs in cmd/payword.
 var mayImport = map[string][]string{
-	"money":           {},
-	".":               {"money"},
-	"caddymodule":     {".", "money"},
-	"client":          {".", "money"},
-	"broker":          {".", "money", "internal/ledger"},
-	"clearing":        {".", "money", "internal/ledger", "internal/purse"},
-	"samgateway":      {".", "money", "internal/purse"},
-	"internal/ledger": {".", "money"},
-	"internal/purse":  {".", "money"},
+	"money":             {},
+	".":                 {"money"},
+	"caddymodule":       {".", "money", "internal/filelock"},
+	"client":            {".", "money", "internal/filelock"},
+	"broker":            {".", "money", "internal/ledger", "internal/filelock"},
+	"clearing":          {".", "money", "internal/ledger", "internal/purse"},
+	"samgateway":        {".", "money", "internal/purse"},
+	"internal/ledger":   {".", "money"},
+	"internal/purse":    {".", "money"},
+	"internal/filelock": {},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},

@@ -240,3 +240,20 @@ func TestTwoProcessesShareTheFile(t *testing.T) {
 	wantAccount(t, databases[0], "broker:fees", 2*each, 0)
 	wantClean(t, databases[1])
 }
+
+func TestDatabaseIsItsOwnersAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "books.db")
+	db, err := ledger.Open(t.Context(), path, ledger.Options{Mode: ledger.Create})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Error(err)
+		} else if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o, want 0600", info.Name(), info.Mode().Perm())
+		}
+	}
+}

@@ -74,7 +74,7 @@ func notDatabase(err error) error {
 
 func checkFile(path string, mode Mode) error {
 	if mode == Create {
-		return nil
+		return createPrivate(path)
 	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,6 +87,21 @@ func checkFile(path string, mode Mode) error {
 		return fmt.Errorf("%w: it is not a regular file", ErrNoLedger)
 	}
 	return nil
+}
+
+// createPrivate makes the file, readable for its owner alone, where it is
+// missing; the files that SQLite puts beside it get the same mode. A file that
+// exists is not opened: closing it would drop the locks that this process holds
+// on it by way of SQLite (https://sqlite.org/howtocorrupt.html, section 2.2).
+func createPrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("making the database: %w", err)
+	}
+	return file.Close()
 }
 
 func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, error) {

@@ -1,4 +1,4 @@
-package caddymodule
+package filelock
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 // errSharingViolation is ERROR_SHARING_VIOLATION.
 const errSharingViolation = syscall.Errno(32)
 
-// lockFile takes a file for this process alone until it is closed, or the
-// process ends in whatever way. It fails with errLocked.
-func lockFile(path string) (io.Closer, error) {
+// Lock takes a file for this process alone until it is closed, or the
+// process ends in whatever way. It fails with ErrLocked.
+func Lock(path string) (io.Closer, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func lockFile(path string) (io.Closer, error) {
 	handle, err := syscall.CreateFile(name, syscall.GENERIC_READ|syscall.GENERIC_WRITE, notShared, nil,
 		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	if errors.Is(err, errSharingViolation) {
-		return nil, errLocked
+		return nil, ErrLocked
 	}
 	if err != nil {
 		return nil, err
@@ -29,6 +29,6 @@ func lockFile(path string) (io.Closer, error) {
 	return os.NewFile(uintptr(handle), path), nil
 }
 
-// syncDirectory does nothing: Windows has no way to ask for it, and writes the
+// SyncDirectory does nothing: Windows has no way to ask for it, and writes the
 // names of a volume in order.
-func syncDirectory(string) error { return nil }
+func SyncDirectory(string) error { return nil }
