@@ -83,7 +83,11 @@ func Main(ctx context.Context, arguments []string, stdin io.Reader, stdout, stde
 		fmt.Fprint(stdout, helpText)
 		return exitDone
 	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "payword: %s\nTry payword pay --help.\n", wrong.sentence)
+		name := "pay"
+		if len(arguments) > 0 && arguments[0] == "wallet" {
+			name = "wallet"
+		}
+		fmt.Fprintf(stderr, "payword: %s\nTry payword %s --help.\n", wrong.sentence, name)
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "payword: %v\n", err)
