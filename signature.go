@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 )
@@ -60,6 +61,28 @@ func (r SignedRequest) Sign(signer crypto.Signer) (input, signature string, err 
 		return "", "", fmt.Errorf("signing a request: %w", err)
 	}
 	return "sig=" + r.parameters(), "sig=:" + base64std.EncodeToString(raw) + ":", nil
+}
+
+// SignRequest signs an HTTP request, whose URL is absolute, with the body that
+// it will have, and sets the three header fields. created is in seconds since
+// 1970. The signer must hold an Ed25519 key.
+func SignRequest(request *http.Request, body []byte, signer crypto.Signer, nonce Nonce, created int64) error {
+	key, isEd25519 := signer.Public().(ed25519.PublicKey)
+	if !isEd25519 {
+		return fmt.Errorf("signing a request: want an Ed25519 key, not %T", signer.Public())
+	}
+	signed := SignedRequest{
+		Method: request.Method, TargetURI: request.URL.String(), Digest: ContentDigest(body),
+		Created: created, KeyID: Thumbprint(key), Nonce: base64url.EncodeToString(nonce[:]),
+	}
+	input, signature, err := signed.Sign(signer)
+	if err != nil {
+		return err
+	}
+	request.Header.Set(HeaderContentDigest, signed.Digest)
+	request.Header.Set(HeaderSignatureInput, input)
+	request.Header.Set(HeaderSignature, signature)
+	return nil
 }
 
 // Verify reports whether key made the signature over r at about now, in seconds

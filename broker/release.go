@@ -77,21 +77,8 @@ func (s *store) releaseDue(ctx context.Context, now int64) (count int, err error
 	return count, nil
 }
 
-func dueRecords(ctx context.Context, tx *ledger.Tx, now int64) (due []record, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM broker_commitments
-		WHERE held > 0 AND redeem_by <= ? ORDER BY redeem_by LIMIT ?`, now, perRound)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		r, err := scanRecord(rows.Scan)
-		if err != nil {
-			return nil, err
-		}
-		due = append(due, r)
-	}
-	return due, rows.Err()
+func dueRecords(ctx context.Context, tx *ledger.Tx, now int64) ([]record, error) {
+	return selectRecords(ctx, tx, `WHERE held > 0 AND redeem_by <= ? ORDER BY redeem_by LIMIT ?`, now, perRound)
 }
 
 // forget deletes what is kept for a time only.

@@ -253,20 +253,8 @@ func (s *store) reservations(ctx context.Context, account, after string) (list r
 }
 
 // recordsOf returns one record more than a page holds, if there is one.
-func recordsOf(ctx context.Context, tx *ledger.Tx, account, after string) (page []record, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM broker_commitments
-		WHERE account = ? AND seq > COALESCE((SELECT seq FROM broker_commitments WHERE id = ? AND account = ?), 0)
+func recordsOf(ctx context.Context, tx *ledger.Tx, account, after string) ([]record, error) {
+	return selectRecords(ctx, tx, `WHERE account = ?
+		AND seq > COALESCE((SELECT seq FROM broker_commitments WHERE id = ? AND account = ?), 0)
 		ORDER BY seq LIMIT ?`, account, after, account, reservationsPerPage+1)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		r, err := scanRecord(rows.Scan)
-		if err != nil {
-			return nil, err
-		}
-		page = append(page, r)
-	}
-	return page, rows.Err()
 }

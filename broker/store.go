@@ -167,6 +167,23 @@ type record struct {
 const recordColumns = `id, token, account, vendor, reserved, held, paid, sequence, redeem_by, day,
 	reservation, tails, claim, closed, version`
 
+// selectRecords returns the records that the rest of a query chooses.
+func selectRecords(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (records []record, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+recordColumns+` FROM broker_commitments `+where, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		r, err := scanRecord(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, rows.Err()
+}
+
 func scanRecord(scan func(target ...any) error) (record, error) {
 	var (
 		r     record

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -183,7 +182,9 @@ func (a *App) ask(ctx context.Context, broker, path string, body, answer any) (p
 		return payword.Problem{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	if err := a.sign(request, encoded); err != nil {
+	var nonce payword.Nonce
+	rand.Read(nonce[:])
+	if err := payword.SignRequest(request, encoded, a.gate.key, nonce, a.now().Unix()); err != nil {
 		return payword.Problem{}, err
 	}
 	response, err := redeemClient.Do(request)
@@ -206,22 +207,3 @@ func (a *App) ask(ctx context.Context, broker, path string, body, answer any) (p
 }
 
 var redeemClient = &http.Client{Timeout: redeemTimeout, CheckRedirect: refuseRedirect}
-
-// sign signs a request to a broker with the vendor's key.
-func (a *App) sign(request *http.Request, body []byte) error {
-	nonce := make([]byte, payword.NonceBytes)
-	rand.Read(nonce)
-	signed := payword.SignedRequest{
-		Method: request.Method, TargetURI: request.URL.String(), Digest: payword.ContentDigest(body),
-		Created: a.now().Unix(), KeyID: payword.Thumbprint(a.gate.key.Public().(ed25519.PublicKey)),
-		Nonce: base64.RawURLEncoding.EncodeToString(nonce),
-	}
-	input, signature, err := signed.Sign(a.gate.key)
-	if err != nil {
-		return err
-	}
-	request.Header.Set(payword.HeaderContentDigest, signed.Digest)
-	request.Header.Set(payword.HeaderSignatureInput, input)
-	request.Header.Set(payword.HeaderSignature, signature)
-	return nil
-}

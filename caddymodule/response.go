@@ -46,32 +46,30 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 		}
 		// The next handler panicked, as a proxy does when its upstream breaks
 		// off.
-		if !w.clientLeft() {
-			x.giveBack()
-		}
+		w.giveBack()
 	}()
 	err := next.ServeHTTP(w, x.request)
 	finished = true
 	switch {
 	case !w.wroteHeader:
-		if !w.clientLeft() {
-			x.giveBack()
-		}
+		w.giveBack()
 		header := x.writer.Header()
 		x.writeStatusHeader(header, payword.Accepted)
 		forceCaching(header)
 		exposeHeaders(x.request, header)
 	case err != nil && !w.clientLeft():
-		x.giveBack()
+		w.giveBack()
 	default:
 		x.rememberReread(w)
 	}
 	return err
 }
 
-// giveBack returns the price of the request, unless that was done before.
-func (x *exchange) giveBack() {
-	if x.returned {
+// giveBack returns the price of the request, unless the client left by itself or
+// that was done before.
+func (w *paidWriter) giveBack() {
+	x := w.exchange
+	if x.returned || w.clientLeft() {
 		return
 	}
 	x.returned = true
@@ -131,8 +129,8 @@ func (w *paidWriter) WriteHeader(status int) {
 	w.wroteHeader, w.status = true, status
 	x := w.exchange
 	delivers := status < 300
-	if !delivers && !w.clientLeft() {
-		x.giveBack()
+	if !delivers {
+		w.giveBack()
 	}
 	header := w.Header()
 	x.writeStatusHeader(header, payword.Accepted)

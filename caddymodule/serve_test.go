@@ -254,6 +254,14 @@ func TestCachingRulesWinOverTheUpstreams(t *testing.T) {
 	}
 }
 
+func TestLaterHandlersKnowThePrice(t *testing.T) {
+	gate := startGate(t, site{rest: `respond "{http.vars.payword.reason} for {http.vars.payword.price}"`})
+	p := newPayer(t, wish{name: "variables", vendor: gate.vendor})
+	if _, body := gate.mustPay(t, "/page", p.opening(p.payment(1, 1))); body != "accepted for 1000" {
+		t.Errorf("the placeholders give %q", body)
+	}
+}
+
 // TestHeadersUnderOtherSpellings sends what an upstream behind FastCGI or WSGI
 // would take for a payment header; upstream fails the test if it sees one.
 func TestHeadersUnderOtherSpellings(t *testing.T) {

@@ -94,18 +94,7 @@ func (w *Wallet) sign(request *http.Request, body []byte) error {
 	if _, err := rand.Read(nonce[:]); err != nil {
 		return err
 	}
-	signed := payword.SignedRequest{
-		Method: request.Method, TargetURI: request.URL.String(), Digest: payword.ContentDigest(body),
-		Created: w.now().Unix(), KeyID: payword.Thumbprint(publicOf(key)), Nonce: base64url.EncodeToString(nonce[:]),
-	}
-	input, signature, err := signed.Sign(key)
-	if err != nil {
-		return err
-	}
-	request.Header.Set(payword.HeaderContentDigest, signed.Digest)
-	request.Header.Set(payword.HeaderSignatureInput, input)
-	request.Header.Set(payword.HeaderSignature, signature)
-	return nil
+	return payword.SignRequest(request, body, key, nonce, w.now().Unix())
 }
 
 // OpenAccount opens an account at the broker, or finds the one that the wallet
