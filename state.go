@@ -237,6 +237,42 @@ func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	return returned
 }
 
+// TrueUp lowers the price of a request whose true cost became known, in micros,
+// and returns the difference. It lowers nothing, and returns 0, where a repeat
+// of the request stands, which was promised the same for the price that was
+// charged; where the price is no higher; and where GiveBack would return
+// nothing any more.
+func (s *State) TrueUp(number uint64, price money.Amount, now int64) money.Amount {
+	s.forget(now)
+	k := s.indexOf(number, len(s.Recent)-1)
+	if k < 0 || now >= s.Recent[k].At+RefundSeconds || s.Recent[k].Grants != 1 || s.Recent[k].Price <= price {
+		return 0
+	}
+	known := &s.Recent[k]
+	returned := min(known.Price-price, s.Spent())
+	s.Returned += returned
+	known.Price = price
+	return returned
+}
+
+// Flow asks for another amount, in micros, to be charged for an answer that is
+// being delivered piece by piece: each piece is charged before it is sent, and
+// never given back. Outcome.Price is the amount. It refuses with
+// CommitmentClosed or InsufficientCredit, and then charges nothing.
+func (s *State) Flow(m *Commitment, amount money.Amount) Outcome {
+	outcome := Outcome{Price: amount}
+	switch {
+	case s.Closed:
+		outcome.Reason = CommitmentClosed
+	case s.Credit(m) < amount:
+		outcome.Reason = InsufficientCredit
+	default:
+		s.Charged += amount
+		outcome.Changed = amount > 0
+	}
+	return outcome
+}
+
 // Claimable returns what may be claimed from the broker, in micros: what was
 // spent longer than RefundSeconds ago, and can no longer be given back. It only
 // grows. refundSeconds is RefundSeconds, or less where the vendor knows that no
@@ -402,9 +438,21 @@ func (s *State) mergeNumbers(other *State) bool {
 }
 
 // follows reports whether r tells of what happened to a number after older: it
-// was given back, or charged anew.
+// was charged anew, or given back, or its price was lowered.
 func (r Request) follows(older Request) bool {
-	return r.At > older.At || r.At == older.At && r.Grants == 0 && older.Grants > 0
+	if r.At != older.At || (r.Grants == 0) != (older.Grants == 0) {
+		return r.At > older.At || r.At == older.At && r.Grants == 0
+	}
+	return r.Price < older.Price
+}
+
+// returnedSince returns what was given back of older before r, which follows
+// it, in micros.
+func (r Request) returnedSince(older Request) money.Amount {
+	if r.At == older.At && r.Grants > 0 {
+		return older.Price - r.Price
+	}
+	return older.Price
 }
 
 // givenBackApart returns what b gave back and a does not know of, and the
@@ -419,10 +467,10 @@ func givenBackApart(a, b *State) (newToA, newToB money.Amount) {
 		}
 		ours := a.Recent[k]
 		if theirs.follows(ours) && ours.Grants > 0 {
-			newToA += ours.Price
+			newToA += theirs.returnedSince(ours)
 		}
 		if ours.follows(theirs) && theirs.Grants > 0 {
-			newToB += theirs.Price
+			newToB += ours.returnedSince(theirs)
 		}
 	}
 	return newToA, newToB

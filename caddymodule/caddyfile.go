@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,57 +33,93 @@ func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
 	return httpcaddyfile.App{Name: "payword", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// UnmarshalCaddyfile reads the global option payword.
-func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // payword
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		name := d.Val()
+// option reads what stands behind one option of a block: its arguments and the
+// block that it may open. The dispenser stands on the option's name.
+type option[T any] func(target T, d *caddyfile.Dispenser) error
+
+// one is an option with one argument.
+func one[T any](set func(target T, d *caddyfile.Dispenser, argument string) error) option[T] {
+	return func(target T, d *caddyfile.Dispenser) error {
 		arguments := d.RemainingArgs()
-		if name == "broker" && len(arguments) == 2 {
-			a.Brokers = append(a.Brokers, Broker{Issuer: arguments[0], Keys: arguments[1]})
-			continue
-		}
 		if len(arguments) != 1 {
 			return d.ArgErr()
 		}
-		if err := a.setOption(d, name, arguments[0]); err != nil {
+		return set(target, d, arguments[0])
+	}
+}
+
+// word is an option whose one argument is taken as it stands.
+func word[T any](field func(target T) *string) option[T] {
+	return one(func(target T, _ *caddyfile.Dispenser, argument string) error {
+		*field(target) = argument
+		return nil
+	})
+}
+
+// duration is an option whose one argument is a duration.
+func duration[T any](set func(target T, value caddy.Duration)) option[T] {
+	return one(func(target T, d *caddyfile.Dispenser, argument string) error {
+		value, err := caddy.ParseDuration(argument)
+		if err != nil {
+			return d.Errf("%q: want a duration, such as 5m", argument)
+		}
+		set(target, caddy.Duration(value))
+		return nil
+	})
+}
+
+// readBlock reads the options of a block into target.
+func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]option[T]) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		read, known := options[d.Val()]
+		if !known {
+			return d.Errf("there is no option %q: want one of %s", d.Val(), strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+		}
+		if err := read(target, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *App) setOption(d *caddyfile.Dispenser, name, value string) error {
-	switch name {
-	case "broker":
-		a.Brokers = append(a.Brokers, Broker{Issuer: value})
-	case "store":
-		a.Store = value
-	case "max_step":
-		steps, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || steps == 0 {
-			return d.Errf("max_step %q: want a number of hashes, such as 4096", value)
-		}
-		a.MaxStep = uint32(steps)
-	case "quote_life", "claim_delay", "redeem_interval":
-		duration, err := caddy.ParseDuration(value)
-		if err != nil {
-			return d.Errf("%s %q: want a duration, such as 5m", name, value)
-		}
-		switch set := caddy.Duration(duration); name {
-		case "quote_life":
-			a.QuoteLife = set
-		case "claim_delay":
-			a.ClaimDelay = &set
-		default:
-			a.RedeemInterval = &set
-		}
-	default:
-		return d.Errf("the global option payword has no %q: want broker, store, max_step, quote_life, claim_delay or redeem_interval", name)
+// globalOptions are the options of the global option payword.
+var globalOptions = map[string]option[*App]{
+	"broker":          readBroker,
+	"store":           word(func(a *App) *string { return &a.Store }),
+	"max_step":        one(readMaxStep),
+	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
+	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),
+	"redeem_interval": duration(func(a *App, value caddy.Duration) { a.RedeemInterval = &value }),
+}
+
+// UnmarshalCaddyfile reads the global option payword.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // payword
+	if d.NextArg() {
+		return d.ArgErr()
 	}
+	return readBlock(d, a, globalOptions)
+}
+
+func readBroker(a *App, d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) < 1 || len(arguments) > 2 {
+		return d.Err("want broker <issuer> [<keys file or URL>]")
+	}
+	broker := Broker{Issuer: arguments[0]}
+	if len(arguments) == 2 {
+		broker.Keys = arguments[1]
+	}
+	a.Brokers = append(a.Brokers, broker)
+	return nil
+}
+
+func readMaxStep(a *App, d *caddyfile.Dispenser, argument string) error {
+	steps, err := strconv.ParseUint(argument, 10, 32)
+	if err != nil || steps == 0 {
+		return d.Errf("max_step %q: want a number of hashes, such as 4096", argument)
+	}
+	a.MaxStep = uint32(steps)
 	return nil
 }
 
@@ -122,47 +160,31 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	default:
 		return d.Err("want payword <vendor> <price> <currency>, such as: payword https://news.example 0.001 USD")
 	}
-	for d.NextBlock(0) {
-		name := d.Val()
-		if err := h.setOption(d, name, d.RemainingArgs()); err != nil {
-			return err
-		}
+	return readBlock(d, h, handlerOptions)
+}
+
+// handlerOptions are the options of the directive payword.
+var handlerOptions = map[string]option[*Handler]{
+	"vendor":            word(func(h *Handler) *string { return &h.Vendor }),
+	"price":             readPrice,
+	"description":       word(func(h *Handler) *string { return &h.Description }),
+	"reread":            readReread,
+	"credential_header": word(func(h *Handler) *string { return &h.CredentialHeader }),
+	"intent":            word(func(h *Handler) *string { return &h.Intent }),
+	"page":              word(func(h *Handler) *string { return &h.Page }),
+}
+
+func readPrice(h *Handler, d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) != 2 {
+		return d.Err("want price <amount> <currency>, such as: price 0.001 USD")
 	}
+	h.Price = strings.Join(arguments, " ")
 	return nil
 }
 
-func (h *Handler) setOption(d *caddyfile.Dispenser, name string, arguments []string) error {
-	if name == "price" {
-		if len(arguments) != 2 {
-			return d.Err("want price <amount> <currency>, such as: price 0.001 USD")
-		}
-		h.Price = strings.Join(arguments, " ")
-		return nil
-	}
-	if name == "reread" {
-		return h.setReread(d, arguments)
-	}
-	if len(arguments) != 1 {
-		return d.ArgErr()
-	}
-	switch name {
-	case "vendor":
-		h.Vendor = arguments[0]
-	case "description":
-		h.Description = arguments[0]
-	case "credential_header":
-		h.CredentialHeader = arguments[0]
-	case "intent":
-		h.Intent = arguments[0]
-	case "page":
-		h.Page = arguments[0]
-	default:
-		return d.Errf("payword has no option %q: want vendor, price, description, reread, credential_header, intent or page", name)
-	}
-	return nil
-}
-
-func (h *Handler) setReread(d *caddyfile.Dispenser, arguments []string) error {
+func readReread(h *Handler, d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
 	h.Reread = new(Reread)
 	if len(arguments) == 1 && arguments[0] == "off" {
 		return nil

@@ -386,6 +386,42 @@ func (s *fileStore) giveBack(ctx context.Context, id payword.CommitmentID, numbe
 	return amount, seen, nil
 }
 
+func (s *fileStore) trueUp(ctx context.Context, id payword.CommitmentID, number uint64, price money.Amount, now int64) (money.Amount, view, error) {
+	if price < 0 {
+		return 0, view{}, fmt.Errorf("lowering a price to %d micros", price)
+	}
+	var amount money.Amount
+	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
+		amount = e.state.TrueUp(number, price, now)
+		if request := recentRequest(&e.state, number); request == nil || amount == 0 {
+			return record{}, nil
+		}
+		return record{kind: recordTruedUp, total: e.state.Returned, request: payword.Request{Number: number, Price: price}}, nil
+	})
+	if err != nil {
+		return 0, view{}, err
+	}
+	return amount, seen, nil
+}
+
+func (s *fileStore) flow(ctx context.Context, id payword.CommitmentID, amount money.Amount) (payword.Outcome, view, error) {
+	if amount < 0 {
+		return payword.Outcome{}, view{}, fmt.Errorf("charging %d micros", amount)
+	}
+	var outcome payword.Outcome
+	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
+		outcome = e.state.Flow(e.commitment, amount)
+		if !outcome.Changed {
+			return record{}, nil
+		}
+		return record{kind: recordFlowed, total: e.state.Charged}, nil
+	})
+	if err != nil {
+		return payword.Outcome{}, view{}, err
+	}
+	return outcome, seen, nil
+}
+
 // grantsOf returns the standing grants of a number, 0 if it is not remembered.
 func grantsOf(s *payword.State, number uint64) uint8 {
 	if request := recentRequest(s, number); request != nil {

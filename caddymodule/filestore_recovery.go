@@ -561,6 +561,13 @@ func (r *recovery) apply(entry *record) error {
 		if request := recentRequest(&e.state, entry.request.Number); request != nil {
 			request.Grants = entry.request.Grants
 		}
+	case recordTruedUp:
+		e.state.Returned = max(e.state.Returned, entry.total)
+		if request := recentRequest(&e.state, entry.request.Number); request != nil {
+			request.Price = min(request.Price, entry.request.Price)
+		}
+	case recordFlowed:
+		e.state.Charged = max(e.state.Charged, entry.total)
 	case recordClosed:
 		e.state.Closed = true
 	case recordAcknowledged:

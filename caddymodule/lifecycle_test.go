@@ -220,12 +220,12 @@ func TestCaddyfileMistakes(t *testing.T) {
 	tests := []struct{ name, global, directive, want string }{
 		{"no broker", "", "payword http://127.0.0.1:1 0.001 USD", "at least one broker"},
 		{"broker that is no origin", "broker broker.example", "payword http://127.0.0.1:1 0.001 USD", "begins with https://"},
-		{"unknown global option", "broker https://broker.example\nspeed 9", "payword http://127.0.0.1:1 0.001 USD", "want broker, store"},
+		{"unknown global option", "broker https://broker.example\nspeed 9", "payword http://127.0.0.1:1 0.001 USD", "there is no option \"speed\": want one of"},
 		{"no price", "broker https://broker.example", "payword {\nvendor https://news.example\n}", "such as 0.001 USD"},
 		{"price with a sign", "broker https://broker.example", "payword https://news.example -1 USD", "want a number"},
 		{"price of nothing", "broker https://broker.example", "payword https://news.example 0 USD", "more than 0"},
 		{"vendor with a slash", "broker https://broker.example", "payword https://news.example/ 0.001 USD", "vendor"},
-		{"unknown option", "broker https://broker.example", "payword https://news.example 0.001 USD {\nprize 1\n}", "want vendor, price"},
+		{"unknown option", "broker https://broker.example", "payword https://news.example 0.001 USD {\nprize 1\n}", "there is no option \"prize\": want one of"},
 		{"duration", "broker https://broker.example\nquote_life soon", "payword https://news.example 0.001 USD", "such as 5m"},
 	}
 	for _, test := range tests {

@@ -23,6 +23,9 @@ const (
 	recordAcknowledged recordKind = 7 // the broker paid
 	recordState        recordKind = 8 // in snapshots: all that is known, after its recordOpened
 	recordEnd          recordKind = 9 // in snapshots: the last one
+
+	recordTruedUp recordKind = 10 // the price of a request was lowered
+	recordFlowed  recordKind = 11 // an answer under way was charged for
 )
 
 const (
@@ -49,8 +52,8 @@ type record struct {
 
 	chain   uint8           // recordCharged, recordAdvanced
 	tail    payword.Tail    // recordCharged, recordAdvanced
-	total   money.Amount    // ever, in micros: charged, returned (recordGivenBack) or claimed (recordAcknowledged)
-	request payword.Request // recordCharged; its Number and Grants in recordGivenBack
+	total   money.Amount    // ever, in micros: charged, returned (recordGivenBack, recordTruedUp) or claimed (recordAcknowledged)
+	request payword.Request // recordCharged; its Number and Grants in recordGivenBack, its Number and Price in recordTruedUp
 	final   bool            // recordAcknowledged, recordState: the last claim was acknowledged
 
 	token       string       // recordOpened
@@ -87,6 +90,12 @@ func (r *record) append(buffer []byte) []byte {
 		buffer = appendUint64(buffer, uint64(r.total))
 		buffer = appendUint64(buffer, r.request.Number)
 		buffer = append(buffer, r.request.Grants)
+	case recordTruedUp:
+		buffer = appendUint64(buffer, uint64(r.total))
+		buffer = appendUint64(buffer, r.request.Number)
+		buffer = appendUint64(buffer, uint64(r.request.Price))
+	case recordFlowed:
+		buffer = appendUint64(buffer, uint64(r.total))
 	case recordAcknowledged:
 		buffer = appendUint64(buffer, uint64(r.total))
 		buffer = appendBool(buffer, r.final)
@@ -198,6 +207,10 @@ func parseRecord(kind recordKind, payload []byte) (record, error) {
 		r.chain, r.tail = p.uint8(), p.tail()
 	case recordGivenBack:
 		r.total, r.request.Number, r.request.Grants = p.amount(), p.uint64(), p.uint8()
+	case recordTruedUp:
+		r.total, r.request.Number, r.request.Price = p.amount(), p.uint64(), p.amount()
+	case recordFlowed:
+		r.total = p.amount()
 	case recordClosed:
 	case recordAcknowledged:
 		r.total, r.final = p.amount(), p.bool()

@@ -67,10 +67,10 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 func (x *exchange) challenge() (payword.Challenge, error) {
 	unit := ""
 	if x.Intent == payword.IntentSession {
-		unit = "request"
+		unit = x.quote.unit
 	}
 	request, err := payword.PriceRequest{
-		Amount: x.Handler.price, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
+		Amount: x.quote.amount, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
 		MethodDetails: payword.MethodDetails{
 			Brokers: x.app.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
 			URL: x.url, Version: payword.MethodVersion,
@@ -113,9 +113,9 @@ func (x *exchange) describe() string {
 func (x *exchange) writeProblem(status int, refusal payword.Refusal) error {
 	problem := payword.NewProblem(refusal, x.status(refusal.Reason), x.currency)
 	if refusal.Reason == payword.PaymentRequired {
-		problem.Detail = fmt.Sprintf("This costs %s %s.", x.Handler.price.Decimal(), x.currency.Code())
+		problem.Detail = fmt.Sprintf("This costs %s %s.", x.quote.amount.Decimal(), x.currency.Code())
 	}
-	problem.Price = &x.Handler.price
+	problem.Price = &x.quote.amount
 	body, err := json.Marshal(problem)
 	if err != nil {
 		return x.unavailable(x.writer, err)
@@ -148,7 +148,7 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 		return x.unavailable(x.writer, err)
 	}
 	content := page{
-		Site: x.realm, Description: x.describe(), Price: x.Handler.price.Decimal(), Currency: x.currency.Code(),
+		Site: x.realm, Description: x.describe(), Price: x.quote.amount.Decimal(), Currency: x.currency.Code(),
 		Brokers: x.app.issuers(), Challenge: template.HTML(encoded),
 	}
 	if x.Reread.Times > 0 {
@@ -197,4 +197,44 @@ func (x *exchange) writeBody(status int, body []byte) error {
 // names text/html, programs name JSON, problem details or anything.
 func prefersHTML(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// tooManyFailed refuses to look at any more for a while.
+var tooManyFailed = payword.Refusal{Reason: payword.RateLimited, Detail: "too many payments failed: wait a minute"}
+
+// explain makes a refusal of a reason, with what would be right.
+func (x *exchange) explain(reason payword.Reason) payword.Refusal {
+	refusal := payword.Refusal{Reason: reason}
+	payment := &x.sent.payment
+	switch reason {
+	case payword.InsufficientCredit:
+		refusal.Detail = fmt.Sprintf("the request costs %s %s, the credit is %s: release more",
+			x.price.Decimal(), x.currency.Code(), (x.view.accepted - x.view.spent).Decimal())
+	case payword.PriceOverMax:
+		refusal.Detail = fmt.Sprintf("the request costs %s %s, you agreed to at most %s",
+			x.price.Decimal(), x.currency.Code(), payment.Max.Decimal())
+	case payword.StepTooFar:
+		refusal.Detail = fmt.Sprintf("go at most %d steps at a time, with HEAD requests in between", x.app.MaxStep)
+	case payword.StalePayword:
+		refusal.Detail = fmt.Sprintf("the payword is more than %d steps behind: present a newer one", payword.MaxStale)
+	case payword.ForgedPayword:
+		refusal.Detail = "the payword does not lead to the chain by hashing"
+	case payword.UnknownChain:
+		refusal.Detail = fmt.Sprintf("the commitment has no chain %d", payment.Chain)
+	case payword.ChainExhausted:
+		refusal.Detail = "the index is past the end of the chain"
+	case payword.CommitmentExpired:
+		refusal.Detail = "the commitment has expired"
+	case payword.CommitmentClosed:
+		refusal.Detail = "the commitment was closed"
+	case payword.AlreadyUsed:
+		refusal.Detail = fmt.Sprintf("request number %d was used: take a new one", payment.Number)
+	case payword.StaleNumber:
+		refusal.Detail = fmt.Sprintf("request number %d is more than %d behind: take a new one", payment.Number, payword.WindowSize)
+	case payword.ChallengeUsed:
+		refusal.Detail = "the challenge was answered before: ask for a new one"
+	case payword.AlreadyExecuted:
+		refusal.Detail = "this request was executed before and is not repeated"
+	}
+	return refusal
 }

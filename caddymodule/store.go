@@ -69,6 +69,17 @@ type store interface {
 	// micros. errUnknownCommitment.
 	giveBack(ctx context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error)
 
+	// trueUp is payword.State.TrueUp: the true cost of a request is known, in
+	// micros, and is less than was charged. It returns what was given back.
+	// errUnknownCommitment.
+	trueUp(ctx context.Context, id payword.CommitmentID, number uint64, price money.Amount, now int64) (money.Amount, view, error)
+
+	// flow is payword.State.Flow: another amount, in micros, for an answer that
+	// is being delivered. Unlike the other steps it is not safe to do again after
+	// an error, because no number tells: the stream ends instead.
+	// errUnknownCommitment.
+	flow(ctx context.Context, id payword.CommitmentID, amount money.Amount) (payword.Outcome, view, error)
+
 	// finish closes a commitment for its owner. errUnknownCommitment.
 	finish(ctx context.Context, id payword.CommitmentID) (view, error)
 

@@ -104,6 +104,24 @@ func (s *memoryStore) giveBack(_ context.Context, id payword.CommitmentID, numbe
 	return amount, seen, nil
 }
 
+func (s *memoryStore) trueUp(_ context.Context, id payword.CommitmentID, number uint64, price money.Amount, now int64) (money.Amount, view, error) {
+	amount := money.Amount(0)
+	seen, err := s.step("trueUp", id, func(e *entry) { amount = e.state.TrueUp(number, price, now) })
+	if err != nil {
+		return 0, view{}, err
+	}
+	return amount, seen, nil
+}
+
+func (s *memoryStore) flow(_ context.Context, id payword.CommitmentID, amount money.Amount) (payword.Outcome, view, error) {
+	var outcome payword.Outcome
+	seen, err := s.step("flow", id, func(e *entry) { outcome = e.state.Flow(e.commitment, amount) })
+	if err != nil {
+		return payword.Outcome{}, view{}, err
+	}
+	return outcome, seen, nil
+}
+
 func (s *memoryStore) finish(_ context.Context, id payword.CommitmentID) (view, error) {
 	return s.step("finish", id, func(e *entry) { e.state.Closed = true })
 }

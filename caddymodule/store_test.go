@@ -201,6 +201,8 @@ func testStore(t *testing.T, parallel int, make func(t *testing.T) store) {
 		{"too little credit", testInsufficientCredit},
 		{"giving back", testGiveBack},
 		{"giving back while a repeat stands", testGiveBackRepeat},
+		{"a true cost that is less", testTrueUp},
+		{"an answer that flows", testFlow},
 		{"a tail is raised by what is refused", testAdvance},
 		{"closing", testFinish},
 		{"claims", testClaimables},
@@ -254,9 +256,11 @@ func testUnknown(c *storeCase) {
 	_, _, chargeError := c.store.charge(ctx, id, storeCharge(1))
 	_, advanceError := c.store.advance(ctx, id, 0, storeTail(1))
 	_, _, giveBackError := c.store.giveBack(ctx, id, 1, storeStart)
+	_, _, trueUpError := c.store.trueUp(ctx, id, 1, 0, storeStart)
+	_, _, flowError := c.store.flow(ctx, id, storeUnit)
 	_, finishError := c.store.finish(ctx, id)
 	acknowledgeError := c.store.acknowledge(ctx, id, 1, false)
-	for k, err := range []error{findError, chargeError, advanceError, giveBackError, finishError, acknowledgeError} {
+	for k, err := range []error{findError, chargeError, advanceError, giveBackError, trueUpError, flowError, finishError, acknowledgeError} {
 		if !errors.Is(err, errUnknownCommitment) {
 			c.Errorf("method %d: got %v; want errUnknownCommitment", k, err)
 		}
@@ -344,6 +348,65 @@ func testGiveBackRepeat(c *storeCase) {
 	c.giveBack(1, storeStart, storeUnit)
 	c.spent(0)
 	c.giveBack(1, storeStart, 0)
+}
+
+func (c *storeCase) trueUp(number uint64, price money.Amount, now int64, want money.Amount) {
+	c.Helper()
+	got, _, err := c.store.trueUp(c.Context(), c.m.ID, number, price, now)
+	if err != nil || got != want {
+		c.Fatalf("trueUp of number %d to %d: got %d, error %v; want %d", number, price, got, err, want)
+	}
+}
+
+func testTrueUp(c *storeCase) {
+	c.open(1000, 1)
+	charge := storeCharge(1)
+	charge.Tail, charge.Price = storeTail(10), 10*storeUnit
+	c.charge(charge, payword.Accepted, false)
+	c.trueUp(1, 11*storeUnit, storeStart, 0)
+	c.trueUp(2, 0, storeStart, 0)
+	c.trueUp(1, 4*storeUnit, storeStart, 6*storeUnit)
+	c.trueUp(1, 4*storeUnit, storeStart, 0)
+	c.spent(4 * storeUnit)
+	// A repeat was promised the same for the price that stands.
+	c.charge(charge, payword.Accepted, true)
+	c.trueUp(1, storeUnit, storeStart, 0)
+	c.giveBack(1, storeStart, 0)
+	c.trueUp(1, storeUnit, storeStart, 3*storeUnit)
+	c.giveBack(1, storeStart, storeUnit)
+	c.spent(0)
+	late := storeCharge(2)
+	late.Tail, late.Price = storeTail(10), 10*storeUnit
+	c.charge(late, payword.Accepted, false)
+	c.trueUp(2, 0, storeStart+payword.RefundSeconds, 0)
+	c.spent(10 * storeUnit)
+}
+
+func testFlow(c *storeCase) {
+	c.open(1000, 1)
+	charge := storeCharge(1)
+	charge.Tail = storeTail(5)
+	c.charge(charge, payword.Accepted, false)
+	for _, each := range []struct {
+		units money.Amount
+		want  payword.Reason
+	}{{3, payword.Accepted}, {2, payword.InsufficientCredit}, {1, payword.Accepted}, {0, payword.Accepted}, {1, payword.InsufficientCredit}} {
+		outcome, seen, err := c.store.flow(c.Context(), c.m.ID, each.units*storeUnit)
+		if err != nil || outcome.Reason != each.want || seen.accepted != 5*storeUnit {
+			c.Fatalf("flow of %d units: got %v, accepted %d, error %v; want %v", each.units, outcome.Reason, seen.accepted, err, each.want)
+		}
+	}
+	c.spent(5 * storeUnit)
+	// What flowed was delivered: only the request's own price can come back.
+	c.wantClaim(storeStart, payword.RefundSeconds, 4*storeUnit, false)
+	c.giveBack(1, storeStart, storeUnit)
+	c.spent(4 * storeUnit)
+	if _, err := c.store.finish(c.Context(), c.m.ID); err != nil {
+		c.Fatal(err)
+	}
+	if outcome, _, err := c.store.flow(c.Context(), c.m.ID, storeUnit); err != nil || outcome.Reason != payword.CommitmentClosed {
+		c.Fatalf("flow of a closed commitment: got %v, error %v", outcome.Reason, err)
+	}
 }
 
 func testAdvance(c *storeCase) {

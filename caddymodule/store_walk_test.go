@@ -56,6 +56,17 @@ func (w *storeWalk) next() storeStep {
 			amount, seen, err := s.giveBack(context.Background(), m.ID, number, now)
 			return seenText(fmt.Sprint("giveBack ", amount), seen, err)
 		}
+	case kind < 15 && w.random.Intn(2) == 0:
+		number, price := w.oldNumber(k), storeUnit/money.Amount(1+w.random.Intn(4))
+		return func(s store) string {
+			amount, seen, err := s.trueUp(context.Background(), m.ID, number, price, now)
+			return seenText(fmt.Sprint("trueUp ", amount), seen, err)
+		}
+	case kind < 15 && w.random.Intn(2) == 0:
+		return func(s store) string {
+			outcome, seen, err := s.flow(context.Background(), m.ID, storeUnit/2)
+			return seenText(fmt.Sprintf("flow: %+v", outcome), seen, err)
+		}
 	case kind < 15:
 		chain, tail := uint8(w.random.Intn(len(m.Chains))), storeTail(uint32(w.numbers[k])+uint32(w.random.Intn(3)))
 		return func(s store) string {

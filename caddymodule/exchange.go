@@ -1,0 +1,195 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// exchange is one request on its way through the gate.
+type exchange struct {
+	*Handler
+	gate    *gate
+	writer  http.ResponseWriter
+	request *http.Request
+	sent    submission
+	now     int64        // seconds since 1970
+	url     string       // canonical
+	quote   quote        // what it costs today
+	price   money.Amount // what is charged before it is served, in micros: today's, or what an older quote said
+
+	asked    http.Header // the request's, before later handlers change them
+	view     view        // of the commitment, after the newest step
+	known    bool        // the store knows the commitment
+	pending  *opening    // verified, to be remembered once the payword is proved
+	proved   bool        // the caller proved a payword: the state may be told
+	outcome  payword.Outcome
+	returned bool // the price was given back
+}
+
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submission, q quote) *exchange {
+	x := &exchange{
+		Handler: h, gate: h.app.gate, writer: w, request: r, sent: sent,
+		now: h.app.now().Unix(), url: payword.CanonicalURL(h.Vendor, requestTarget(r)), quote: q, price: q.ceiling,
+	}
+	if r.Method == http.MethodHead {
+		x.price = 0
+	}
+	return x
+}
+
+// process does what the submission asks for, up to the charge.
+func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
+	if refusal := x.checkCircumstances(); refusal.Refused() {
+		return refusal, nil
+	}
+	if x.sent.form == formCredential {
+		if refusal := x.checkChallenge(); refusal.Refused() {
+			return refusal, nil
+		}
+	}
+	refusal, err := x.findCommitment(ctx)
+	if err != nil || refusal.Refused() {
+		return refusal, err
+	}
+	if refusal := x.checkCommitment(); refusal.Refused() {
+		return refusal, nil
+	}
+	switch x.sent.action {
+	case payword.ActionPay:
+		return x.pay(ctx)
+	case payword.ActionClose:
+		return x.close(ctx)
+	}
+	return payword.Refusal{}, x.open(ctx)
+}
+
+// checkCircumstances refuses what must not be looked at any further.
+func (x *exchange) checkCircumstances() payword.Refusal {
+	switch {
+	case !isSecure(x.request):
+		return payword.Refusal{Reason: payword.InsecureTransport, Detail: "paywords travel over https only: whoever sees one can use it"}
+	case x.gate.strikes.exceeded(strikeSource{commitment: x.sent.payment.Commitment}, x.now):
+		return tooManyFailed
+	}
+	return payword.Refusal{}
+}
+
+// checkChallenge checks the challenge that a credential answers, and honours
+// the price that it quoted.
+func (x *exchange) checkChallenge() payword.Refusal {
+	resource := payword.Resource{HTTPMethod: quotedMethod(x.request), URL: x.url}
+	quoted, refusal := payword.CheckChallenge(x.sent.challenge, [][]byte{x.gate.secret}, resource, x.now)
+	if refusal.Refused() {
+		return refusal
+	}
+	if quoted.Recipient != x.Vendor || quoted.Currency != x.currency || x.sent.challenge.Intent != x.Intent {
+		return payword.Refusal{Reason: payword.InvalidChallenge, Detail: "the challenge was made for another site or intent"}
+	}
+	if x.price > 0 {
+		x.price = quoted.Amount
+	}
+	return payword.Refusal{}
+}
+
+// quotedMethod is the method that a price is quoted for: a HEAD asks what a GET
+// would cost.
+func quotedMethod(r *http.Request) string {
+	if r.Method == http.MethodHead {
+		return http.MethodGet
+	}
+	return r.Method
+}
+
+// checkCommitment checks what may change between two requests: the time, the
+// address, and which of several sites is asked.
+func (x *exchange) checkCommitment() payword.Refusal {
+	if refusal := x.view.commitment.CheckTerms(x.Vendor, x.currency, x.now); refusal.Refused() {
+		return refusal
+	}
+	if !x.view.commitment.Certificate.Covers(clientAddress(x.request)) {
+		return payword.Refusal{Reason: payword.WrongAddress, Detail: "the certificate is bound to other addresses"}
+	}
+	return payword.Refusal{}
+}
+
+// judge verifies the payword against the tail that is known. What a request
+// costs is settled after that, because only who proves a payword reads again
+// free.
+func (x *exchange) judge() payword.Verdict {
+	payment := &x.sent.payment
+	known := payword.Tail{}
+	if int(payment.Chain) < len(x.view.commitment.Chains) {
+		known = x.view.tails[payment.Chain]
+	}
+	terms := payword.Terms{Now: x.now, MaxStep: x.app.MaxStep}
+	verdict := payword.Judge(x.view.commitment, known, payment, terms)
+	x.proved = verdict.Proved
+	if verdict.Reason == payword.ForgedPayword {
+		x.strike()
+	}
+	return verdict
+}
+
+// pay charges the request. A genuine payword raises the tail even if the
+// request is refused.
+func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
+	verdict := x.judge()
+	if verdict.Reason != payword.Accepted {
+		return x.explain(verdict.Reason), nil
+	}
+	if x.price > 0 && x.isReread() {
+		x.price = 0
+	}
+	if err := x.open(ctx); err != nil {
+		return payword.Refusal{}, err
+	}
+	payment := &x.sent.payment
+	var err error
+	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
+		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
+		Fingerprint: x.fingerprint(), Price: x.price,
+		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Now: x.now,
+	})
+	return x.explain(x.outcome.Reason), err
+}
+
+// isCharge reports whether the request answers a challenge that can be used
+// once. A HEAD asks what a GET would be answered, and uses nothing.
+func (x *exchange) isCharge() bool {
+	return x.request.Method != http.MethodHead && x.sent.form == formCredential && x.sent.challenge.Intent == payword.IntentCharge
+}
+
+// fingerprint tells the request from others. The answer to a charge challenge
+// is told by that alone, so that a changed body makes no second one of it.
+func (x *exchange) fingerprint() payword.Fingerprint {
+	if x.isCharge() {
+		return payword.NewFingerprint("", "", "", x.sent.challenge.ID)
+	}
+	return payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get(payword.HeaderContentDigest), "")
+}
+
+// close ends a commitment for who proves a payword of it.
+func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
+	verdict := x.judge()
+	if verdict.Reason != payword.Accepted {
+		return x.explain(verdict.Reason), nil
+	}
+	if err := x.open(ctx); err != nil {
+		return payword.Refusal{}, err
+	}
+	payment := &x.sent.payment
+	_, err := x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)
+	if err != nil {
+		return payword.Refusal{}, err
+	}
+	x.view, err = x.gate.store.finish(ctx, payment.Commitment)
+	return payword.Refusal{}, err
+}
+
+// strike counts a failed verification against the address it came from.
+func (x *exchange) strike() {
+	x.gate.strikes.add(clientAddress(x.request), x.sent.payment.Commitment, x.now)
+}

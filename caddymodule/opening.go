@@ -1,0 +1,98 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+
+	"github.com/paywordhq/payword"
+)
+
+// findCommitment looks the commitment up, or verifies it if it came along.
+func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) {
+	found, err := x.gate.store.find(ctx, x.sent.payment.Commitment)
+	switch {
+	case err == nil:
+		x.view, x.known = found, true
+	case !errors.Is(err, errUnknownCommitment):
+		return payword.Refusal{}, err
+	case x.sent.commitment == "":
+		return payword.Refusal{Reason: payword.UnknownCommitment, Detail: "send the commitment along"}, nil
+	}
+	if x.known && (x.sent.reservation == "" || x.sent.reservation == x.view.reservation) {
+		return payword.Refusal{}, nil
+	}
+	// Who is known is counted by the commitment alone, so that strangers behind
+	// the same address do not lock them out.
+	if !x.known && x.gate.strikes.exceeded(strikeSource{address: clientAddress(x.request)}, x.now) {
+		return tooManyFailed, nil
+	}
+	return x.verify()
+}
+
+// verify checks a commitment that is not known yet, and its reservation; or a
+// later reservation of a known one. Nothing is remembered of what fails.
+func (x *exchange) verify() (payword.Refusal, error) {
+	if x.sent.reservation == "" {
+		return payword.Refusal{Reason: payword.ReservationRequired, Detail: "this site takes reserved commitments only: have the broker reserve it"}, nil
+	}
+	if !x.known {
+		commitment, refusal, err := x.verifyCommitment()
+		if err != nil || refusal.Refused() {
+			return refusal, err
+		}
+		x.view.commitment = commitment
+		for k, chain := range commitment.Chains {
+			x.view.tails[k] = payword.Tail{Payword: chain.Root}
+		}
+	}
+	commitment := x.view.commitment
+	brokers, err := x.app.trusted(commitment.Certificate.Issuer)
+	if err != nil {
+		return payword.Refusal{}, err
+	}
+	reservation, refusal := payword.ParseReservation(x.sent.reservation, commitment, brokers)
+	if refusal.Refused() {
+		x.strike()
+		return refusal, nil
+	}
+	x.pending = &opening{
+		commitment: commitment, reservation: reservation.Token, amount: reservation.Amount,
+		sequence: reservation.Sequence, redeemBy: reservation.RedeemBy,
+	}
+	return payword.Refusal{}, nil
+}
+
+// open remembers what verify found good. A known commitment is topped up.
+func (x *exchange) open(ctx context.Context) error {
+	if x.pending == nil {
+		return nil
+	}
+	opened, err := x.gate.store.open(ctx, *x.pending)
+	if err == nil {
+		x.view, x.known, x.pending = opened, true, nil
+	}
+	return err
+}
+
+// verifyCommitment checks the commitment that came along: what is cheap first,
+// on what it says of itself, then two signatures.
+func (x *exchange) verifyCommitment() (*payword.Commitment, payword.Refusal, error) {
+	claimed, err := payword.UnverifiedCommitment(x.sent.commitment)
+	if err != nil {
+		_, refusal := payword.ParseCommitment(x.sent.commitment, nil) // says which part is malformed
+		return nil, refusal, nil
+	}
+	if refusal := claimed.CheckTerms(x.Vendor, x.currency, x.now); refusal.Refused() {
+		return nil, refusal, nil
+	}
+	brokers, err := x.app.trusted(claimed.Certificate.Issuer)
+	if err != nil {
+		return nil, payword.Refusal{}, err
+	}
+	commitment, refusal := payword.ParseCommitment(x.sent.commitment, brokers)
+	if refusal.Refused() {
+		x.strike()
+		return nil, refusal, nil
+	}
+	return &commitment, payword.Refusal{}, nil
+}
