@@ -118,27 +118,39 @@ func (x *exchange) checkCommitment() payword.Refusal {
 // judge verifies the payword against the tail that is known. What a request
 // costs is settled after that, because only who proves a payword reads again
 // free.
-func (x *exchange) judge() payword.Verdict {
+func (x *exchange) judge(ctx context.Context) (payword.Verdict, error) {
+	verdict := x.verdict()
+	if verdict.Reason == payword.StepTooFar && x.known {
+		// Another gate may have seen a deeper tail.
+		newest, err := x.gate.store.findNewest(ctx, x.sent.payment.Commitment)
+		if err != nil {
+			return payword.Verdict{}, err
+		}
+		x.view = newest
+		verdict = x.verdict()
+	}
+	x.proved = verdict.Proved
+	if verdict.Reason == payword.ForgedPayword {
+		x.strike()
+	}
+	return verdict, nil
+}
+
+func (x *exchange) verdict() payword.Verdict {
 	payment := &x.sent.payment
 	known := payword.Tail{}
 	if int(payment.Chain) < len(x.view.commitment.Chains) {
 		known = x.view.tails[payment.Chain]
 	}
-	terms := payword.Terms{Now: x.now, MaxStep: x.app.MaxStep}
-	verdict := payword.Judge(x.view.commitment, known, payment, terms)
-	x.proved = verdict.Proved
-	if verdict.Reason == payword.ForgedPayword {
-		x.strike()
-	}
-	return verdict
+	return payword.Judge(x.view.commitment, known, payment, payword.Terms{Now: x.now, MaxStep: x.app.MaxStep})
 }
 
 // pay charges the request. A genuine payword raises the tail even if the
 // request is refused.
 func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
-	verdict := x.judge()
-	if verdict.Reason != payword.Accepted {
-		return x.explain(verdict.Reason), nil
+	verdict, err := x.judge(ctx)
+	if err != nil || verdict.Reason != payword.Accepted {
+		return x.explain(verdict.Reason), err
 	}
 	if x.price > 0 && x.isReread() {
 		x.price = 0
@@ -147,7 +159,6 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 		return payword.Refusal{}, err
 	}
 	payment := &x.sent.payment
-	var err error
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
@@ -173,15 +184,15 @@ func (x *exchange) fingerprint() payword.Fingerprint {
 
 // close ends a commitment for who proves a payword of it.
 func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
-	verdict := x.judge()
-	if verdict.Reason != payword.Accepted {
-		return x.explain(verdict.Reason), nil
+	verdict, err := x.judge(ctx)
+	if err != nil || verdict.Reason != payword.Accepted {
+		return x.explain(verdict.Reason), err
 	}
 	if err := x.open(ctx); err != nil {
 		return payword.Refusal{}, err
 	}
 	payment := &x.sent.payment
-	_, err := x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)
+	_, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)
 	if err != nil {
 		return payword.Refusal{}, err
 	}

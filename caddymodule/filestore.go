@@ -226,9 +226,8 @@ func (s *fileStore) enter(ctx context.Context) error {
 func (s *fileStore) leave() { <-s.slots }
 
 // step runs one atomic step on a commitment and returns what it saw, once that
-// is durable. run returns the record of what it changed; one of kind 0 says
-// that nothing changed.
-func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run func(*entry) (record, error)) (view, error) {
+// is durable.
+func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step) (view, error) {
 	if err := s.enter(ctx); err != nil {
 		return view{}, err
 	}
@@ -240,7 +239,7 @@ func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run func(
 	return s.stepOn(e, run)
 }
 
-func (s *fileStore) stepOn(e *entry, run func(*entry) (record, error)) (view, error) {
+func (s *fileStore) stepOn(e *entry, run step) (view, error) {
 	e.mutex.Lock()
 	if e.forgotten {
 		e.mutex.Unlock()
@@ -283,15 +282,7 @@ func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
 		}
 		fresh.mutex.Unlock()
 	}
-	return s.stepOn(e, func(e *entry) (record, error) {
-		if !e.topUp(o.reservation, o.amount, o.sequence, o.redeemBy) {
-			return record{}, nil
-		}
-		return record{
-			kind: recordToppedUp, reservation: o.reservation,
-			amount: o.amount, sequence: o.sequence, redeemBy: o.redeemBy,
-		}, nil
-	})
+	return s.stepOn(e, topUpStep(o))
 }
 
 // checkOpening reports what could not be written to the journal and read back.
@@ -308,78 +299,29 @@ func checkOpening(o opening) error {
 }
 
 func (s *fileStore) find(ctx context.Context, id payword.CommitmentID) (view, error) {
-	return s.step(ctx, id, func(*entry) (record, error) { return record{}, nil })
+	return s.step(ctx, id, lookStep)
+}
+
+func (s *fileStore) findNewest(ctx context.Context, id payword.CommitmentID) (view, error) {
+	return s.find(ctx, id)
 }
 
 func (s *fileStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
 	var outcome payword.Outcome
-	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
-		if err := checkTail(e.commitment, c.Chain, c.Tail); err != nil {
-			return record{}, err
-		}
-		if c.Price < 0 {
-			return record{}, fmt.Errorf("charging %d micros", c.Price)
-		}
-		outcome = e.state.Charge(e.commitment, c)
-		return e.charged(c, outcome), nil
-	})
+	seen, err := s.step(ctx, id, chargeStep(c, &outcome))
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}
 	return outcome, seen, nil
 }
 
-// charged returns the record of a charge.
-func (e *entry) charged(c payword.Charge, outcome payword.Outcome) record {
-	r := record{chain: c.Chain, tail: e.state.Tails[c.Chain]}
-	switch {
-	case outcome.Reason == payword.Accepted:
-		r.kind, r.total = recordCharged, e.state.Charged
-		r.request = *recentRequest(&e.state, c.Number)
-	case outcome.Changed:
-		r.kind = recordAdvanced
-	}
-	return r
-}
-
-// recentRequest returns what is remembered of a number, or nil.
-func recentRequest(s *payword.State, number uint64) *payword.Request {
-	for k := len(s.Recent) - 1; k >= 0; k-- {
-		if s.Recent[k].Number == number {
-			return &s.Recent[k]
-		}
-	}
-	return nil
-}
-
 func (s *fileStore) advance(ctx context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {
-	return s.step(ctx, id, func(e *entry) (record, error) {
-		if err := checkTail(e.commitment, chain, tail); err != nil {
-			return record{}, err
-		}
-		if !e.state.Advance(chain, tail) {
-			return record{}, nil
-		}
-		return record{kind: recordAdvanced, chain: chain, tail: tail}, nil
-	})
+	return s.step(ctx, id, advanceStep(chain, tail))
 }
 
 func (s *fileStore) giveBack(ctx context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error) {
 	var amount money.Amount
-	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
-		before := grantsOf(&e.state, number)
-		amount = e.state.GiveBack(number, now)
-		after := grantsOf(&e.state, number)
-		// One grant less is a change even where another stands and nothing is
-		// returned. A request that was only forgotten has none before or after.
-		if after >= before || recentRequest(&e.state, number) == nil {
-			return record{}, nil
-		}
-		return record{
-			kind: recordGivenBack, total: e.state.Returned,
-			request: payword.Request{Number: number, Grants: after},
-		}, nil
-	})
+	seen, err := s.step(ctx, id, giveBackStep(number, now, &amount))
 	if err != nil {
 		return 0, view{}, err
 	}
@@ -387,17 +329,8 @@ func (s *fileStore) giveBack(ctx context.Context, id payword.CommitmentID, numbe
 }
 
 func (s *fileStore) trueUp(ctx context.Context, id payword.CommitmentID, number uint64, price money.Amount, now int64) (money.Amount, view, error) {
-	if price < 0 {
-		return 0, view{}, fmt.Errorf("lowering a price to %d micros", price)
-	}
 	var amount money.Amount
-	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
-		amount = e.state.TrueUp(number, price, now)
-		if request := recentRequest(&e.state, number); request == nil || amount == 0 {
-			return record{}, nil
-		}
-		return record{kind: recordTruedUp, total: e.state.Returned, request: payword.Request{Number: number, Price: price}}, nil
-	})
+	seen, err := s.step(ctx, id, trueUpStep(number, price, now, &amount))
 	if err != nil {
 		return 0, view{}, err
 	}
@@ -405,52 +338,20 @@ func (s *fileStore) trueUp(ctx context.Context, id payword.CommitmentID, number 
 }
 
 func (s *fileStore) flow(ctx context.Context, id payword.CommitmentID, amount money.Amount) (payword.Outcome, view, error) {
-	if amount < 0 {
-		return payword.Outcome{}, view{}, fmt.Errorf("charging %d micros", amount)
-	}
 	var outcome payword.Outcome
-	seen, err := s.step(ctx, id, func(e *entry) (record, error) {
-		outcome = e.state.Flow(e.commitment, amount)
-		if !outcome.Changed {
-			return record{}, nil
-		}
-		return record{kind: recordFlowed, total: e.state.Charged}, nil
-	})
+	seen, err := s.step(ctx, id, flowStep(amount, &outcome))
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}
 	return outcome, seen, nil
 }
 
-// grantsOf returns the standing grants of a number, 0 if it is not remembered.
-func grantsOf(s *payword.State, number uint64) uint8 {
-	if request := recentRequest(s, number); request != nil {
-		return request.Grants
-	}
-	return 0
-}
-
 func (s *fileStore) finish(ctx context.Context, id payword.CommitmentID) (view, error) {
-	return s.step(ctx, id, func(e *entry) (record, error) {
-		if e.state.Closed {
-			return record{}, nil
-		}
-		e.state.Closed = true
-		return record{kind: recordClosed}, nil
-	})
+	return s.step(ctx, id, finishStep)
 }
 
 func (s *fileStore) acknowledge(ctx context.Context, id payword.CommitmentID, amount money.Amount, final bool) error {
-	_, err := s.step(ctx, id, func(e *entry) (record, error) {
-		if amount < 0 || amount > money.MaxAmount {
-			return record{}, fmt.Errorf("acknowledging %d micros: want 0 to %d", amount, money.MaxAmount)
-		}
-		if amount <= e.state.Claimed && (e.final || !final) {
-			return record{}, nil
-		}
-		e.state.Claimed, e.final = max(e.state.Claimed, amount), e.final || final
-		return record{kind: recordAcknowledged, total: e.state.Claimed, final: e.final}, nil
-	})
+	_, err := s.step(ctx, id, acknowledgeStep(amount, final))
 	return err
 }
 

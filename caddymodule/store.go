@@ -55,8 +55,14 @@ type store interface {
 	// else changes.
 	open(ctx context.Context, o opening) (view, error)
 
-	// find returns what is known of a commitment, or errUnknownCommitment.
+	// find returns what is known of a commitment, or errUnknownCommitment. A
+	// store that several processes share may answer with what this one saw last:
+	// the tails may stand lower, and a charge still decides on the newest.
 	find(ctx context.Context, id payword.CommitmentID) (view, error)
+
+	// findNewest is find, but never answers with less than what stands in the
+	// store. It is asked before somebody is refused for what find said.
+	findNewest(ctx context.Context, id payword.CommitmentID) (view, error)
 
 	// charge is payword.State.Charge. errUnknownCommitment.
 	charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error)

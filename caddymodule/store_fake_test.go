@@ -82,6 +82,10 @@ func (s *memoryStore) find(_ context.Context, id payword.CommitmentID) (view, er
 	return s.step("find", id, func(*entry) {})
 }
 
+func (s *memoryStore) findNewest(ctx context.Context, id payword.CommitmentID) (view, error) {
+	return s.find(ctx, id)
+}
+
 func (s *memoryStore) charge(_ context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
 	var outcome payword.Outcome
 	seen, err := s.step("charge", id, func(e *entry) { outcome = e.state.Charge(e.commitment, c) })
