@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
 )
 
 // App is what all sites of one Caddy share: the store of commitments, the keys
@@ -26,6 +27,10 @@ type App struct {
 	// challenge secret. It must survive restarts, and belongs to one Caddy
 	// process. Default: "payword" in Caddy's data directory.
 	Store string `json:"store,omitempty"`
+
+	// What unreserved commitments may be worth, by currency. Default: none are
+	// taken, every commitment has to be reserved.
+	Credit []Credit `json:"credit,omitempty"`
 
 	// The most hashes to compute for one request. Default: 4096.
 	MaxStep uint32 `json:"max_step,omitempty"`
@@ -48,9 +53,11 @@ type App struct {
 	openOnce  sync.Once
 	openError error
 	poolKey   string
-	gate      *gate
-	cancel    context.CancelFunc
-	jobs      sync.WaitGroup
+
+	creditCaps map[money.Currency]creditCaps
+	gate       *gate
+	cancel     context.CancelFunc
+	jobs       sync.WaitGroup
 }
 
 // gates holds what survives a config reload, by the directory of its store.
@@ -86,6 +93,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.RedeemInterval == nil {
 		interval := caddy.Duration(time.Hour)
 		a.RedeemInterval = &interval
+	}
+	if a.creditCaps, err = readCaps(a.Credit); err != nil {
+		return fmt.Errorf("payword: credit: %w", err)
 	}
 	return nil
 }

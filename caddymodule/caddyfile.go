@@ -20,6 +20,7 @@ import (
 //	payword {
 //	    broker          <issuer> [<keys file or URL>]
 //	    store           <directory>
+//	    credit          <per user> <in all> <currency> | off
 //	    max_step        <hashes>
 //	    quote_life      <duration>
 //	    claim_delay     <duration>
@@ -86,6 +87,7 @@ func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]optio
 var globalOptions = map[string]option[*App]{
 	"broker":          readBroker,
 	"store":           word(func(a *App) *string { return &a.Store }),
+	"credit":          readCredit,
 	"max_step":        one(readMaxStep),
 	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
 	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),

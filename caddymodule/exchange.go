@@ -63,7 +63,7 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 	case payword.ActionClose:
 		return x.close(ctx)
 	}
-	return payword.Refusal{}, x.open(ctx)
+	return x.open(ctx)
 }
 
 // checkCircumstances refuses what must not be looked at any further.
@@ -155,8 +155,8 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	if x.price > 0 && x.isReread() {
 		x.price = 0
 	}
-	if err := x.open(ctx); err != nil {
-		return payword.Refusal{}, err
+	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
+		return refusal, err
 	}
 	payment := &x.sent.payment
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
@@ -188,8 +188,8 @@ func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
 	if err != nil || verdict.Reason != payword.Accepted {
 		return x.explain(verdict.Reason), err
 	}
-	if err := x.open(ctx); err != nil {
-		return payword.Refusal{}, err
+	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
+		return refusal, err
 	}
 	payment := &x.sent.payment
 	_, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)

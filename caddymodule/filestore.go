@@ -56,6 +56,8 @@ type fileStore struct {
 	slots   chan struct{} // one per step in progress
 	now     atomic.Int64  // of the last claimables, in seconds since 1970; 0: none yet
 
+	credit creditShares
+
 	compaction compaction
 	closeOnce  sync.Once
 	closeError error
@@ -73,6 +75,7 @@ type shard struct {
 // entry is a commitment and what was paid on it.
 type entry struct {
 	commitment *payword.Commitment // never changed
+	creditDay  int64               // when it was opened, if it was unreserved: days since 1970
 
 	mutex       sync.Mutex // guards what follows; held for no I/O
 	reservation string
@@ -106,6 +109,7 @@ func openFileStore(directory string, options fileStoreOptions) (*fileStore, erro
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", directory, err), s.disk.Close())
 	}
+	s.countCredit()
 	s.compaction.prepare(options.compactBytes, &r)
 	if options.allocation == 0 {
 		options.allocation = allocationBytes
@@ -172,7 +176,7 @@ func newEntry(o opening) *entry {
 	m.Certificate.Issuer = unique.Make(m.Certificate.Issuer).Value()
 	m.Certificate.Currency = m.Currency
 	return &entry{
-		commitment: &m, reservation: o.reservation, redeemBy: o.redeemBy,
+		commitment: &m, creditDay: o.credit.day, reservation: o.reservation, redeemBy: o.redeemBy,
 		state: payword.NewState(&m, o.amount, o.sequence),
 	}
 }
@@ -187,8 +191,12 @@ func (e *entry) view() view {
 }
 
 // topUp takes a reservation with a higher sequence number and reports whether
-// it had one. The caller holds mutex.
+// it had one. Of an unreserved commitment it has to cover the limit. The caller
+// holds mutex.
 func (e *entry) topUp(reservation string, amount money.Amount, sequence uint32, redeemBy int64) bool {
+	if e.isUnreserved() && amount < e.commitment.Limit {
+		return false
+	}
 	if !e.state.TopUp(e.commitment, amount, sequence) {
 		return false
 	}
@@ -271,18 +279,69 @@ func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
 	defer s.leave()
 	e := s.entry(o.commitment.ID)
 	if e == nil {
-		fresh := newEntry(o)
-		// Nobody sees it before its record is in the queue.
-		fresh.mutex.Lock()
-		if e = s.insert(fresh); e == fresh {
-			fresh.newest = s.journal.append(&record{
-				kind: recordOpened, token: o.commitment.Token, reservation: o.reservation,
-				amount: o.amount, sequence: o.sequence, redeemBy: o.redeemBy,
-			})
+		if e = s.openNew(o); e == nil {
+			return view{}, errCreditLimit
 		}
-		fresh.mutex.Unlock()
 	}
-	return s.stepOn(e, topUpStep(o))
+	topUp := topUpStep(o)
+	return s.stepOn(e, func(e *entry) (record, error) {
+		wasUnreserved := e.isUnreserved()
+		r, err := topUp(e)
+		if wasUnreserved && !e.isUnreserved() {
+			s.credit.free(e.commitment, e.creditDay)
+		}
+		return r, err
+	})
+}
+
+// openNew remembers a commitment that was not known, and returns what is
+// remembered; nil if it exceeds a cap.
+func (s *fileStore) openNew(o opening) *entry {
+	fresh := newEntry(o)
+	// Nobody sees it before its record is in the queue.
+	fresh.mutex.Lock()
+	defer fresh.mutex.Unlock()
+	e := fresh
+	insert := func() bool {
+		e = s.insert(fresh)
+		return e == fresh
+	}
+	if !fresh.isUnreserved() {
+		insert()
+	} else if !s.credit.take(o.commitment, o.credit, insert) {
+		return s.entry(o.commitment.ID) // it may have been what used the credit up
+	}
+	if e == fresh {
+		opened := fresh.opened(o.commitment.Token)
+		fresh.newest = s.journal.append(&opened)
+	}
+	return e
+}
+
+// opened returns the record of an opening. The caller holds mutex.
+func (e *entry) opened(token string) record {
+	if e.isUnreserved() {
+		return record{kind: recordOpenedOnCredit, token: token, redeemBy: e.redeemBy, day: e.creditDay}
+	}
+	return record{
+		kind: recordOpened, token: token, reservation: e.reservation,
+		amount: e.state.Cap, sequence: e.state.Sequence, redeemBy: e.redeemBy,
+	}
+}
+
+// isUnreserved reports whether no reservation was ever taken. The caller holds
+// mutex.
+func (e *entry) isUnreserved() bool { return e.state.Sequence == 0 }
+
+// countCredit adds up the shares of the commitments that were read back.
+func (s *fileStore) countCredit() {
+	for k := range s.shards {
+		for _, e := range s.shards[k].all() {
+			if e.isUnreserved() {
+				s.credit.add(e.commitment, e.creditDay)
+			}
+		}
+	}
 }
 
 // checkOpening reports what could not be written to the journal and read back.
@@ -294,6 +353,8 @@ func checkOpening(o opening) error {
 		return fmt.Errorf("opening with a reservation of %d bytes: at most %d", len(o.reservation), payword.MaxReservationBytes)
 	case o.amount < 0:
 		return fmt.Errorf("opening with %d micros", o.amount)
+	case o.sequence == 0 && (o.reservation != "" || o.amount != o.commitment.Limit || o.credit.day < 0):
+		return errors.New("opening an unreserved commitment with a reservation, or other than to its limit")
 	}
 	return nil
 }

@@ -284,10 +284,7 @@ func (w *snapshotWriter) writeAll(s *fileStore) error {
 func (w *snapshotWriter) add(e *entry) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	opened := record{
-		kind: recordOpened, token: e.commitment.Token, reservation: e.reservation,
-		amount: e.state.Cap, sequence: e.state.Sequence, redeemBy: e.redeemBy,
-	}
+	opened := e.opened(e.commitment.Token)
 	w.frame = opened.append(w.frame)
 	state := record{
 		kind: recordState, id: e.commitment.ID, state: &e.state,

@@ -226,7 +226,7 @@ func (r *recovery) readSnapshot(generation uint64) error {
 				return fmt.Errorf("it holds %d commitments and says %d", count, entry.count)
 			}
 			return nil
-		case entry.kind == recordOpened:
+		case entry.kind.opens():
 			count++
 		}
 		return r.apply(entry)
@@ -537,7 +537,7 @@ func (s *frameScanner) pieces(from int64, overlap int, use func(offset int64, pi
 
 // apply does what a record tells.
 func (r *recovery) apply(entry *record) error {
-	if entry.kind == recordOpened {
+	if entry.kind.opens() {
 		return r.applyOpened(entry)
 	}
 	e := r.store.entry(entry.id)
@@ -587,10 +587,14 @@ func (r *recovery) applyOpened(entry *record) error {
 	if err != nil {
 		return err
 	}
-	fresh := newEntry(opening{
+	o := opening{
 		commitment: &commitment, reservation: entry.reservation,
 		amount: entry.amount, sequence: entry.sequence, redeemBy: entry.redeemBy,
-	})
+	}
+	if entry.kind == recordOpenedOnCredit {
+		o.amount, o.credit.day = commitment.Limit, entry.day
+	}
+	fresh := newEntry(o)
 	if known := r.store.insert(fresh); known != fresh {
 		known.topUp(entry.reservation, entry.amount, entry.sequence, entry.redeemBy)
 	}

@@ -32,8 +32,8 @@ func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) 
 // verify checks a commitment that is not known yet, and its reservation; or a
 // later reservation of a known one. Nothing is remembered of what fails.
 func (x *exchange) verify() (payword.Refusal, error) {
-	if x.sent.reservation == "" {
-		return payword.Refusal{Reason: payword.ReservationRequired, Detail: "this site takes reserved commitments only: have the broker reserve it"}, nil
+	if x.sent.reservation == "" && len(x.app.creditCaps) == 0 {
+		return reservationRequired, nil
 	}
 	if !x.known {
 		commitment, refusal, err := x.verifyCommitment()
@@ -46,6 +46,14 @@ func (x *exchange) verify() (payword.Refusal, error) {
 		}
 	}
 	commitment := x.view.commitment
+	if x.sent.reservation == "" {
+		unreserved, isGiven := x.app.unreserved(commitment, x.now)
+		if !isGiven {
+			return reservationRequired, nil
+		}
+		x.pending = &unreserved
+		return payword.Refusal{}, nil
+	}
 	brokers, err := x.app.trusted(commitment.Certificate.Issuer)
 	if err != nil {
 		return payword.Refusal{}, err
@@ -55,6 +63,9 @@ func (x *exchange) verify() (payword.Refusal, error) {
 		x.strike()
 		return refusal, nil
 	}
+	if x.known && x.view.reservation == "" && reservation.Amount < commitment.Limit {
+		return payword.Refusal{Reason: payword.ReservationMismatch, Detail: "the commitment was opened unreserved: reserve its whole limit"}, nil
+	}
 	x.pending = &opening{
 		commitment: commitment, reservation: reservation.Token, amount: reservation.Amount,
 		sequence: reservation.Sequence, redeemBy: reservation.RedeemBy,
@@ -62,16 +73,25 @@ func (x *exchange) verify() (payword.Refusal, error) {
 	return payword.Refusal{}, nil
 }
 
+// reservationRequired is the refusal of an unreserved commitment where none are
+// taken.
+var reservationRequired = payword.Refusal{
+	Reason: payword.ReservationRequired, Detail: "this site takes reserved commitments only: have the broker reserve it",
+}
+
 // open remembers what verify found good. A known commitment is topped up.
-func (x *exchange) open(ctx context.Context) error {
+func (x *exchange) open(ctx context.Context) (payword.Refusal, error) {
 	if x.pending == nil {
-		return nil
+		return payword.Refusal{}, nil
 	}
 	opened, err := x.gate.store.open(ctx, *x.pending)
+	if errors.Is(err, errCreditLimit) {
+		return creditLimited, nil
+	}
 	if err == nil {
 		x.view, x.known, x.pending = opened, true, nil
 	}
-	return err
+	return payword.Refusal{}, err
 }
 
 // verifyCommitment checks the commitment that came along: what is cheap first,

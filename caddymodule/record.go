@@ -26,6 +26,8 @@ const (
 
 	recordTruedUp recordKind = 10 // the price of a request was lowered
 	recordFlowed  recordKind = 11 // an answer under way was charged for
+
+	recordOpenedOnCredit recordKind = 12 // an unreserved commitment was opened
 )
 
 const (
@@ -48,7 +50,7 @@ const (
 // may be read again over a snapshot that has seen a part of it.
 type record struct {
 	kind recordKind
-	id   payword.CommitmentID // unused in recordOpened, where the token tells, and in recordEnd
+	id   payword.CommitmentID // unused where a commitment is opened, whose token tells, and in recordEnd
 
 	chain   uint8           // recordCharged, recordAdvanced
 	tail    payword.Tail    // recordCharged, recordAdvanced
@@ -56,28 +58,35 @@ type record struct {
 	request payword.Request // recordCharged; its Number and Grants in recordGivenBack, its Number and Price in recordTruedUp
 	final   bool            // recordAcknowledged, recordState: the last claim was acknowledged
 
-	token       string       // recordOpened
+	token       string       // recordOpened, recordOpenedOnCredit
 	reservation string       // recordOpened, recordToppedUp
 	amount      money.Amount // recordOpened, recordToppedUp: in micros
 	sequence    uint32       // recordOpened, recordToppedUp
-	redeemBy    int64        // recordOpened, recordToppedUp: seconds since 1970
+	redeemBy    int64        // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
+	day         int64        // recordOpenedOnCredit: UTC, days since 1970
 
 	state  *payword.State // recordState; its Cap and Sequence stand in the recordOpened
 	chains int            // recordState: how many tails
 	count  uint64         // recordEnd: commitments in the snapshot
 }
 
+// opens reports whether a record of the kind opens a commitment.
+func (k recordKind) opens() bool { return k == recordOpened || k == recordOpenedOnCredit }
+
 // append writes r behind what is in buffer.
 func (r *record) append(buffer []byte) []byte {
 	start := len(buffer)
 	buffer = append(buffer, byte(r.kind), 0, 0, 0, 0)
-	if r.kind != recordOpened && r.kind != recordEnd {
+	if !r.kind.opens() && r.kind != recordEnd {
 		buffer = append(buffer, r.id[:]...)
 	}
 	switch r.kind {
 	case recordOpened:
 		buffer = appendString(buffer, r.token)
 		buffer = r.appendReservation(buffer)
+	case recordOpenedOnCredit:
+		buffer = appendString(buffer, r.token)
+		buffer = appendUint64(appendUint64(buffer, uint64(r.redeemBy)), uint64(r.day))
 	case recordToppedUp:
 		buffer = r.appendReservation(buffer)
 	case recordCharged:
@@ -191,13 +200,15 @@ func eachRecord(body []byte, apply func(*record) error) error {
 // values: bytes that are missing or left over are an error.
 func parseRecord(kind recordKind, payload []byte) (record, error) {
 	r, p := record{kind: kind}, parser{rest: payload}
-	if kind != recordOpened && kind != recordEnd {
+	if !kind.opens() && kind != recordEnd {
 		p.copy(r.id[:])
 	}
 	switch kind {
 	case recordOpened:
 		r.token = p.text()
 		p.reservation(&r)
+	case recordOpenedOnCredit:
+		r.token, r.redeemBy, r.day = p.text(), int64(p.uint64()), int64(p.uint64())
 	case recordToppedUp:
 		p.reservation(&r)
 	case recordCharged:

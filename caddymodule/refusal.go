@@ -73,7 +73,7 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 		Amount: x.quote.amount, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
 		MethodDetails: payword.MethodDetails{
 			Brokers: x.app.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
-			URL: x.url, Version: payword.MethodVersion,
+			URL: x.url, Version: payword.MethodVersion, Unreserved: x.givesCredit(),
 		},
 	}.Canonical()
 	if err != nil {

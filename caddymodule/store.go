@@ -9,8 +9,8 @@ import (
 )
 
 // errUnknownCommitment means that the store has never seen a commitment, or has
-// forgotten it after its redeem_by. It is the one error of a store that is an
-// answer; every other means that we could not tell.
+// forgotten it after its redeem_by. This and errCreditLimit are the errors of a
+// store that are answers; every other means that we could not tell.
 var errUnknownCommitment = errors.New("the commitment is not known")
 
 // opening is a commitment to be remembered, with all that redeeming it takes.
@@ -20,6 +20,7 @@ type opening struct {
 	amount      money.Amount        // the most to accept, in micros: reserved, or the limit
 	sequence    uint32              // of the reservation; 0 if it is unreserved
 	redeemBy    int64               // seconds since 1970; until then it is kept
+	credit      creditTerms         // if it is unreserved; redeemBy is after the day
 }
 
 // view is what one step of a store saw of a commitment, after the step.
@@ -53,6 +54,20 @@ type store interface {
 	// open remembers a commitment. If it is known already, its reservation is
 	// topped up where the new one has a higher sequence number, and nothing
 	// else changes.
+	//
+	// An unreserved one takes a share of the day's credit, its limit, from two
+	// sums: of its user (issuer, subject, currency) and of all users (currency).
+	// Where either would exceed its cap nothing is remembered and nothing taken:
+	// errCreditLimit. One that is known already takes nothing, whatever the sums
+	// are, so asking twice, or again because the answer was lost, takes one
+	// share; a step that failed may have taken it and not remembered the
+	// commitment, and gives it back no later than at the end of the day. What is
+	// remembered never exceeds a cap, however many open at once.
+	//
+	// A reservation of its whole limit makes an unreserved commitment a reserved
+	// one and gives its share back, once, to the day that it was opened on. A
+	// lower one is passed over: with it the broker would answer for less than
+	// what may have been accepted already.
 	open(ctx context.Context, o opening) (view, error)
 
 	// find returns what is known of a commitment, or errUnknownCommitment. A

@@ -26,6 +26,7 @@ type memoryStore struct {
 
 	mutex   sync.Mutex
 	entries map[payword.CommitmentID]*entry
+	credit  creditShares
 }
 
 var _ store = (*memoryStore)(nil)
@@ -69,9 +70,16 @@ func (s *memoryStore) open(_ context.Context, o opening) (view, error) {
 	e := s.entries[o.commitment.ID]
 	if e == nil {
 		e = newEntry(o)
+		isOpened := func() bool { return true }
+		if e.isUnreserved() && !s.credit.take(o.commitment, o.credit, isOpened) {
+			return view{}, errCreditLimit
+		}
 		s.entries[o.commitment.ID] = e
 	}
-	e.topUp(o.reservation, o.amount, o.sequence, o.redeemBy)
+	wasUnreserved := e.isUnreserved()
+	if e.topUp(o.reservation, o.amount, o.sequence, o.redeemBy) && wasUnreserved {
+		s.credit.free(e.commitment, e.creditDay)
+	}
 	if wrong == faultAnswerLost {
 		return view{}, errFault
 	}

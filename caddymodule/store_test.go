@@ -83,6 +83,14 @@ func storeOpening(m *payword.Commitment, units int64, sequence uint32) opening {
 	}
 }
 
+// unreservedOpening opens m without a reservation, under caps that suffice.
+func unreservedOpening(m *payword.Commitment) opening {
+	return opening{
+		commitment: m, amount: m.Limit, redeemBy: storeRedeemBy,
+		credit: creditTerms{day: storeStart / secondsPerDay, perUser: storeLimit, inAll: storeLimit},
+	}
+}
+
 // storeTail is a tail as Judge hands it on. A store does not hash.
 func storeTail(index uint32) payword.Tail {
 	return payword.Tail{Index: index, Payword: payword.Payword{byte(index >> 16), byte(index >> 8), byte(index), 0xEE}}
@@ -215,6 +223,7 @@ func testStore(t *testing.T, parallel int, make func(t *testing.T) store) {
 	t.Run("parallel requests", func(t *testing.T) { testParallel(t, make(t), parallel) })
 	t.Run("parallel requests that are given back", func(t *testing.T) { testParallelGiveBack(t, make(t), parallel) })
 	t.Run("parallel openings", func(t *testing.T) { testParallelOpen(t, make(t)) })
+	testStoreCredit(t, make)
 }
 
 func testOpenTwice(c *storeCase) {
@@ -663,6 +672,9 @@ func digest(entries map[payword.CommitmentID]*entry, now int64) string {
 			return now >= r.At+payword.RefundSeconds || r.Number+payword.WindowSize <= s.Highest
 		})
 		text = fmt.Appendf(text, "%s: %s until %d, final %v, tails", id, e.reservation, e.redeemBy, e.final)
+		if e.isUnreserved() {
+			text = fmt.Appendf(text, ", unreserved on day %d", e.creditDay)
+		}
 		for k := range e.commitment.Chains {
 			text = fmt.Appendf(text, " %d %x", s.Tails[k].Index, s.Tails[k].Payword[:4])
 		}

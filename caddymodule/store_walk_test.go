@@ -42,8 +42,12 @@ func (w *storeWalk) next() storeStep {
 		k = w.opened
 		m = w.commitments[k]
 		w.opened++
+		o := storeOpening(m, 200, 1)
+		if k == 1 {
+			o = unreservedOpening(m)
+		}
 		return func(s store) string {
-			seen, err := s.open(context.Background(), storeOpening(m, 200, 1))
+			seen, err := s.open(context.Background(), o)
 			return seenText("open", seen, err)
 		}
 	}
@@ -74,7 +78,11 @@ func (w *storeWalk) next() storeStep {
 			return seenText("advance", seen, err)
 		}
 	case kind < 16:
-		o := storeOpening(m, 200+int64(w.numbers[k]), uint32(w.numbers[k]/10))
+		units := 200 + int64(w.numbers[k])
+		if w.random.Intn(8) == 0 {
+			units = payword.MaxChainLength // the limit, which an unreserved one has to have reserved
+		}
+		o := storeOpening(m, units, 1+uint32(w.numbers[k]/10))
 		o.redeemBy += now - storeStart
 		return func(s store) string {
 			seen, err := s.open(context.Background(), o)
