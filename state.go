@@ -21,11 +21,12 @@ const FingerprintBytes = 16
 type Fingerprint [FingerprintBytes]byte
 
 // NewFingerprint returns the fingerprint of a request: its method, its
-// canonical URL, the digest of its body ("" if it has none) and the id of the
-// charge challenge that it answers ("" in a session).
-func NewFingerprint(method, url, bodyDigest, challengeID string) Fingerprint {
+// canonical URL, the digest of its body ("" if it has none) and what else it is
+// bound to: in a session the class of its price ("" where a URL has one price
+// alone), otherwise the id of the charge challenge that it answers.
+func NewFingerprint(method, url, bodyDigest, binding string) Fingerprint {
 	hash := sha256.New()
-	for _, part := range []string{"payword-request-1", method, url, bodyDigest, challengeID} {
+	for _, part := range []string{"payword-request-1", method, url, bodyDigest, binding} {
 		// A URL holds no NUL, so no two requests give the same message.
 		hash.Write([]byte(part))
 		hash.Write([]byte{0})

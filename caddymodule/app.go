@@ -58,6 +58,7 @@ type App struct {
 	gate       *gate
 	cancel     context.CancelFunc
 	jobs       sync.WaitGroup
+	priceSets  priceSets // of all directives
 }
 
 // gates holds what survives a config reload, by the directory of its store.

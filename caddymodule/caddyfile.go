@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -138,6 +139,13 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
+	if handler.Scope == "" && len(paid) > 0 {
+		encoded, err := json.Marshal(paid)
+		if err != nil {
+			return nil, err
+		}
+		handler.Scope = digestOf(string(encoded))
+	}
 	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
 	return append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...), nil
 }
@@ -146,7 +154,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //
 //	payword [<matcher>] [<vendor> <price> <currency>] {
 //	    vendor            <origin>
-//	    price             <amount> <currency>
+//	    price             <amount> <currency> [<path pattern>...] [{ <matcher>... }]
+//	    free              default|off | path <path pattern>... | { <matcher>... }
+//	    scope             <name>
 //	    description       <text>
 //	    reread            <times> [<duration>] | off
 //	    credential_header Authorization|Payment-Authorization
@@ -169,20 +179,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 var handlerOptions = map[string]option[*Handler]{
 	"vendor":            word(func(h *Handler) *string { return &h.Vendor }),
 	"price":             readPrice,
+	"free":              readFree,
+	"scope":             word(func(h *Handler) *string { return &h.Scope }),
 	"description":       word(func(h *Handler) *string { return &h.Description }),
 	"reread":            readReread,
 	"credential_header": word(func(h *Handler) *string { return &h.CredentialHeader }),
 	"intent":            word(func(h *Handler) *string { return &h.Intent }),
 	"page":              word(func(h *Handler) *string { return &h.Page }),
-}
-
-func readPrice(h *Handler, d *caddyfile.Dispenser) error {
-	arguments := d.RemainingArgs()
-	if len(arguments) != 2 {
-		return d.Err("want price <amount> <currency>, such as: price 0.001 USD")
-	}
-	h.Price = strings.Join(arguments, " ")
-	return nil
 }
 
 func readReread(h *Handler, d *caddyfile.Dispenser) error {

@@ -88,6 +88,9 @@ func (x *exchange) checkChallenge() payword.Refusal {
 	if quoted.Recipient != x.Vendor || quoted.Currency != x.currency || x.sent.challenge.Intent != x.Intent {
 		return payword.Refusal{Reason: payword.InvalidChallenge, Detail: "the challenge was made for another site or intent"}
 	}
+	if !x.isQuoteOf(parseOpaque(x.sent.challenge.Opaque)) {
+		return payword.Refusal{Reason: payword.WrongResource, Detail: "the challenge quotes another of this URL's prices"}
+	}
 	if x.price > 0 {
 		x.price = quoted.Amount
 	}
@@ -173,13 +176,14 @@ func (x *exchange) isCharge() bool {
 	return x.request.Method != http.MethodHead && x.sent.form == formCredential && x.sent.challenge.Intent == payword.IntentCharge
 }
 
-// fingerprint tells the request from others. The answer to a charge challenge
+// fingerprint tells the request from others, and the price classes of one URL
+// apart. The answer to a charge challenge
 // is told by that alone, so that a changed body makes no second one of it.
 func (x *exchange) fingerprint() payword.Fingerprint {
 	if x.isCharge() {
 		return payword.NewFingerprint("", "", "", x.sent.challenge.ID)
 	}
-	return payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get(payword.HeaderContentDigest), "")
+	return payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get(payword.HeaderContentDigest), x.quote.class)
 }
 
 // close ends a commitment for who proves a payword of it.

@@ -21,9 +21,21 @@ type Handler struct {
 	// https://news.example. Required.
 	Vendor string `json:"vendor,omitempty"`
 
-	// What one request costs, as a number and a currency: "0.001 USD".
-	// Required.
+	// What one request costs, as a number and a currency: "0.001 USD". The
+	// number may hold placeholders. Required.
 	Price string `json:"price,omitempty"`
+
+	// Prices of the requests that their matchers name. The first that matches
+	// counts; where none does, the price above. All are in one currency. At most
+	// 100. Default: none.
+	Prices []PriceRule `json:"prices,omitempty"`
+
+	// What is served without being paid for. Default: the built-in list.
+	Free *Free `json:"free,omitempty"`
+
+	// A name for what this directive sells: quotes and passes are good for it
+	// alone. Default, in a Caddyfile: a digest of the directive's matcher.
+	Scope string `json:"scope,omitempty"`
 
 	// What is bought, in a few words for people. It stands on the page that
 	// asks for payment. Optional.
@@ -49,6 +61,8 @@ type Handler struct {
 
 	app      *App
 	logger   *zap.Logger
+	base     PriceRule // the price of the directive
+	priceSet string    // a digest of what decides between its prices
 	price    money.Amount
 	currency money.Currency
 	realm    string
@@ -67,8 +81,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("payword: the global option payword is missing or wrong: %w", err)
 	}
 	h.app = app.(*App)
-	if h.price, h.currency, err = parsePrice(h.Price); err != nil {
-		return fmt.Errorf("payword: price: %w", err)
+	if err := h.provisionPrices(ctx); err != nil {
+		return err
+	}
+	if h.Free == nil {
+		h.Free = new(Free)
+	}
+	if err := h.Free.provision(ctx); err != nil {
+		return err
 	}
 	h.realm = strings.TrimPrefix(strings.TrimPrefix(h.Vendor, "https://"), "http://")
 	if h.Intent == "" {
@@ -91,9 +111,10 @@ func (h *Handler) Validate() error {
 	if err := payword.CheckOrigin(h.Vendor); err != nil {
 		return fmt.Errorf("payword: vendor: %w", err)
 	}
+	if err := h.validatePrices(); err != nil {
+		return err
+	}
 	switch {
-	case h.price < 1:
-		return errors.New("payword: price: want more than 0; what is free needs no payword directive")
 	case h.CredentialHeader != "" && h.CredentialHeader != "Authorization" && h.CredentialHeader != payword.HeaderPaymentAuthorization:
 		return errors.New("payword: credential_header: want Authorization or Payment-Authorization")
 	case h.Intent != payword.IntentSession && h.Intent != payword.IntentCharge:
@@ -101,7 +122,7 @@ func (h *Handler) Validate() error {
 	case h.Page != "" && h.Page != pageBuiltin && h.Page != pageError:
 		return errors.New("payword: page: want builtin or error")
 	}
-	return h.Reread.validate()
+	return errors.Join(h.Free.validate(), h.Reread.validate())
 }
 
 // parsePrice reads "0.001 USD".
@@ -131,14 +152,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return servePreflight(w, r, next)
 	case wasGranted(r):
 		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
+	}
+	q, err := h.quote(r)
+	switch {
+	case err != nil:
+		return h.unavailable(w, err)
+	case q.free != "":
+		return h.serveFree(w, r, next, q)
 	case isPrefetch(r):
 		return refusePrefetch(w)
 	}
 	if err := h.app.open(); err != nil {
-		return h.unavailable(w, err)
-	}
-	q, err := h.quote(r)
-	if err != nil {
 		return h.unavailable(w, err)
 	}
 	x := h.newExchange(w, r, sent, q)

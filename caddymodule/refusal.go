@@ -84,8 +84,8 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 		Expires:     time.Unix(x.now, 0).Add(time.Duration(x.app.QuoteLife)).UTC().Format(time.RFC3339),
 		Description: x.describe(),
 	}
-	if x.Intent == payword.IntentCharge {
-		challenge.Opaque = uniqueOpaque()
+	if challenge.Opaque, err = x.opaque(); err != nil {
+		return payword.Challenge{}, err
 	}
 	if x.CredentialHeader == payword.HeaderPaymentAuthorization {
 		challenge.Header = payword.HeaderPaymentAuthorization
@@ -93,13 +93,16 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 	return challenge.Bind(x.gate.secret)
 }
 
-// uniqueOpaque makes a challenge that can be used once differ from every other
-// that quotes the same in the same second.
-func uniqueOpaque() string {
-	nonce := make([]byte, payword.NonceBytes)
-	rand.Read(nonce)
-	document := `{"nonce":"` + base64.RawURLEncoding.EncodeToString(nonce) + `"}`
-	return base64.RawURLEncoding.EncodeToString([]byte(document))
+// opaque says which class the price is of, and makes a challenge that can be
+// used once differ from every other that quotes the same in the same second.
+func (x *exchange) opaque() (string, error) {
+	members := x.quotedClass()
+	if x.Intent == payword.IntentCharge {
+		nonce := make([]byte, payword.NonceBytes)
+		rand.Read(nonce)
+		members["nonce"] = base64.RawURLEncoding.EncodeToString(nonce)
+	}
+	return formatOpaque(members)
 }
 
 // describe says what is bought, for people.

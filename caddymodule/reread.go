@@ -110,7 +110,7 @@ func representation(vary string, header http.Header) [sha256.Size]byte {
 func (x *exchange) rereadKey() rereadKey {
 	return rereadKey{
 		commitment: x.sent.payment.Commitment,
-		page:       payword.NewFingerprint(http.MethodGet, x.url, "", ""),
+		page:       payword.NewFingerprint(http.MethodGet, x.url, "", x.quote.class),
 	}
 }
 

@@ -241,6 +241,7 @@ func (x *exchange) tell(refusal payword.Refusal) {
 		fields.Add(zap.Object("payword", zapcore.ObjectMarshalerFunc(func(encoder zapcore.ObjectEncoder) error {
 			encoder.AddString("reason", result)
 			encoder.AddInt64("price_micros", int64(x.price))
+			encoder.AddString("rule", x.quote.rule)
 			return nil
 		})))
 	}
