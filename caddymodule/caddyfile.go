@@ -161,7 +161,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    reread            <times> [<duration>] | off
 //	    credential_header Authorization|Payment-Authorization
 //	    intent            session|charge
-//	    page              builtin|error
+//	    page              builtin|error|<file>
+//	    language          <tag>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // payword
@@ -185,7 +186,8 @@ var handlerOptions = map[string]option[*Handler]{
 	"reread":            readReread,
 	"credential_header": word(func(h *Handler) *string { return &h.CredentialHeader }),
 	"intent":            word(func(h *Handler) *string { return &h.Intent }),
-	"page":              word(func(h *Handler) *string { return &h.Page }),
+	"page":              readPage,
+	"language":          word(func(h *Handler) *string { return &h.Language }),
 }
 
 func readReread(h *Handler, d *caddyfile.Dispenser) error {

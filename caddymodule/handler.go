@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"strings"
 
@@ -37,8 +38,9 @@ type Handler struct {
 	// alone. Default, in a Caddyfile: a digest of the directive's matcher.
 	Scope string `json:"scope,omitempty"`
 
-	// What is bought, in a few words for people. It stands on the page that
-	// asks for payment. Optional.
+	// What is bought, in a few words for people, with placeholders. It stands on
+	// the page that asks for payment, and at most 200 characters of it are
+	// shown. Default: "One page of" the site.
 	Description string `json:"description,omitempty"`
 
 	// How often and how long a page that was bought may be read again free.
@@ -55,9 +57,15 @@ type Handler struct {
 	// request, whose challenge can be used once.
 	Intent string `json:"intent,omitempty"`
 
-	// "builtin" (the default) answers with a page of our own; "error" leaves
-	// the body to handle_errors.
+	// What people see instead of the page: "builtin" (the default) is a page of
+	// our own; "error" leaves the body to handle_errors; anything else is the
+	// file of an html/template, which is given a Page.
 	Page string `json:"page,omitempty"`
+
+	// The one language that the page speaks: "en", "de", "es" or "fr". Default:
+	// what the reader's browser asks for, and English where that is none of
+	// these.
+	Language string `json:"language,omitempty"`
 
 	app      *App
 	logger   *zap.Logger
@@ -66,6 +74,9 @@ type Handler struct {
 	price    money.Amount
 	currency money.Currency
 	realm    string
+
+	texts        *phrases           // of Language; nil lets the reader choose
+	pageTemplate *template.Template // the publisher's page; nil for ours
 }
 
 // CaddyModule returns the module's description.
@@ -103,7 +114,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Reread.Within == 0 {
 		h.Reread.Within = defaultRereadWithin
 	}
-	return nil
+	return h.provisionPage()
 }
 
 // Validate checks the configuration.
@@ -119,8 +130,6 @@ func (h *Handler) Validate() error {
 		return errors.New("payword: credential_header: want Authorization or Payment-Authorization")
 	case h.Intent != payword.IntentSession && h.Intent != payword.IntentCharge:
 		return errors.New("payword: intent: want session or charge")
-	case h.Page != "" && h.Page != pageBuiltin && h.Page != pageError:
-		return errors.New("payword: page: want builtin or error")
 	}
 	return errors.Join(h.Free.validate(), h.Reread.validate())
 }

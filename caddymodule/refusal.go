@@ -2,26 +2,17 @@ package caddymodule
 
 import (
 	"crypto/rand"
-	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/paywordhq/payword"
-)
-
-// The values of Handler.Page.
-const (
-	pageBuiltin = "builtin"
-	pageError   = "error"
 )
 
 // maxChallengedURLBytes bounds the URLs that are sold: a challenge holds the
@@ -55,6 +46,9 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 	header.Add("Vary", "Accept")
 	exposeHeaders(x.request, header)
 	if x.Page == pageError {
+		if err := x.setPlaceholders(status, refusal, challenge); err != nil {
+			return x.unavailable(x.writer, err)
+		}
 		return caddyhttp.Error(status, fmt.Errorf("payword: %s", refusal.Reason))
 	}
 	if prefersHTML(x.request) {
@@ -105,14 +99,6 @@ func (x *exchange) opaque() (string, error) {
 	return formatOpaque(members)
 }
 
-// describe says what is bought, for people.
-func (x *exchange) describe() string {
-	if x.Description != "" {
-		return x.Description
-	}
-	return "One page of " + x.realm
-}
-
 func (x *exchange) writeProblem(status int, refusal payword.Refusal) error {
 	problem := payword.NewProblem(refusal, x.status(refusal.Reason), x.currency)
 	if refusal.Reason == payword.PaymentRequired {
@@ -127,65 +113,6 @@ func (x *exchange) writeProblem(status int, refusal payword.Refusal) error {
 	return x.writeBody(status, body)
 }
 
-//go:embed page.html
-var pageSource string
-
-var pageTemplate = template.Must(template.New("page").Parse(pageSource))
-
-// page is what the page that asks for payment shows.
-type page struct {
-	Site        string
-	Description string
-	Price       string
-	Currency    string
-	Problem     string // why a payment was refused; empty if none was sent
-	Reason      string
-	Brokers     []string
-	Reread      string        // how long the page may be read again free; empty: not at all
-	Challenge   template.HTML // for extensions, as JSON, in which the encoder has escaped < and >
-}
-
-func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payword.Challenge) error {
-	encoded, err := json.Marshal(challenge)
-	if err != nil {
-		return x.unavailable(x.writer, err)
-	}
-	content := page{
-		Site: x.realm, Description: x.describe(), Price: x.quote.amount.Decimal(), Currency: x.currency.Code(),
-		Brokers: x.app.issuers(), Challenge: template.HTML(encoded),
-	}
-	if x.Reread.Times > 0 {
-		content.Reread = spokenDuration(time.Duration(x.Reread.Within))
-	}
-	if refusal.Reason != payword.PaymentRequired {
-		content.Problem, content.Reason = refusal.Detail, refusal.Reason.String()
-	}
-	var body strings.Builder
-	if err := pageTemplate.Execute(&body, content); err != nil {
-		return x.unavailable(x.writer, err)
-	}
-	header := x.writer.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	return x.writeBody(status, []byte(body.String()))
-}
-
-// spokenDuration says a duration in whole units, as people do.
-func spokenDuration(d time.Duration) string {
-	for _, unit := range []struct {
-		length time.Duration
-		name   string
-	}{{time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
-		if count := d / unit.length; count > 0 && d%unit.length == 0 {
-			if count == 1 {
-				return "one " + unit.name
-			}
-			return fmt.Sprintf("%d %ss", count, unit.name)
-		}
-	}
-	return d.String()
-}
-
 func (x *exchange) writeBody(status int, body []byte) error {
 	x.writer.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	x.writer.WriteHeader(status)
@@ -194,12 +121,6 @@ func (x *exchange) writeBody(status int, body []byte) error {
 	}
 	_, err := x.writer.Write(body)
 	return err
-}
-
-// prefersHTML reports whether a person is asking: a browser that navigates
-// names text/html, programs name JSON, problem details or anything.
-func prefersHTML(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // tooManyFailed refuses to look at any more for a while.

@@ -314,7 +314,7 @@ func TestPageForPeople(t *testing.T) {
 	if response.StatusCode != http.StatusPaymentRequired || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("%s %s", response.Status, response.Header.Get("Content-Type"))
 	}
-	for _, want := range []string{"0.001", "USD", "An &lt;article&gt; &amp; more", "within one minute", testIssuer, `<html lang="en">`, `type="application/payword+json"`} {
+	for _, want := range []string{"0.001", "USD", "An &lt;article&gt; &amp; more", "within one minute", testIssuer, `<html lang="en"`, `type="application/payword+json"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not show %q", want)
 		}
