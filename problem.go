@@ -74,6 +74,7 @@ var problemKinds = map[Reason]problemKind{
 	ChallengeExpired:    {"payment-expired", "The quote has expired", http.StatusPaymentRequired},
 	CommitmentExpired:   {"payment-expired", "The commitment has expired", http.StatusPaymentRequired},
 	CertificateExpired:  {"payment-expired", "The certificate has expired", http.StatusPaymentRequired},
+	SeveralPayments:     {"bad-request", "More than one payment came", http.StatusBadRequest},
 	MethodUnsupported:   {"method-unsupported", "This payment method is not taken here", http.StatusBadRequest},
 	MalformedHeader:     {"malformed-credential", "The payment cannot be read", http.StatusPaymentRequired},
 	MalformedCredential: {"malformed-credential", "The payment cannot be read", http.StatusPaymentRequired},

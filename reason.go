@@ -20,6 +20,7 @@ const (
 	MalformedCertificate // the same of the certificate inside
 	MalformedReservation // the same of the reservation
 	MalformedClaim       // the same of a vendor's claim
+	SeveralPayments      // more than one payment came: send one
 	MethodUnsupported    // the credential is for another payment method
 	InsecureTransport    // paywords came over plain HTTP: use https
 
@@ -93,6 +94,7 @@ var reasonWords = [reasonCount]string{
 	MalformedCertificate:  "malformed-certificate",
 	MalformedReservation:  "malformed-reservation",
 	MalformedClaim:        "malformed-claim",
+	SeveralPayments:       "several-payments",
 	MethodUnsupported:     "method-unsupported",
 	InsecureTransport:     "insecure-transport",
 	InvalidChallenge:      "invalid-challenge",

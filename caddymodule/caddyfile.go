@@ -126,9 +126,10 @@ func readMaxStep(a *App, d *caddyfile.Dispenser, argument string) error {
 	return nil
 }
 
-// parseDirective makes two routes of a directive: what its matcher names is
-// paid for, and the discovery document is served whatever that is, because a
-// broker looks for it before it pays the vendor.
+// parseDirective makes three routes of a directive: what its matcher names is
+// paid for; the discovery document is served whatever that is, because a broker
+// looks for it before it pays the vendor; and whatever else there is loses the
+// payment headers.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // payword
 	paid, err := h.ExtractMatcherSet()
@@ -147,7 +148,11 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		handler.Scope = digestOf(string(encoded))
 	}
 	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
-	return append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...), nil
+	routes := append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...)
+	if paid != nil {
+		routes = append(routes, h.NewRoute(nil, &Strip{IdentityHeaders: handler.IdentityHeaders})...)
+	}
+	return routes, nil
 }
 
 // UnmarshalCaddyfile reads the directive. Syntax:
@@ -160,7 +165,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    description       <text>
 //	    reread            <times> [<duration>] | off
 //	    credential_header Authorization|Payment-Authorization
-//	    intent            session|charge
+//	    intent            session|charge [session|charge]
+//	    identity_headers  <prefix>|off
+//	    crawler_price     on|off
 //	    page              builtin|error|<file>
 //	    language          <tag>
 //	}
@@ -185,7 +192,9 @@ var handlerOptions = map[string]option[*Handler]{
 	"description":       word(func(h *Handler) *string { return &h.Description }),
 	"reread":            readReread,
 	"credential_header": word(func(h *Handler) *string { return &h.CredentialHeader }),
-	"intent":            word(func(h *Handler) *string { return &h.Intent }),
+	"intent":            readIntentOption,
+	"identity_headers":  word(func(h *Handler) *string { return &h.IdentityHeaders }),
+	"crawler_price":     word(func(h *Handler) *string { return &h.CrawlerPrice }),
 	"page":              readPage,
 	"language":          word(func(h *Handler) *string { return &h.Language }),
 }

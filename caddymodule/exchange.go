@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -27,6 +28,9 @@ type exchange struct {
 	proved   bool        // the caller proved a payword: the state may be told
 	outcome  payword.Outcome
 	returned bool // the price was given back
+	reread   bool // the page was bought before
+	reason   payword.Reason
+	result   string // what became of the request, in a word
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submission, q quote) *exchange {
@@ -37,6 +41,7 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submi
 	if r.Method == http.MethodHead {
 		x.price = 0
 	}
+	x.providePlaceholders()
 	return x
 }
 
@@ -70,7 +75,7 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 func (x *exchange) checkCircumstances() payword.Refusal {
 	switch {
 	case !isSecure(x.request):
-		return payword.Refusal{Reason: payword.InsecureTransport, Detail: "paywords travel over https only: whoever sees one can use it"}
+		return overPlainHTTP
 	case x.gate.strikes.exceeded(strikeSource{commitment: x.sent.payment.Commitment}, x.now):
 		return tooManyFailed
 	}
@@ -85,7 +90,7 @@ func (x *exchange) checkChallenge() payword.Refusal {
 	if refusal.Refused() {
 		return refusal
 	}
-	if quoted.Recipient != x.Vendor || quoted.Currency != x.currency || x.sent.challenge.Intent != x.Intent {
+	if quoted.Recipient != x.Vendor || quoted.Currency != x.currency || !slices.Contains(x.intents, x.sent.challenge.Intent) {
 		return payword.Refusal{Reason: payword.InvalidChallenge, Detail: "the challenge was made for another site or intent"}
 	}
 	if !x.isQuoteOf(parseOpaque(x.sent.challenge.Opaque)) {
@@ -156,7 +161,7 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 		return x.explain(verdict.Reason), err
 	}
 	if x.price > 0 && x.isReread() {
-		x.price = 0
+		x.price, x.reread = 0, true
 	}
 	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
 		return refusal, err

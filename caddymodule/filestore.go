@@ -58,6 +58,7 @@ type fileStore struct {
 
 	credit creditShares
 
+	singles    singles
 	compaction compaction
 	closeOnce  sync.Once
 	closeError error
@@ -369,7 +370,12 @@ func (s *fileStore) findNewest(ctx context.Context, id payword.CommitmentID) (vi
 
 func (s *fileStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
 	var outcome payword.Outcome
-	seen, err := s.step(ctx, id, chargeStep(c, &outcome))
+	charged := chargeStep(c, &outcome)
+	if c.Single {
+		s.singles.prepare(s)
+		charged = s.singles.guard(c, &outcome, charged)
+	}
+	seen, err := s.step(ctx, id, charged)
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}

@@ -45,6 +45,7 @@ type testGate struct {
 // site is what the Caddyfile of a test says of its one site.
 type site struct {
 	payword  string       // inside the payword block, after the vendor
+	matcher  string       // of the directive; everything is paid for if empty
 	rest     string       // after the payword block
 	upstream http.Handler // behind a reverse_proxy; without one "content of <path>" is answered
 	global   string       // more of the global option payword
@@ -134,13 +135,13 @@ func configOf(t *testing.T, s site) []byte {
 	%s
 }
 %s {
-	payword {
+	payword %s {
 		vendor %s
 		price 0.001 USD
 		%s
 	}
 	%s
-}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.vendor, s.payword, s.rest)
+}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.matcher, s.vendor, s.payword, s.rest)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		t.Fatalf("adapting the Caddyfile: %v\n%s", err, text)

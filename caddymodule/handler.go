@@ -53,9 +53,19 @@ type Handler struct {
 	CredentialHeader string `json:"credential_header,omitempty"`
 
 	// What a credential of the Payment scheme is asked for: "session" (the
-	// default), many requests on one commitment under a quote; or "charge", one
-	// request, whose challenge can be used once.
+	// default), many requests on one commitment under a quote; "charge", one
+	// request, whose challenge can be used once; or both with a space between,
+	// "session charge", the preferred one first.
 	Intent string `json:"intent,omitempty"`
+
+	// What the names of the headers begin with that tell the upstream who paid
+	// what, or "off". What clients send under such names never reaches it.
+	// Default: "Payword-".
+	IdentityHeaders string `json:"identity_headers,omitempty"`
+
+	// "on" (the default) names the price in the header crawler-price too, where
+	// crawlers that know nothing of payword look for one; "off" does not.
+	CrawlerPrice string `json:"crawler_price,omitempty"`
 
 	// What people see instead of the page: "builtin" (the default) is a page of
 	// our own; "error" leaves the body to handle_errors; anything else is the
@@ -74,6 +84,8 @@ type Handler struct {
 	price    money.Amount
 	currency money.Currency
 	realm    string
+	intents  []string
+	identity identity
 
 	texts        *phrases           // of Language; nil lets the reader choose
 	pageTemplate *template.Template // the publisher's page; nil for ours
@@ -102,8 +114,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.realm = strings.TrimPrefix(strings.TrimPrefix(h.Vendor, "https://"), "http://")
-	if h.Intent == "" {
-		h.Intent = payword.IntentSession
+	if h.intents, err = readIntents(h.Intent); err != nil {
+		return err
+	}
+	if h.identity, err = newIdentity(h.IdentityHeaders); err != nil {
+		return err
 	}
 	if h.Reread == nil {
 		h.Reread = &Reread{Times: defaultRereadTimes}
@@ -128,8 +143,8 @@ func (h *Handler) Validate() error {
 	switch {
 	case h.CredentialHeader != "" && h.CredentialHeader != "Authorization" && h.CredentialHeader != payword.HeaderPaymentAuthorization:
 		return errors.New("payword: credential_header: want Authorization or Payment-Authorization")
-	case h.Intent != payword.IntentSession && h.Intent != payword.IntentCharge:
-		return errors.New("payword: intent: want session or charge")
+	case h.CrawlerPrice != "" && h.CrawlerPrice != crawlerPriceOn && h.CrawlerPrice != crawlerPriceOff:
+		return errors.New("payword: crawler_price: want on or off")
 	}
 	return errors.Join(h.Free.validate(), h.Reread.validate())
 }
@@ -153,14 +168,15 @@ func parsePrice(text string) (money.Amount, money.Currency, error) {
 // comes. A refusal is 402; when we cannot tell it is 503, since a 402 would
 // make people pay again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	sent, refusal := readSubmission(r)
+	if wasGranted(r) {
+		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
+	}
+	sent, refusal := takeSubmission(r, &h.identity)
 	switch {
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
 	case isPreflight(r):
 		return servePreflight(w, r, next)
-	case wasGranted(r):
-		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
 	}
 	q, err := h.quote(r)
 	switch {

@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 		{"commitment alone", map[string]string{payword.HeaderCommitment: p.commitment.Token}, payword.MalformedHeader},
 		{"empty header", with(good, payword.HeaderPayword, " "), payword.MalformedHeader},
 		{"oversized header", with(good, payword.HeaderPayword, strings.Repeat("a", 3000)), payword.MalformedHeader},
-		{"two forms", with(good, "Authorization", "Payment e30"), payword.MalformedCredential},
+		{"two forms", with(good, "Authorization", "Payment e30"), payword.SeveralPayments},
 		{"broken credential", map[string]string{"Authorization": "Payment ***"}, payword.MalformedCredential},
 		{"foreign method", map[string]string{"Authorization": "Payment " + encodeJSON(t, map[string]any{"challenge": map[string]string{"method": "tempo"}, "payload": map[string]string{}})}, payword.MethodUnsupported},
 		{"id of another commitment", with(p.opening(p.payment(300, 2)), payword.HeaderCommitment, p.commitment.Token+"x"), payword.MalformedHeader},

@@ -19,6 +19,7 @@ import (
 func init() {
 	caddy.RegisterModule(new(App))
 	caddy.RegisterModule(new(Handler))
+	caddy.RegisterModule(new(Strip))
 	caddy.RegisterModule(new(adminAPI))
 	caddy.RegisterModule(new(logEncoder))
 	httpcaddyfile.RegisterGlobalOption("payword", parseGlobalOption)
@@ -36,6 +37,8 @@ var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Strip)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Strip)(nil)
 	_ caddyfile.Unmarshaler       = (*App)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
 	_ caddy.AdminRouter           = (*adminAPI)(nil)

@@ -314,6 +314,7 @@ var problemTexts = map[payword.Reason]string{
 	payword.MalformedCertificate:  "unreadable",
 	payword.MalformedReservation:  "unreadable",
 	payword.MethodUnsupported:     "unreadable",
+	payword.SeveralPayments:       "unreadable",
 	payword.InsecureTransport:     "insecure",
 	payword.InvalidChallenge:      "offer",
 	payword.ChallengeExpired:      "offer",

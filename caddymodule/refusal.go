@@ -22,18 +22,22 @@ const maxChallengedURLBytes = 2048
 // refuse answers a request that is not served: what it costs, why it was
 // refused, and what it takes to go on.
 func (x *exchange) refuse(refusal payword.Refusal) error {
+	secure := isSecure(x.request)
+	if !secure { // whatever else is wrong: nothing is quoted there (section 11.2 of the draft)
+		refusal = overPlainHTTP
+	}
 	x.tell(refusal)
 	if len(x.url) > maxChallengedURLBytes {
 		return caddyhttp.Error(http.StatusRequestURITooLong, errors.New("the URL is too long to be quoted a price"))
 	}
 	header := x.writer.Header()
 	status := refusal.Reason.HTTPStatus()
-	challenge, err := x.challenge()
+	challenge, err := x.offerChallenges(header, status)
 	if err != nil {
 		return x.unavailable(x.writer, err)
 	}
-	if status == http.StatusPaymentRequired && payword.PaymentPreference(x.request.Header.Values(payword.HeaderAcceptPayment), x.Intent) > 0 {
-		header.Add("WWW-Authenticate", challenge.Format())
+	if status == http.StatusPaymentRequired {
+		x.writeCrawlerPrice(header)
 	}
 	if refusal.Reason != payword.PaymentRequired {
 		x.writeStatusHeader(header, refusal.Reason)
@@ -51,16 +55,16 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 		}
 		return caddyhttp.Error(status, fmt.Errorf("payword: %s", refusal.Reason))
 	}
-	if prefersHTML(x.request) {
+	if secure && prefersHTML(x.request) {
 		return x.writePage(status, refusal, challenge)
 	}
 	return x.writeProblem(status, refusal)
 }
 
-// challenge quotes the price of the request.
-func (x *exchange) challenge() (payword.Challenge, error) {
+// challenge quotes the price of the request for an intent.
+func (x *exchange) challenge(intent string) (payword.Challenge, error) {
 	unit := ""
-	if x.Intent == payword.IntentSession {
+	if intent == payword.IntentSession {
 		unit = x.quote.unit
 	}
 	request, err := payword.PriceRequest{
@@ -74,11 +78,11 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 		return payword.Challenge{}, err
 	}
 	challenge := payword.Challenge{
-		Realm: x.realm, Method: payword.Method, Intent: x.Intent, Request: request,
+		Realm: x.realm, Method: payword.Method, Intent: intent, Request: request,
 		Expires:     time.Unix(x.now, 0).Add(time.Duration(x.app.QuoteLife)).UTC().Format(time.RFC3339),
 		Description: x.describe(),
 	}
-	if challenge.Opaque, err = x.opaque(); err != nil {
+	if challenge.Opaque, err = x.opaque(intent); err != nil {
 		return payword.Challenge{}, err
 	}
 	if x.CredentialHeader == payword.HeaderPaymentAuthorization {
@@ -89,9 +93,9 @@ func (x *exchange) challenge() (payword.Challenge, error) {
 
 // opaque says which class the price is of, and makes a challenge that can be
 // used once differ from every other that quotes the same in the same second.
-func (x *exchange) opaque() (string, error) {
+func (x *exchange) opaque(intent string) (string, error) {
 	members := x.quotedClass()
-	if x.Intent == payword.IntentCharge {
+	if intent == payword.IntentCharge {
 		nonce := make([]byte, payword.NonceBytes)
 		rand.Read(nonce)
 		members["nonce"] = base64.RawURLEncoding.EncodeToString(nonce)
@@ -122,6 +126,9 @@ func (x *exchange) writeBody(status int, body []byte) error {
 	_, err := x.writer.Write(body)
 	return err
 }
+
+// overPlainHTTP refuses what anybody on the way could have read.
+var overPlainHTTP = payword.Refusal{Reason: payword.InsecureTransport, Detail: "paywords travel over https only: whoever sees one can use it"}
 
 // tooManyFailed refuses to look at any more for a while.
 var tooManyFailed = payword.Refusal{Reason: payword.RateLimited, Detail: "too many payments failed: wait a minute"}

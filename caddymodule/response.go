@@ -31,6 +31,7 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 	if x.canReread() {
 		x.asked = x.request.Header.Clone()
 	}
+	x.identify(x.request.Header)
 	w := &paidWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.writer},
 		exchange:              x,
@@ -205,10 +206,7 @@ func (x *exchange) writeReceipt(header http.Header) {
 		Reference:   fmt.Sprintf("%s.%d", x.sent.payment.Commitment, x.sent.payment.Number),
 		ChallengeID: x.sent.challenge.ID, Currency: x.currency, Number: x.sent.payment.Number,
 		Accepted: x.view.accepted, Spent: x.view.spent, Credit: x.view.accepted - x.view.spent,
-		Final: x.view.closed,
-	}
-	if x.sent.action == payword.ActionPay && !x.outcome.Repeat && !x.returned {
-		receipt.Amount = x.outcome.Price
+		Amount: x.charged(), Final: x.view.closed,
 	}
 	value, err := receipt.Format()
 	if err != nil {
@@ -233,6 +231,7 @@ func (x *exchange) acknowledge() error {
 
 // tell lets logs and later handlers know what was decided. It names no payword.
 func (x *exchange) tell(refusal payword.Refusal) {
+	x.reason, x.result = refusal.Reason, x.resultOf(refusal)
 	result := refusal.Reason.String()
 	if x.outcome.Repeat {
 		result = "repeat"
@@ -279,6 +278,6 @@ func addVary(header http.Header) {
 // all, read the headers of the payment.
 func exposeHeaders(r *http.Request, header http.Header) {
 	if r.Header.Get("Origin") != "" {
-		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State")
+		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Crawler-Price, Retry-After")
 	}
 }

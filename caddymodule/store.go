@@ -79,7 +79,10 @@ type store interface {
 	// store. It is asked before somebody is refused for what find said.
 	findNewest(ctx context.Context, id payword.CommitmentID) (view, error)
 
-	// charge is payword.State.Charge. errUnknownCommitment.
+	// charge is payword.State.Charge. A charge that is Single is also refused with
+	// payword.ChallengeUsed if its fingerprint was granted on another commitment
+	// in the last payword.RefundSeconds; its tail is raised all the same.
+	// errUnknownCommitment.
 	charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error)
 
 	// advance is payword.State.Advance: a genuine payword of a request that was

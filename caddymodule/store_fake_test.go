@@ -96,11 +96,30 @@ func (s *memoryStore) findNewest(ctx context.Context, id payword.CommitmentID) (
 
 func (s *memoryStore) charge(_ context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
 	var outcome payword.Outcome
-	seen, err := s.step("charge", id, func(e *entry) { outcome = e.state.Charge(e.commitment, c) })
+	seen, err := s.step("charge", id, func(e *entry) {
+		if c.Single && s.grantedElsewhere(id, c) {
+			outcome = payword.Outcome{Reason: payword.ChallengeUsed, Price: c.Price, Changed: e.state.Advance(c.Chain, c.Tail)}
+			return
+		}
+		outcome = e.state.Charge(e.commitment, c)
+	})
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}
 	return outcome, seen, nil
+}
+
+// grantedElsewhere reports whether another commitment was granted the challenge.
+// The caller holds the lock.
+func (s *memoryStore) grantedElsewhere(id payword.CommitmentID, c payword.Charge) bool {
+	for other, e := range s.entries {
+		for _, request := range e.state.Recent {
+			if other != id && request.Fingerprint == c.Fingerprint && request.Grants > 0 && c.Now < request.At+payword.RefundSeconds {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (s *memoryStore) advance(_ context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {

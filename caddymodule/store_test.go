@@ -206,6 +206,7 @@ func testStore(t *testing.T, parallel int, make func(t *testing.T) store) {
 		{"charging", testCharge},
 		{"repeats", testRepeat},
 		{"numbers that were used", testAlreadyUsed},
+		{"a challenge that can be used once", testSingle},
 		{"too little credit", testInsufficientCredit},
 		{"giving back", testGiveBack},
 		{"giving back while a repeat stands", testGiveBackRepeat},
@@ -319,6 +320,26 @@ func testAlreadyUsed(c *storeCase) {
 	c.charge(storeCharge(1+payword.WindowSize), payword.Accepted, false)
 	c.charge(storeCharge(1), payword.StaleNumber, false)
 	c.spent(2 * storeUnit)
+}
+
+// testSingle answers one charge challenge with two commitments.
+func testSingle(c *storeCase) {
+	c.open(1000, 1)
+	other := &storeCase{T: c.T, store: c.store, m: storeCommitment(c.T, 2, 2)}
+	other.open(1000, 1)
+	charge := storeCharge(3)
+	charge.Single = true
+	c.charge(charge, payword.Accepted, false)
+	elsewhere := charge
+	elsewhere.Number, elsewhere.Tail = 4, storeTail(9)
+	if seen := other.charge(elsewhere, payword.ChallengeUsed, false); seen.tails[0] != storeTail(9) || seen.spent != 0 {
+		c.Errorf("refused on another commitment: tail %d, spent %d; want 9 and 0", seen.tails[0].Index, seen.spent)
+	}
+	c.charge(charge, payword.Accepted, true)
+	elsewhere.Fingerprint = storeFingerprint(4)
+	other.charge(elsewhere, payword.Accepted, false)
+	elsewhere.Number, elsewhere.Fingerprint, elsewhere.Single = 5, charge.Fingerprint, false
+	other.charge(elsewhere, payword.Accepted, false) // in a session two may read the same page
 }
 
 func testInsufficientCredit(c *storeCase) {

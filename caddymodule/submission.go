@@ -26,20 +26,19 @@ const (
 	formCredential      // the Payment scheme
 )
 
-// readSubmission reads what the request pays with and takes every payment
-// header out of the request, so that neither what comes next nor the access
-// log sees a payword.
+// readSubmission reads what the request pays with and takes the credentials out
+// of Authorization, which is the site's own otherwise. The headers that are ours
+// alone are for the caller to take out.
 func readSubmission(r *http.Request) (submission, payword.Refusal) {
 	compact := r.Header[payword.HeaderPayword]
 	commitment := r.Header[payword.HeaderCommitment]
 	reservation := r.Header[payword.HeaderReservation]
 	credentials := takeCredentials(r.Header)
-	stripPaymentHeaders(r.Header)
 	switch {
 	case len(compact)+len(credentials) == 0 && len(commitment)+len(reservation) == 0:
 		return submission{}, payword.Refusal{Reason: payword.PaymentRequired}
 	case len(credentials) > 1 || len(credentials) == 1 && len(compact)+len(commitment)+len(reservation) > 0:
-		return submission{}, payword.Refusal{Reason: payword.MalformedCredential, Detail: "send one payment, in one form"}
+		return submission{}, payword.Refusal{Reason: payword.SeveralPayments, Detail: "send one payment, in one form"}
 	case len(credentials) == 1:
 		return readCredential(credentials[0])
 	case len(compact) != 1 || len(commitment) > 1 || len(reservation) > 1:
@@ -59,22 +58,28 @@ func readSubmission(r *http.Request) (submission, payword.Refusal) {
 	return sent, refusal
 }
 
+// sentCredential is a credential and the field that it came in.
+type sentCredential struct{ field, value string }
+
 // takeCredentials removes and returns the Payment credentials of a request. An
 // Authorization of another scheme is the site's own and stays.
-func takeCredentials(header http.Header) []string {
-	credentials := append([]string(nil), header[payword.HeaderPaymentAuthorization]...)
+func takeCredentials(header http.Header) []sentCredential {
+	var credentials []sentCredential
+	for _, value := range header[payword.HeaderPaymentAuthorization] {
+		credentials = append(credentials, sentCredential{payword.HeaderPaymentAuthorization, value})
+	}
 	var others []string
-	for _, value := range header["Authorization"] {
+	for _, value := range header[headerAuthorization] {
 		if payword.IsCredential(value) {
-			credentials = append(credentials, value)
+			credentials = append(credentials, sentCredential{headerAuthorization, value})
 		} else {
 			others = append(others, value)
 		}
 	}
 	if len(credentials) > 0 {
-		header.Del("Authorization")
+		header.Del(headerAuthorization)
 		for _, value := range others {
-			header.Add("Authorization", value)
+			header.Add(headerAuthorization, value)
 		}
 	}
 	return credentials
@@ -85,20 +90,23 @@ func takeCredentials(header http.Header) []string {
 // Payword_State from Payword-State.
 func stripPaymentHeaders(header http.Header) {
 	for name := range header {
-		if len(name) < len("Payword") || name[0] != 'P' {
+		if len(name) < len("Payword") || name[0] != 'P' && name[0] != 'p' {
 			continue
 		}
-		spelled := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		if strings.HasPrefix(spelled, "payword") || strings.HasPrefix(spelled, "payment-") {
+		alike := spelledAlike(name)
+		if strings.HasPrefix(alike, "payword") || strings.HasPrefix(alike, "payment-") {
 			delete(header, name)
 		}
 	}
 }
 
-func readCredential(value string) (submission, payword.Refusal) {
-	credential, refusal := payword.ParseCredential(value)
+func readCredential(came sentCredential) (submission, payword.Refusal) {
+	credential, refusal := payword.ParseCredential(came.value)
 	if refusal.Refused() {
 		return submission{}, refusal
+	}
+	if field := selectedField(credential.Challenge); !strings.EqualFold(field, came.field) {
+		return submission{}, payword.Refusal{Reason: payword.MalformedCredential, Detail: "send the credential in the field that its challenge selected"}
 	}
 	payload := credential.Payload
 	sent := submission{

@@ -345,6 +345,7 @@ func problems() []Case {
 	add("malformed-credential", "malformed-credential", 402, false)
 	add("invalid-challenge", "invalid-challenge", 402, false)
 	add("challenge-used", "invalid-challenge", 402, false)
+	add("several-payments", "bad-request", 400, false)
 	add("method-unsupported", "method-unsupported", 400, false)
 	add("forged-payword", "verification-failed", 402, false)
 	add("already-used", "verification-failed", 402, true)
