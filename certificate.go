@@ -150,8 +150,11 @@ func (c Certificate) check() error {
 		return fmt.Errorf("prefixes: at most %d", MaxAddressPrefixes)
 	case c.Age < 0 || c.Age > 150:
 		return errors.New("age: want 0 to 150 years")
-	case c.Status != nil && len(c.Status.URI) > MaxOriginBytes:
-		return fmt.Errorf("status: the URI takes at most %d bytes", MaxOriginBytes)
+	}
+	if c.Status != nil {
+		if err := CheckStatusURI(c.Issuer, c.Status.URI); err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
 	}
 	for _, prefix := range c.Prefixes {
 		if !prefix.IsValid() || prefix != prefix.Masked() {

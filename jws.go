@@ -21,6 +21,7 @@ const (
 	typeCommitment  = "payword-commitment+jwt"
 	typeReservation = "payword-reservation+jwt"
 	typeClaim       = "payword-claim+jwt"
+	typeStatusList  = "statuslist+jwt" // of draft-ietf-oauth-status-list
 )
 
 const algorithm = "EdDSA"

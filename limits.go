@@ -50,6 +50,15 @@ const (
 	// MaxClaimBytes bounds a vendor's claim: eight tails and two origins.
 	MaxClaimBytes = 2048
 
+	// MaxStatusListBytes bounds the statuses of a hot list when they are
+	// unpacked: eight million certificates of one bit. A broker that has more
+	// begins another list.
+	MaxStatusListBytes = 1 << 20
+
+	// MaxStatusListTokenBytes bounds a hot list as it travels: base64url twice
+	// around statuses that do not shrink takes sixteen ninths of their size.
+	MaxStatusListTokenBytes = 2 << 20
+
 	// MaxCredentialBytes bounds the value of an Authorization field. The
 	// Payment scheme asks servers to take 4 KB (section 9.4 of its draft); a
 	// credential that opens a commitment of the largest size, for a URL of 2 KB,

@@ -15,7 +15,8 @@ import (
 var runners = map[string]func(testing.TB, json.RawMessage) (expect string, output any){
 	"amounts": runAmount, "origins": runOrigin, "chains": runChain, "keys": runKey,
 	"certificates": runCertificate, "commitments": runCommitment, "reservations": runReservation,
-	"headers": runHeader, "challenges": runChallenge, "preferences": runPreference,
+	"status-lists": runStatusList,
+	"headers":      runHeader, "challenges": runChallenge, "preferences": runPreference,
 	"credentials": runCredential, "receipts": runReceipt, "problems": runProblem,
 	"signatures": runSignature, "claims": runClaim, "redemptions": runRedemption,
 	"judge": runJudge, "state": runState,
@@ -187,6 +188,29 @@ func runCertificate(tb testing.TB, input json.RawMessage) (string, any) {
 		output["status"] = c.Status
 	}
 	return refusal.Reason.String(), output
+}
+
+func runStatusList(tb testing.TB, input json.RawMessage) (string, any) {
+	var in struct {
+		Token, Issuer, URI string
+		Brokers            vectorBrokers
+		Indices            []uint32
+	}
+	decodeStrictly(tb, input, &in)
+	list, err := payword.ParseStatusList(in.Token, in.Issuer, in.URI, in.Brokers.brokers())
+	if err != nil {
+		return outcome(err), nil
+	}
+	statuses := []any{}
+	for _, index := range in.Indices {
+		if status, found := list.Status(index); found {
+			statuses = append(statuses, status)
+		} else {
+			statuses = append(statuses, nil)
+		}
+	}
+	return outcome(err), object{"issuedAt": list.IssuedAt, "expires": list.Expires, "ttlSeconds": list.TTLSeconds,
+		"size": list.Size(), "statuses": statuses}
 }
 
 func runCommitment(tb testing.TB, input json.RawMessage) (string, any) {

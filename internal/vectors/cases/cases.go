@@ -41,7 +41,7 @@ var areas = []struct {
 }{
 	{"amounts", amounts}, {"origins", origins}, {"chains", chains}, {"keys", keys},
 	{"certificates", certificates}, {"commitments", commitments}, {"reservations", reservations},
-	{"headers", headers}, {"challenges", challenges}, {"preferences", preferences},
+	{"status-lists", statusLists}, {"headers", headers}, {"challenges", challenges}, {"preferences", preferences},
 	{"credentials", credentials}, {"receipts", receipts}, {"problems", problems},
 	{"signatures", signatures}, {"claims", claims}, {"redemptions", redemptions},
 	{"judge", judge}, {"state", states},

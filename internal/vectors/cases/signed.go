@@ -98,6 +98,12 @@ func certificates() []Case {
 		object{"cnf": object{"jwk": object{"kty": "OKP", "crv": "Ed25519", "x": b64(append([]byte{1}, make([]byte, 31)...))}}}, nil)
 	changed("cnf-p256", "The user's key is an Ed25519 key.", refused,
 		object{"cnf": object{"jwk": object{"kty": "EC", "crv": "P-256", "x": b64(publicOf("user"))}}}, nil)
+	listed := func(uri string) object { return object{"status": object{"status_list": object{"idx": 7, "uri": uri}}} }
+	changed("status-of-another-origin", "A hot list lies under the issuer's own origin.", refused, listed("https://stranger.example/1"), nil)
+	changed("status-of-a-longer-name", "An origin is no prefix of a name.", refused, listed(brokerOrigin+".stranger.example/1"), nil)
+	changed("status-with-user", "What stands before an @ is no origin.", refused, listed(brokerOrigin+"@stranger.example/1"), nil)
+	changed("status-without-path", "A hot list has a path.", refused, listed(brokerOrigin+"/"), nil)
+	changed("status-fragment", "And no fragment.", refused, listed(brokerOrigin+"/status/1#7"), nil)
 	changed("unknown-issuer", "The vendor does not trust this broker.", "unknown-broker", object{"iss": "https://stranger.example"}, nil)
 	changed("issuer-of-other-key", "A broker's key speaks for that broker alone.", "unknown-broker", object{"iss": otherBroker}, nil)
 	all = append(all,
