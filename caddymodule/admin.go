@@ -42,7 +42,7 @@ func (a *adminAPI) redeem(w http.ResponseWriter, r *http.Request) error {
 	if err := app.open(); err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
-	done, err := app.redeem(r.Context())
+	done, err := app.redeem(r.Context(), true)
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: err}
 	}

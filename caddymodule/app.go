@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/paywordhq/payword"
@@ -47,12 +48,29 @@ type App struct {
 	// endpoint still does it on request. Default: 1h.
 	RedeemInterval *caddy.Duration `json:"redeem_interval,omitempty"`
 
+	// Claim without waiting for the interval when so much can be claimed, as a
+	// number and a currency: "100 USD". It is looked at once a minute. Default:
+	// off.
+	RedeemAbove string `json:"redeem_above,omitempty"`
+
+	// Claim without waiting for the interval what has to be redeemed within this
+	// time. Default: 24h. At most 90d.
+	RedeemMargin caddy.Duration `json:"redeem_margin,omitempty"`
+
+	// Start even if a log would hold the paywords that visitors send. Default:
+	// false.
+	UnsafeLogs bool `json:"unsafe_logs,omitempty"`
+
 	ctx       caddy.Context
 	logger    *zap.Logger
 	now       func() time.Time
 	openOnce  sync.Once
 	openError error
 	poolKey   string
+
+	redeemAbove         money.Amount // in micros; 0: off
+	redeemAboveCurrency money.Currency
+	events              *caddyevents.App
 
 	creditCaps map[money.Currency]creditCaps
 	gate       *gate
@@ -72,7 +90,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision fills in the defaults. It opens nothing: that is for Start.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger, a.now = ctx, ctx.Logger(), time.Now
-	a.warnOfLogs()
+	if err := a.findEvents(ctx); err != nil {
+		return fmt.Errorf("payword: events: %w", err)
+	}
 	if a.Store == "" {
 		a.Store = filepath.Join(caddy.AppDataDir(), "payword")
 	}
@@ -128,7 +148,10 @@ func (a *App) Validate() error {
 	case *a.RedeemInterval != 0 && *a.RedeemInterval < caddy.Duration(time.Second):
 		return errors.New("payword: redeem_interval: want 0 (off) or at least 1s")
 	}
-	return nil
+	if err := a.validateRedemption(); err != nil {
+		return err
+	}
+	return a.checkLogs()
 }
 
 // Start opens the store and begins the jobs.
@@ -139,6 +162,7 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.cancel = cancel
 	a.jobs.Go(func() { a.refreshKeys(ctx) })
+	a.startObserving(ctx)
 	if *a.RedeemInterval > 0 {
 		a.jobs.Go(func() { a.redeemPeriodically(ctx) })
 	}
@@ -151,13 +175,21 @@ func (a *App) Start() error {
 func (a *App) open() error {
 	a.openOnce.Do(func() {
 		value, _, err := gates.LoadOrNew(a.Store, func() (caddy.Destructor, error) {
-			return openGate(a.Store, a.logger)
+			opened, err := openGate(a.Store, a.logger)
+			if err != nil {
+				return nil, err
+			}
+			opened.observe(func() int64 { return time.Now().Unix() })
+			return opened, nil
 		})
 		if err != nil {
 			a.openError = fmt.Errorf("payword: opening the store %s: %w", a.Store, err)
 			return
 		}
 		a.gate, a.poolKey = value.(*gate), a.Store
+		if err := a.gate.metrics.register(a.ctx.GetMetricsRegistry()); err != nil {
+			a.logger.Error("registering the metrics", zap.Error(err))
+		}
 		a.gate.keys.load(a.Brokers)
 	})
 	return a.openError
@@ -191,6 +223,7 @@ type gate struct {
 	keys    *brokerKeys
 	rereads *rereads
 	strikes *strikes
+	observation
 
 	openedAt   time.Time
 	redeeming  chan struct{}             // holds one token while a redemption runs

@@ -69,11 +69,12 @@ type brokerKeys struct {
 
 	mu   sync.RWMutex
 	keys payword.Brokers // replaced whole, never changed
+	at   map[string]time.Time
 }
 
 func newBrokerKeys(directory string, logger *zap.Logger) *brokerKeys {
 	return &brokerKeys{
-		cache: directory, logger: logger, keys: payword.Brokers{},
+		cache: directory, logger: logger, keys: payword.Brokers{}, at: make(map[string]time.Time),
 		client: &http.Client{Timeout: keysFetchTimeout, CheckRedirect: refuseRedirect},
 	}
 }
@@ -198,7 +199,15 @@ func (k *brokerKeys) install(issuer string, document []byte) error {
 	next := maps.Clone(k.keys)
 	next[issuer] = keys
 	k.keys = next
+	k.at[issuer] = time.Now()
 	return nil
+}
+
+// installedAt returns when each broker's keys were last read or fetched.
+func (k *brokerKeys) installedAt() map[string]time.Time {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return maps.Clone(k.at)
 }
 
 // cachePath returns where the keys of a broker are kept. An origin holds no

@@ -26,6 +26,9 @@ import (
 //	    quote_life      <duration>
 //	    claim_delay     <duration>
 //	    redeem_interval <duration>
+//	    redeem_above    <amount> <currency>
+//	    redeem_margin   <duration>
+//	    unsafe_logs
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
 	app := new(App)
@@ -93,6 +96,9 @@ var globalOptions = map[string]option[*App]{
 	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
 	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),
 	"redeem_interval": duration(func(a *App, value caddy.Duration) { a.RedeemInterval = &value }),
+	"redeem_above":    readRedeemAbove,
+	"redeem_margin":   duration(func(a *App, value caddy.Duration) { a.RedeemMargin = value }),
+	"unsafe_logs":     readUnsafeLogs,
 }
 
 // UnmarshalCaddyfile reads the global option payword.

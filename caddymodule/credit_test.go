@@ -126,7 +126,7 @@ func TestCreditConfiguration(t *testing.T) {
 // globalError returns what is wrong with options of the global option payword.
 func globalError(t *testing.T, options string) error {
 	t.Helper()
-	text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\nlevel ERROR\n}\npayword {\nstore %s\nbroker https://broker.example\n%s\n}\n}\n%s {\nbind 127.0.0.1\npayword https://news.example 0.001 USD\n}\n",
+	text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\nlevel ERROR\nformat payword\n}\npayword {\nstore %s\nbroker https://broker.example\n%s\n}\n}\n%s {\nbind 127.0.0.1\npayword https://news.example 0.001 USD\n}\n",
 		t.TempDir(), options, freeOrigin(t))
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {

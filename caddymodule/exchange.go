@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
 )
@@ -27,8 +29,10 @@ type exchange struct {
 	pending  *opening    // verified, to be remembered once the payword is proved
 	proved   bool        // the caller proved a payword: the state may be told
 	outcome  payword.Outcome
-	returned bool // the price was given back
-	reread   bool // the page was bought before
+	steps    uint32     // hashes computed to verify the payword
+	span     trace.Span // of the decision; nil if nothing is traced
+	returned bool       // the price was given back
+	reread   bool       // the page was bought before
 	reason   payword.Reason
 	result   string // what became of the request, in a word
 }
@@ -137,7 +141,8 @@ func (x *exchange) judge(ctx context.Context) (payword.Verdict, error) {
 		x.view = newest
 		verdict = x.verdict()
 	}
-	x.proved = verdict.Proved
+	x.proved, x.steps = verdict.Proved, verdict.Steps
+	x.gate.metrics.steps.Observe(float64(verdict.Steps))
 	if verdict.Reason == payword.ForgedPayword {
 		x.strike()
 	}

@@ -1,5 +1,16 @@
 package caddymodule
 
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
 // BreakStore makes every step of the store in a directory fail from now on, as
 // a disk does that went away.
 func BreakStore(directory string) error {
@@ -11,4 +22,74 @@ func BreakStore(directory string) error {
 		return true
 	})
 	return err
+}
+
+// gateOf returns the gate whose store stands in a directory.
+func gateOf(directory string) *gate {
+	var found *gate
+	gates.Range(func(key, value any) bool {
+		if key == directory {
+			found = value.(*gate)
+		}
+		return found == nil
+	})
+	return found
+}
+
+// TakeSample walks the commitments of the store in a directory for the metrics,
+// without waiting for the minute.
+func TakeSample(directory string) error {
+	g := gateOf(directory)
+	from, _ := asStore[lister](g.store)
+	taken, err := g.sampler.take(context.Background(), from, time.Now(), 0)
+	if err == nil {
+		g.metrics.sample.newest.Store(taken)
+	}
+	return err
+}
+
+// running returns the app that runs.
+func running() (*App, error) {
+	module, err := caddy.ActiveContext().App("payword")
+	if err != nil {
+		return nil, err
+	}
+	return module.(*App), nil
+}
+
+// RedeemByJob claims as the job does.
+func RedeemByJob() error {
+	app, err := running()
+	if err == nil {
+		_, err = app.redeem(context.Background(), false)
+	}
+	return err
+}
+
+// IsRedemptionUrgent walks the commitments and reports whether that woke the
+// job.
+func IsRedemptionUrgent(directory string) (bool, error) {
+	app, err := running()
+	if err == nil {
+		err = app.takeSample(context.Background())
+	}
+	select {
+	case <-gateOf(directory).urgent:
+		return true, err
+	default:
+		return false, err
+	}
+}
+
+// deafStore is a store in which nothing is acknowledged.
+type deafStore struct{ store }
+
+func (deafStore) acknowledge(context.Context, payword.CommitmentID, money.Amount, bool) error {
+	return errors.New("the store fails on purpose")
+}
+
+// FailAcknowledge makes a gate fail to acknowledge claims.
+func FailAcknowledge(directory string) {
+	g := gateOf(directory)
+	g.store = deafStore{g.store}
 }

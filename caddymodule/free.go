@@ -154,6 +154,7 @@ func isPlainPath(r *http.Request) bool {
 // depends on who asks, caches may not hand the answer on; elsewhere they do as
 // the upstream says.
 func (h *Handler) serveFree(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, q quote) error {
+	h.countFree(q.free)
 	tellFree(r, q)
 	caddyhttp.SetVar(r.Context(), grantedVariable, true)
 	if q.free == freeByRule || q.free == freeByMatcher {

@@ -125,6 +125,7 @@ func configOf(t *testing.T, s site) []byte {
 	default_bind 127.0.0.1
 	log {
 		level ERROR
+		format payword
 	}
 	payword {
 		broker %s %s
@@ -147,6 +148,17 @@ func configOf(t *testing.T, s site) []byte {
 		t.Fatalf("adapting the Caddyfile: %v\n%s", err, text)
 	}
 	return adapted
+}
+
+// loadCaddyfile runs a Caddyfile until the test ends, or returns why it cannot.
+func loadCaddyfile(t *testing.T, text string) error {
+	t.Helper()
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { caddy.Stop() })
+	return caddy.Load(adapted, true)
 }
 
 // do sends a request with headers and returns the answer with its body read.

@@ -176,6 +176,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
 	case isPreflight(r):
+		h.countUndecided(resultPreflight)
 		return servePreflight(w, r, next)
 	}
 	q, err := h.quote(r)
@@ -185,6 +186,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case q.free != "":
 		return h.serveFree(w, r, next, q)
 	case isPrefetch(r):
+		h.countUndecided(resultPrefetch)
 		return refusePrefetch(w)
 	}
 	if err := h.app.open(); err != nil {
@@ -192,7 +194,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	x := h.newExchange(w, r, sent, q)
 	if !refusal.Refused() {
-		if refusal, err = x.process(r.Context()); err != nil {
+		ctx := x.traceDecision(r.Context())
+		refusal, err = x.process(ctx)
+		x.endDecision(refusal, err)
+		if err != nil {
 			return h.unavailable(w, err)
 		}
 	}
@@ -208,6 +213,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // unavailable closes the gate because we cannot tell. Nothing of the cause
 // reaches the client.
 func (h *Handler) unavailable(w http.ResponseWriter, cause error) error {
+	h.countUndecided(resultUnavailable)
 	w.Header().Set("Retry-After", "5")
 	w.Header().Set("Cache-Control", "no-store")
 	return caddyhttp.Error(http.StatusServiceUnavailable, cause)

@@ -230,7 +230,7 @@ func TestCaddyfileMistakes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\nlevel ERROR\n}\npayword {\nstore %s\n%s\n}\n}\n%s {\nbind 127.0.0.1\n%s\n}\n",
+			text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\nlevel ERROR\nformat payword\n}\npayword {\nstore %s\n%s\n}\n}\n%s {\nbind 127.0.0.1\n%s\n}\n",
 				t.TempDir(), test.global, freeOrigin(t), test.directive)
 			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 			if err == nil {

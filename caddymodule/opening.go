@@ -59,6 +59,7 @@ func (x *exchange) verify() (payword.Refusal, error) {
 		return payword.Refusal{}, err
 	}
 	reservation, refusal := payword.ParseReservation(x.sent.reservation, commitment, brokers)
+	x.gate.metrics.verified("reservation", refusal.Refused())
 	if refusal.Refused() {
 		x.strike()
 		return refusal, nil
@@ -89,6 +90,7 @@ func (x *exchange) open(ctx context.Context) (payword.Refusal, error) {
 		return creditLimited, nil
 	}
 	if err == nil {
+		x.noteOpened(x.known, x.pending)
 		x.view, x.known, x.pending = opened, true, nil
 	}
 	return payword.Refusal{}, err
@@ -110,6 +112,7 @@ func (x *exchange) verifyCommitment() (*payword.Commitment, payword.Refusal, err
 		return nil, payword.Refusal{}, err
 	}
 	commitment, refusal := payword.ParseCommitment(x.sent.commitment, brokers)
+	x.gate.metrics.verified("commitment", refusal.Refused())
 	if refusal.Refused() {
 		x.strike()
 		return nil, refusal, nil

@@ -203,7 +203,7 @@ func TestPricesThatAreRefused(t *testing.T) {
 // refusedBy returns why a directive with options is refused, or nil.
 func refusedBy(t *testing.T, options string) error {
 	t.Helper()
-	text := "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tpayword {\n\t\tbroker " + testIssuer + "\n\t\tstore " + t.TempDir() + "\n\t}\n}\n" +
+	text := "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tlog {\n\t\tformat payword\n\t}\n\tpayword {\n\t\tbroker " + testIssuer + "\n\t\tstore " + t.TempDir() + "\n\t}\n}\n" +
 		"http://127.0.0.1:1 {\n\tpayword {\n\t\tvendor http://127.0.0.1:1\n\t\tprice 0.001 USD\n" + options + "\n\t}\n}\n"
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {

@@ -6,9 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,15 +37,17 @@ type Redemption struct {
 	Due     money.Amount `json:"due"`     // newly payable to the vendor, in micros
 }
 
-// redeemPeriodically claims until ctx ends.
+// redeemPeriodically claims until ctx ends: when the interval is over, when a
+// broker that failed is due again, and when the sampler says that it is urgent.
 func (a *App) redeemPeriodically(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-a.gate.urgent:
 		case <-time.After(a.untilRedemption()):
 		}
-		if _, err := a.redeem(ctx); err != nil && ctx.Err() == nil {
+		if _, err := a.redeem(ctx, false); err != nil && ctx.Err() == nil {
 			a.logger.Warn("claiming from the brokers; it is tried again", zap.Error(err))
 		}
 	}
@@ -60,6 +65,9 @@ func (a *App) untilRedemption() time.Duration {
 	if last := a.gate.redeemedAt.Load(); last != nil {
 		due = last.Add(interval)
 	}
+	if retry, waits := a.gate.turns.next(); waits && retry.Before(due) {
+		due = retry
+	}
 	return max(0, due.Sub(a.now()))
 }
 
@@ -68,8 +76,11 @@ type batchKey struct{ broker, vendor string }
 
 // redeem claims everything that can be claimed, once. What a broker does not
 // answer is claimed again the next time: claims are cumulative, so nothing is
-// paid twice.
-func (a *App) redeem(ctx context.Context) (Redemption, error) {
+// paid twice, and a crash at any point costs nothing but asking again. Each
+// broker is asked by itself, so one that is slow or away delays its own claims
+// alone. Unless at once is set, brokers that failed and claims that were refused
+// are left alone until their time has come.
+func (a *App) redeem(ctx context.Context, atOnce bool) (Redemption, error) {
 	select {
 	case a.gate.redeeming <- struct{}{}:
 	case <-ctx.Done():
@@ -80,36 +91,117 @@ func (a *App) redeem(ctx context.Context) (Redemption, error) {
 		a.gate.redeemedAt.Store(&ended)
 		<-a.gate.redeeming
 	}()
-	var total Redemption
-	var failure error
-	batches := make(map[batchKey][]claimable)
-	send := func(key batchKey) {
-		done, err := a.redeemBatch(ctx, key, batches[key])
-		delete(batches, key)
-		total.Claims += done.Claims
-		total.Paid += done.Paid
-		total.Refused += done.Refused
-		total.Due += done.Due
-		if err != nil && failure == nil {
-			failure = err
-		}
+	held, release, err := a.leaseRedemption(ctx)
+	if err != nil || !held {
+		return Redemption{}, err
 	}
-	delay := int64(time.Duration(*a.ClaimDelay) / time.Second)
-	err := a.gate.store.claimables(ctx, a.now().Unix(), delay, func(c claimable) bool {
-		key := batchKey{broker: c.commitment.Certificate.Issuer, vendor: c.commitment.Vendor}
-		batches[key] = append(batches[key], c)
-		if len(batches[key]) == payword.MaxRedemptionsPerRequest {
-			send(key)
+	defer release()
+	brokers, err := a.brokersToClaimFrom(ctx, atOnce)
+	if err != nil {
+		return Redemption{}, err
+	}
+	var group sync.WaitGroup
+	rounds := make([]redemptionRound, len(brokers))
+	for i, broker := range brokers {
+		rounds[i] = redemptionRound{App: a, broker: broker, atOnce: atOnce}
+		group.Go(func() { rounds[i].run(ctx) })
+	}
+	group.Wait()
+	var total Redemption
+	failures := make([]error, 0, len(rounds))
+	for _, round := range rounds {
+		total.add(round.done)
+		failures = append(failures, round.failure)
+	}
+	if err := a.takeSample(ctx); err != nil {
+		failures = append(failures, err)
+	}
+	return total, errors.Join(failures...)
+}
+
+// add adds what another round came to.
+func (r *Redemption) add(other Redemption) {
+	r.Claims += other.Claims
+	r.Paid += other.Paid
+	r.Refused += other.Refused
+	r.Due += other.Due
+}
+
+// claimDelaySeconds is ClaimDelay as the store takes it.
+func (a *App) claimDelaySeconds() int64 { return int64(time.Duration(*a.ClaimDelay) / time.Second) }
+
+// brokersToClaimFrom returns the brokers from whom something can be claimed and
+// whose turn it is.
+func (a *App) brokersToClaimFrom(ctx context.Context, atOnce bool) ([]string, error) {
+	found := make(map[string]bool)
+	err := a.gate.store.claimables(ctx, a.now().Unix(), a.claimDelaySeconds(), func(c claimable) bool {
+		broker := c.commitment.Certificate.Issuer
+		if _, seen := found[broker]; !seen {
+			found[broker] = atOnce || !a.gate.turns.rests(broker, a.now())
 		}
 		return ctx.Err() == nil
 	})
-	if err != nil {
-		return total, err
+	var due []string
+	for broker, isDue := range found {
+		if isDue {
+			due = append(due, broker)
+		}
 	}
-	for key := range batches {
-		send(key)
+	slices.Sort(due)
+	return due, err
+}
+
+// redemptionRound is one round of claiming from one broker.
+type redemptionRound struct {
+	*App
+	broker  string
+	atOnce  bool
+	done    Redemption
+	failure error
+}
+
+// run claims until everything was sent or the broker failed.
+func (r *redemptionRound) run(ctx context.Context) {
+	batches := make(map[string][]claimable) // by vendor
+	err := r.gate.store.claimables(ctx, r.now().Unix(), r.claimDelaySeconds(), func(c claimable) bool {
+		if c.commitment.Certificate.Issuer != r.broker || r.gate.turns.holds(&c, r.now(), r.atOnce) {
+			return ctx.Err() == nil
+		}
+		vendor := c.commitment.Vendor
+		batches[vendor] = append(batches[vendor], c)
+		if len(batches[vendor]) == payword.MaxRedemptionsPerRequest {
+			r.send(ctx, vendor, batches[vendor])
+			delete(batches, vendor)
+		}
+		return r.failure == nil && ctx.Err() == nil
+	})
+	for vendor, batch := range batches {
+		if r.failure == nil && err == nil {
+			r.send(ctx, vendor, batch)
+		}
 	}
-	return total, failure
+	r.failure = errors.Join(r.failure, err)
+}
+
+// send claims one batch and notes how the broker answered.
+func (r *redemptionRound) send(ctx context.Context, vendor string, batch []claimable) {
+	done, err := r.redeemBatch(ctx, batchKey{broker: r.broker, vendor: vendor}, batch)
+	r.done.add(done)
+	var failed *brokerError
+	switch {
+	case errors.As(err, &failed):
+		if ctx.Err() == nil { // else it is we who broke off
+			r.gate.turns.failed(r.broker, r.now(), failed.retryAfter)
+		}
+		r.gate.metrics.claims.WithLabelValues(r.broker, "failed").Add(float64(len(batch)))
+	case err == nil:
+		r.gate.turns.answered(r.broker)
+		r.emit(EventRedeemed, map[string]any{
+			"broker": r.broker, "vendor": vendor, "claims": done.Claims, "paid": done.Paid,
+			"refused": done.Refused, "due_micros": int64(done.Due),
+		})
+	}
+	r.failure = err
 }
 
 func (a *App) redeemBatch(ctx context.Context, key batchKey, batch []claimable) (Redemption, error) {
@@ -137,15 +229,17 @@ func (a *App) redeemBatch(ctx context.Context, key batchKey, batch []claimable) 
 			problem, err = a.ask(ctx, key.broker, payword.PathRedemptions, request, &answer)
 		}
 	}
+	done := Redemption{Claims: len(batch)}
 	switch {
 	case err != nil:
-		return Redemption{Claims: len(batch)}, fmt.Errorf("claiming from %s: %w", key.broker, err)
 	case problem.Reason != payword.Accepted:
-		return Redemption{Claims: len(batch)}, fmt.Errorf("claiming from %s: %s: %s", key.broker, problem.Reason, problem.Detail)
+		err = &brokerError{cause: fmt.Errorf("%s: %s", problem.Reason, problem.Detail)}
 	case len(answer.Results) != len(batch):
-		return Redemption{Claims: len(batch)}, fmt.Errorf("claiming from %s: %d results for %d claims", key.broker, len(answer.Results), len(batch))
+		err = &brokerError{cause: fmt.Errorf("%d results for %d claims", len(answer.Results), len(batch))}
+	default:
+		return a.record(ctx, key, batch, answer)
 	}
-	return a.record(ctx, key, batch, answer)
+	return done, fmt.Errorf("claiming from %s: %w", key.broker, err)
 }
 
 // record notes what the broker paid.
@@ -155,8 +249,7 @@ func (a *App) record(ctx context.Context, key batchKey, batch []claimable, answe
 		c := batch[i]
 		if result.Reason != payword.Accepted || result.Commitment != c.commitment.ID || result.Paid < c.amount {
 			done.Refused++
-			a.logger.Error("a broker refused a claim", zap.String("broker", key.broker),
-				zap.Stringer("commitment", c.commitment.ID), zap.Stringer("reason", result.Reason), zap.String("detail", result.Detail))
+			a.refused(key, &c, result)
 			continue
 		}
 		if err := a.gate.store.acknowledge(ctx, c.commitment.ID, c.amount, c.final); err != nil {
@@ -164,8 +257,29 @@ func (a *App) record(ctx context.Context, key batchKey, batch []claimable, answe
 		}
 		done.Paid++
 		done.Due += result.Due
+		a.gate.turns.paid(c.commitment.ID)
+		a.gate.metrics.claims.WithLabelValues(key.broker, "paid").Inc()
+		a.gate.metrics.due.WithLabelValues(key.broker, c.commitment.Currency.Code()).Add(float64(max(0, result.Due)))
 	}
 	return done, nil
+}
+
+// refused notes a claim that the broker refused. It is logged when it is new,
+// not every time that it is tried again.
+func (a *App) refused(key batchKey, c *claimable, result payword.RedemptionResult) {
+	final := isFinalRefusal(result.Reason)
+	a.gate.metrics.claims.WithLabelValues(key.broker, resultRefused).Inc()
+	a.gate.metrics.claimRefusals.WithLabelValues(key.broker, result.Reason.String()).Inc()
+	if !a.gate.turns.refused(c, result.Reason, a.now()) {
+		return
+	}
+	pseudonym := a.gate.pseudonym(c.commitment.ID)
+	a.logger.Error("a broker refused a claim", zap.String("broker", key.broker), zap.String("vendor", key.vendor),
+		zap.String("commitment", pseudonym), zap.Stringer("reason", result.Reason), zap.Bool("final", final),
+		zap.String("detail", result.Detail))
+	a.emit(EventClaimRefused, map[string]any{
+		"broker": key.broker, "vendor": key.vendor, "reason": result.Reason.String(), "pseudonym": pseudonym, "final": final,
+	})
 }
 
 // ask sends one signed request to a broker. A refusal comes back as a problem;
@@ -189,19 +303,24 @@ func (a *App) ask(ctx context.Context, broker, path string, body, answer any) (p
 	}
 	response, err := redeemClient.Do(request)
 	if err != nil {
-		return payword.Problem{}, err
+		return payword.Problem{}, &brokerError{cause: err}
 	}
 	defer response.Body.Close()
 	document, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
 	if err != nil {
-		return payword.Problem{}, err
+		return payword.Problem{}, &brokerError{cause: err}
 	}
 	if response.StatusCode/100 == 2 {
-		return payword.Problem{}, json.Unmarshal(document, answer)
+		if err := json.Unmarshal(document, answer); err != nil {
+			return payword.Problem{}, &brokerError{cause: err}
+		}
+		return payword.Problem{}, nil
 	}
 	var problem payword.Problem
-	if err := json.Unmarshal(document, &problem); err != nil || problem.Reason == payword.Accepted {
-		return payword.Problem{}, fmt.Errorf("the broker answered %s", response.Status)
+	retryAfter := readRetryAfter(response.Header.Get("Retry-After"), a.now())
+	err = json.Unmarshal(document, &problem)
+	if err != nil || problem.Reason == payword.Accepted || retryAfter > 0 {
+		return payword.Problem{}, &brokerError{cause: fmt.Errorf("the broker answered %s", response.Status), retryAfter: retryAfter}
 	}
 	return problem, nil
 }

@@ -3,15 +3,20 @@ package caddymodule_test
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/caddymodule"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -28,6 +33,7 @@ type fakeBroker struct {
 	payable    money.Amount
 	requests   int
 	fail, lose bool
+	refusal    payword.Reason // of every claim, unless it is Accepted
 }
 
 func newFakeBroker(t *testing.T) *fakeBroker {
@@ -41,6 +47,13 @@ func (b *fakeBroker) set(fail, lose bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fail, b.lose = fail, lose
+}
+
+// refuse makes the broker refuse every claim from now on.
+func (b *fakeBroker) refuse(reason payword.Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refusal = reason
 }
 
 // totals returns what is payable, in micros, how many requests came, and
@@ -140,6 +153,10 @@ func (b *fakeBroker) redeem(body []byte) payword.RedemptionAnswer {
 		claim, refusal := payword.ParseClaim(item.Claim, b.vendorKey)
 		if refusal.Refused() {
 			b.t.Error(refusal)
+		}
+		if b.refusal != payword.Accepted {
+			answer.Results = append(answer.Results, payword.RedemptionResult{Commitment: commitment.ID, Reason: b.refusal})
+			continue
 		}
 		before, known := b.redeemed[commitment.ID]
 		if !known {
@@ -264,5 +281,151 @@ func TestRedemptionOfClosedCommitment(t *testing.T) {
 	}
 	if done, _ = redeemNow(t, admin); done.Claims != 0 {
 		t.Errorf("after the last claim there was another: %+v", done)
+	}
+}
+
+// TestRedemptionKeepsBrokersApart has one broker away: the claims of the other
+// are paid in the same round, and the job leaves the first alone for a while.
+func TestRedemptionKeepsBrokersApart(t *testing.T) {
+	away, here := newFakeBroker(t), newFakeBroker(t)
+	away.set(true, false)
+	admin := adminAddress(t)
+	dir := t.TempDir()
+	gate := startGate(t, site{admin: admin, dir: dir, issuer: away.URL, payword: "reread off",
+		global: "claim_delay 0s\nbroker " + here.URL + " " + filepath.Join(dir, "broker-keys.json")})
+	for k, broker := range []*fakeBroker{away, here} {
+		p := newPayer(t, wish{name: fmt.Sprintf("apart %d", k), vendor: gate.vendor, issuer: broker.URL})
+		gate.mustPay(t, "/1", p.opening(p.payment(1, 1)))
+	}
+	if _, status := redeemNow(t, admin); status != http.StatusBadGateway {
+		t.Errorf("with one broker away: %d", status)
+	}
+	if payable, _, _ := here.totals(payword.CommitmentID{}); payable != testPrice {
+		t.Errorf("the broker that is there pays %s", payable)
+	}
+	_, before, _ := away.totals(payword.CommitmentID{})
+	if err := caddymodule.RedeemByJob(); err != nil {
+		t.Errorf("the job, which leaves the broker alone: %v", err)
+	}
+	if _, after, _ := away.totals(payword.CommitmentID{}); after != before {
+		t.Errorf("a broker that just failed was asked again")
+	}
+	away.set(false, false)
+	if done, status := redeemNow(t, admin); status != http.StatusOK || done.Paid != 1 {
+		t.Errorf("when it is back: %d %+v", status, done)
+	}
+	seen := scrapeOf(t, admin)
+	for series, want := range map[string]float64{
+		fmt.Sprintf(`caddy_payword_claims_total{broker=%q,outcome="failed"}`, away.URL):   1,
+		fmt.Sprintf(`caddy_payword_claims_total{broker=%q,outcome="paid"}`, away.URL):     1,
+		fmt.Sprintf(`caddy_payword_claims_total{broker=%q,outcome="paid"}`, here.URL):     1,
+		fmt.Sprintf(`caddy_payword_due_micros_total{broker=%q,currency="USD"}`, here.URL): float64(testPrice),
+		`caddy_payword_redeemed_micros{currency="USD"}`:                                   2 * float64(testPrice),
+		`caddy_payword_unredeemed_micros{currency="USD"}`:                                 0,
+		"caddy_payword_unredeemed_oldest_seconds":                                         0,
+	} {
+		if got, found := seen[series]; !found || got != want {
+			t.Errorf("%s: %v, %v, want %v", series, got, found, want)
+		}
+	}
+}
+
+// TestRedemptionCrashPoints stops a redemption at every point where it can be
+// stopped, and wants the next one to pay what is owed, once.
+func TestRedemptionCrashPoints(t *testing.T) {
+	broker := newFakeBroker(t)
+	admin := adminAddress(t)
+	s := site{admin: admin, dir: t.TempDir(), issuer: broker.URL, payword: "reread off", global: "claim_delay 0s", vendor: freeOrigin(t)}
+	gate := startGate(t, s)
+	p := newPayer(t, wish{name: "crash points", vendor: gate.vendor, issuer: broker.URL})
+	store := filepath.Join(s.dir, "store")
+	paid := uint64(0)
+	tests := []struct {
+		point string
+		stop  func() // makes the next redemption stop at the point
+	}{
+		{"before the claim is sent", func() { broker.set(true, false) }},
+		{"after the broker paid and before its answer came", func() { broker.set(false, true) }},
+		{"after the answer came and before it is acknowledged", func() {
+			broker.set(false, false)
+			caddymodule.FailAcknowledge(store)
+		}},
+	}
+	for _, test := range tests {
+		paid++
+		header := p.header(p.payment(10, paid))
+		if paid == 1 {
+			header = p.opening(p.payment(10, paid))
+		}
+		gate.mustPay(t, fmt.Sprintf("/%d", paid), header)
+		test.stop()
+		if _, status := redeemNow(t, admin); status == http.StatusOK {
+			t.Errorf("%s: the redemption did not fail", test.point)
+		}
+		// What the process remembered is gone; the store and the broker remain.
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		broker.set(false, false)
+		gate = startGate(t, s)
+		if done, status := redeemNow(t, admin); status != http.StatusOK || done.Paid != 1 || done.Refused != 0 {
+			t.Errorf("%s: the next one: %d %+v", test.point, status, done)
+		}
+		if payable, _, _ := broker.totals(p.commitment.ID); payable != testPrice*money.Amount(paid) {
+			t.Errorf("%s: %s is payable, want %s", test.point, payable, testPrice*money.Amount(paid))
+		}
+		if done, _ := redeemNow(t, admin); done.Claims != 0 {
+			t.Errorf("%s: and then there was more to claim: %+v", test.point, done)
+		}
+	}
+}
+
+// TestRefusedClaimIsNotRepeated has the broker refuse a claim for good: it is
+// not sent again until more was spent.
+func TestRefusedClaimIsNotRepeated(t *testing.T) {
+	broker := newFakeBroker(t)
+	gate, admin := startRedeemingGate(t, broker, "claim_delay 0s")
+	p := newPayer(t, wish{name: "refused claim", vendor: gate.vendor, issuer: broker.URL})
+	gate.mustPay(t, "/1", p.opening(p.payment(5, 1)))
+	broker.refuse(payword.ClaimTooLate)
+	for _, want := range []redemption{{Claims: 1, Refused: 1}, {}, {}} {
+		if done, status := redeemNow(t, admin); status != http.StatusOK || done != want {
+			t.Errorf("%d %+v, want %+v", status, done, want)
+		}
+	}
+	gate.mustPay(t, "/2", p.header(p.payment(5, 2)))
+	if done, _ := redeemNow(t, admin); done.Claims != 1 || done.Refused != 1 {
+		t.Errorf("with one page more: %+v", done)
+	}
+	refusals := fmt.Sprintf(`caddy_payword_claim_refusals_total{broker=%q,reason="claim-too-late"}`, broker.URL)
+	if got := scrapeOf(t, admin)[refusals]; got != 2 {
+		t.Errorf("%s: %v, want 2", refusals, got)
+	}
+}
+
+// TestRedemptionIsUrgent wakes the job when much can be claimed, or when it must
+// be claimed soon, though the interval is long.
+func TestRedemptionIsUrgent(t *testing.T) {
+	tests := []struct {
+		name, global string
+		wish         wish
+		urgent       bool
+	}{
+		{"little, and time enough", "redeem_above 1 USD\nredeem_margin 1h", wish{}, false},
+		{"much", "redeem_above 0.001 USD\nredeem_margin 1h", wish{}, true},
+		{"much of another currency", "redeem_above 0.001 EUR\nredeem_margin 1h", wish{}, false},
+		{"soon too late", "redeem_margin 24h", wish{}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			broker := newFakeBroker(t)
+			gate, _ := startRedeemingGate(t, broker, "claim_delay 0s\n"+test.global)
+			p := newPayer(t, wish{name: "urgent " + test.name, vendor: gate.vendor, issuer: broker.URL})
+			gate.mustPay(t, "/1", p.opening(p.payment(5, 1)))
+			urgent, err := caddymodule.IsRedemptionUrgent(filepath.Join(gate.dir, "store"))
+			if err != nil || urgent != test.urgent {
+				t.Errorf("urgent is %v, %v; want %v", urgent, err, test.urgent)
+			}
+		})
 	}
 }

@@ -49,8 +49,10 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 		// off.
 		w.giveBack()
 	}()
+	endTrace := traceUpstream(x.request)
 	err := next.ServeHTTP(w, x.request)
 	finished = true
+	endTrace(err)
 	switch {
 	case !w.wroteHeader:
 		w.giveBack()
@@ -232,6 +234,8 @@ func (x *exchange) acknowledge() error {
 // tell lets logs and later handlers know what was decided. It names no payword.
 func (x *exchange) tell(refusal payword.Refusal) {
 	x.reason, x.result = refusal.Reason, x.resultOf(refusal)
+	x.count(refusal)
+	x.noteRefused(refusal)
 	result := refusal.Reason.String()
 	if x.outcome.Repeat {
 		result = "repeat"
@@ -241,6 +245,7 @@ func (x *exchange) tell(refusal payword.Refusal) {
 			encoder.AddString("reason", result)
 			encoder.AddInt64("price_micros", int64(x.price))
 			encoder.AddString("rule", x.quote.rule)
+			x.logPayment(encoder)
 			return nil
 		})))
 	}
