@@ -53,7 +53,7 @@ type Challenge struct {
 // terms of the session and charge intents. Its members are in the order of
 // canonical JSON.
 type PriceRequest struct {
-	Amount        money.Amount   `json:"amount"` // of one request, in micros
+	Amount        money.Amount   `json:"amount"` // of one unit, in micros
 	Currency      money.Currency `json:"currency"`
 	MethodDetails MethodDetails  `json:"methodDetails"`
 	Recipient     string         `json:"recipient"` // V: what the commitment must name
@@ -62,12 +62,13 @@ type PriceRequest struct {
 
 // MethodDetails is what the payword method adds to a PriceRequest.
 type MethodDetails struct {
-	Brokers    []string `json:"brokers"` // whose certificates the vendor takes
-	HTTPMethod string   `json:"httpMethod"`
-	MaxStep    uint32   `json:"maxStep"`              // most hashes for one request
-	Unreserved bool     `json:"unreserved,omitempty"` // commitments on credit are taken too
-	URL        string   `json:"url"`                  // canonical, of what is quoted
-	Version    int      `json:"version"`              // of this method: 1
+	Brokers    []string     `json:"brokers"`           // whose certificates the vendor takes
+	Ceiling    money.Amount `json:"ceiling,omitempty"` // the most that is charged before the answer begins, in micros; 0: the amount
+	HTTPMethod string       `json:"httpMethod"`
+	MaxStep    uint32       `json:"maxStep"`              // most hashes for one request
+	Unreserved bool         `json:"unreserved,omitempty"` // commitments on credit are taken too
+	URL        string       `json:"url"`                  // canonical, of what is quoted
+	Version    int          `json:"version"`              // of this method: 1
 }
 
 // MethodVersion is the version of the payword method.

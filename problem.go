@@ -20,7 +20,9 @@ type Problem struct {
 	Status   int            `json:"status"`
 	Detail   string         `json:"detail,omitempty"`
 	Reason   Reason         `json:"reason"`
-	Price    *money.Amount  `json:"price,omitempty"` // of the request, in micros
+	Price    *money.Amount  `json:"price,omitempty"`    // of the request, in micros; with payment-required, of one unit
+	UnitType string         `json:"unitType,omitempty"` // what is counted, if that is not requests
+	Ceiling  *money.Amount  `json:"ceiling,omitempty"`  // the most that is charged before the answer begins, in micros
 	Currency money.Currency `json:"currency,omitempty"`
 	Number   uint64         `json:"number,omitempty"`
 	Accepted *money.Amount  `json:"accepted,omitempty"` // in micros; told to who proved a payword

@@ -224,6 +224,7 @@ type gate struct {
 	rereads *rereads
 	strikes *strikes
 	observation
+	streams *streams
 
 	openedAt   time.Time
 	redeeming  chan struct{}             // holds one token while a redemption runs
@@ -243,7 +244,7 @@ func openGate(directory string, logger *zap.Logger) (*gate, error) {
 		store: files, closer: files.Close,
 		secret: secrets.challenge, key: secrets.vendor,
 		keys:    newBrokerKeys(directory, logger),
-		rereads: newRereads(), strikes: newStrikes(),
+		rereads: newRereads(), strikes: newStrikes(), streams: newStreams(),
 		openedAt: time.Now(), redeeming: make(chan struct{}, 1),
 	}, nil
 }

@@ -176,6 +176,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    crawler_price     on|off
 //	    page              builtin|error|<file>
 //	    language          <tag>
+//	    meter             { ... }
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // payword
@@ -203,6 +204,7 @@ var handlerOptions = map[string]option[*Handler]{
 	"crawler_price":     word(func(h *Handler) *string { return &h.CrawlerPrice }),
 	"page":              readPage,
 	"language":          word(func(h *Handler) *string { return &h.Language }),
+	"meter":             readMeter,
 }
 
 func readReread(h *Handler, d *caddyfile.Dispenser) error {

@@ -34,7 +34,8 @@ type exchange struct {
 	returned bool       // the price was given back
 	reread   bool       // the page was bought before
 	reason   payword.Reason
-	result   string // what became of the request, in a word
+	result   string    // what became of the request, in a word
+	meter    *metering // nil: the price is known beforehand
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submission, q quote) *exchange {
@@ -45,6 +46,7 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submi
 	if r.Method == http.MethodHead {
 		x.price = 0
 	}
+	x.meter = x.newMetering()
 	x.providePlaceholders()
 	return x
 }
@@ -100,7 +102,10 @@ func (x *exchange) checkChallenge() payword.Refusal {
 	if !x.isQuoteOf(parseOpaque(x.sent.challenge.Opaque)) {
 		return payword.Refusal{Reason: payword.WrongResource, Detail: "the challenge quotes another of this URL's prices"}
 	}
-	if x.price > 0 {
+	switch {
+	case x.price > 0 && x.meter != nil:
+		x.meter.quoted(quoted, x.sent.challenge.Intent)
+	case x.price > 0:
 		x.price = quoted.Amount
 	}
 	return payword.Refusal{}
@@ -172,11 +177,18 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 		return refusal, err
 	}
 	payment := &x.sent.payment
+	err = x.collectDebt(ctx, verdict.Tail)
+	if err != nil {
+		return payword.Refusal{}, err
+	}
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
 		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Now: x.now,
 	})
+	if err == nil {
+		x.gate.streams.credited(payment.Commitment)
+	}
 	return x.explain(x.outcome.Reason), err
 }
 

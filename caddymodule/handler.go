@@ -77,6 +77,10 @@ type Handler struct {
 	// these.
 	Language string `json:"language,omitempty"`
 
+	// How the cost of an answer is metered. Default: the price is for one
+	// request, whatever the answer.
+	Meter *Meter `json:"meter,omitempty"`
+
 	app      *App
 	logger   *zap.Logger
 	base     PriceRule // the price of the directive
@@ -113,6 +117,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.Free.provision(ctx); err != nil {
 		return err
 	}
+	if h.Meter != nil {
+		if err := h.Meter.provision(h.price); err != nil {
+			return err
+		}
+	}
 	h.realm = strings.TrimPrefix(strings.TrimPrefix(h.Vendor, "https://"), "http://")
 	if h.intents, err = readIntents(h.Intent); err != nil {
 		return err
@@ -146,6 +155,11 @@ func (h *Handler) Validate() error {
 	case h.CrawlerPrice != "" && h.CrawlerPrice != crawlerPriceOn && h.CrawlerPrice != crawlerPriceOff:
 		return errors.New("payword: crawler_price: want on or off")
 	}
+	if h.Meter != nil {
+		if err := h.Meter.validate(h.price); err != nil {
+			return err
+		}
+	}
 	return errors.Join(h.Free.validate(), h.Reread.validate())
 }
 
@@ -171,7 +185,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if wasGranted(r) {
 		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
 	}
+	named := r.Header.Get(headerStream)
 	sent, refusal := takeSubmission(r, &h.identity)
+	sent.stream = named
 	switch {
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
@@ -192,7 +208,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err := h.app.open(); err != nil {
 		return h.unavailable(w, err)
 	}
-	x := h.newExchange(w, r, sent, q)
+	x := h.newExchange(w, r, sent, h.Meter.quote(q))
 	if !refusal.Refused() {
 		ctx := x.traceDecision(r.Context())
 		refusal, err = x.process(ctx)
@@ -206,6 +222,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if sent.action != payword.ActionPay {
 		return x.acknowledge()
+	}
+	if x.isForStream() {
+		return x.continueStream()
 	}
 	return x.serve(next)
 }

@@ -102,7 +102,10 @@ func (x *exchange) identify(header http.Header) {
 // charged is what was charged for this very request, in micros: nothing for a
 // repeat, and nothing any more once it was given back.
 func (x *exchange) charged() money.Amount {
-	if x.sent.action != payword.ActionPay || x.outcome.Repeat || x.returned {
+	switch {
+	case x.sent.action == payword.ActionPay && x.meter != nil && !x.returned:
+		return x.meter.cost()
+	case x.sent.action != payword.ActionPay || x.outcome.Repeat || x.returned:
 		return 0
 	}
 	return x.outcome.Price

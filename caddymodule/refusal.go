@@ -67,11 +67,12 @@ func (x *exchange) challenge(intent string) (payword.Challenge, error) {
 	if intent == payword.IntentSession {
 		unit = x.quote.unit
 	}
+	amount, ceiling := x.quoted(intent)
 	request, err := payword.PriceRequest{
-		Amount: x.quote.amount, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
+		Amount: amount, Currency: x.currency, Recipient: x.Vendor, UnitType: unit,
 		MethodDetails: payword.MethodDetails{
 			Brokers: x.app.issuers(), HTTPMethod: quotedMethod(x.request), MaxStep: x.app.MaxStep,
-			URL: x.url, Version: payword.MethodVersion, Unreserved: x.givesCredit(),
+			URL: x.url, Version: payword.MethodVersion, Unreserved: x.givesCredit(), Ceiling: ceiling,
 		},
 	}.Canonical()
 	if err != nil {
@@ -108,7 +109,12 @@ func (x *exchange) writeProblem(status int, refusal payword.Refusal) error {
 	if refusal.Reason == payword.PaymentRequired {
 		problem.Detail = fmt.Sprintf("This costs %s %s.", x.quote.amount.Decimal(), x.currency.Code())
 	}
-	problem.Price = &x.quote.amount
+	if x.meter != nil {
+		x.meter.describe(&problem)
+	}
+	if x.meter == nil || refusal.Reason == payword.PaymentRequired {
+		problem.Price = &x.quote.amount
+	}
 	body, err := json.Marshal(problem)
 	if err != nil {
 		return x.unavailable(x.writer, err)

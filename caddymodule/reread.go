@@ -116,9 +116,9 @@ func (x *exchange) rereadKey() rereadKey {
 
 // canReread reports whether the request is of the kind that may be free: a GET
 // for the whole of something. A range could be had five times over for
-// different parts.
+// different parts, and what is metered may be another answer each time.
 func (x *exchange) canReread() bool {
-	return x.Reread.Times > 0 && x.request.Method == http.MethodGet && x.request.ContentLength == 0 &&
+	return x.meter == nil && x.Reread.Times > 0 && x.request.Method == http.MethodGet && x.request.ContentLength == 0 &&
 		x.request.Header.Get("Range") == "" && x.request.Header.Get("Upgrade") == ""
 }
 

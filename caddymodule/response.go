@@ -40,6 +40,9 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 		w.body = &watchedBody{ReadCloser: x.request.Body}
 		x.request.Body = w.body
 	}
+	if x.meter != nil {
+		return x.serveMetered(w, next.ServeHTTP)
+	}
 	finished := false
 	defer func() {
 		if finished {
@@ -55,17 +58,23 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 	endTrace(err)
 	switch {
 	case !w.wroteHeader:
-		w.giveBack()
-		header := x.writer.Header()
-		x.writeStatusHeader(header, payword.Accepted)
-		forceCaching(header)
-		exposeHeaders(x.request, header)
+		w.finishWithoutHeader()
 	case err != nil && !w.clientLeft():
 		w.giveBack()
 	default:
 		x.rememberReread(w)
 	}
 	return err
+}
+
+// finishWithoutHeader settles a request that was not answered: what comes next
+// writes an error.
+func (w *paidWriter) finishWithoutHeader() {
+	w.giveBack()
+	header := w.exchange.writer.Header()
+	w.exchange.writeStatusHeader(header, payword.Accepted)
+	forceCaching(header)
+	exposeHeaders(w.exchange.request, header)
 }
 
 // giveBack returns the price of the request, unless the client left by itself or
@@ -96,6 +105,7 @@ type paidWriter struct {
 	status      int
 	writeFailed bool
 	body        *watchedBody // the request's; nil if it has none
+	meter       *metering    // nil if the price is known beforehand
 }
 
 // clientLeft reports whether the client did not get everything through its own
@@ -130,7 +140,15 @@ func (w *paidWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader, w.status = true, status
-	x := w.exchange
+	if status < 300 && w.meter != nil && !w.meter.begin(w) {
+		return
+	}
+	w.sendHeader()
+}
+
+// sendHeader sends the header with what it says of the payment.
+func (w *paidWriter) sendHeader() {
+	x, status := w.exchange, w.status
 	delivers := status < 300
 	if !delivers {
 		w.giveBack()
@@ -150,6 +168,13 @@ func (w *paidWriter) Write(content []byte) (int, error) {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
+	if w.meter != nil {
+		return w.meter.write(w, content)
+	}
+	return w.writeThrough(content)
+}
+
+func (w *paidWriter) writeThrough(content []byte) (int, error) {
 	n, err := w.ResponseWriterWrapper.Write(content)
 	w.writeFailed = w.writeFailed || err != nil
 	return n, err
@@ -160,7 +185,13 @@ func (w *paidWriter) ReadFrom(source io.Reader) (int64, error) {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
+	if w.meter != nil && w.meter.mode != meterPass {
+		return io.Copy(onlyWriter{w}, source)
+	}
 	n, err := w.ResponseWriterWrapper.ReadFrom(source)
+	if w.meter != nil {
+		w.meter.sent += n
+	}
 	// The error may be the source's. Telling would cost the fast way, and
 	// proxies, whose sources break, copy by Write.
 	w.writeFailed = w.writeFailed || err != nil
@@ -172,6 +203,9 @@ func (w *paidWriter) FlushError() error {
 	if !w.wroteHeader {
 		w.WriteHeader(http.StatusOK)
 	}
+	if w.meter != nil && (w.meter.mode == meterHold || w.meter.mode == meterReplaced) {
+		return nil
+	}
 	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
 	w.writeFailed = w.writeFailed || err != nil
 	return err
@@ -181,6 +215,9 @@ func (w *paidWriter) FlushError() error {
 func (w *paidWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	connection, buffered, err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Hijack()
 	w.wroteHeader = w.wroteHeader || err == nil
+	if err == nil && w.meter != nil && w.meter.mode == meterFlow {
+		connection, buffered = w.meter.handOver(connection, buffered)
+	}
 	return connection, buffered, err
 }
 
@@ -201,8 +238,9 @@ func (x *exchange) writeStatusHeader(header http.Header, reason payword.Reason) 
 	header.Set(payword.HeaderState, payword.FormatStatus(x.status(reason)))
 }
 
-func (x *exchange) writeReceipt(header http.Header) {
-	receipt := payword.Receipt{
+// receipt returns the receipt of the request, as things stand.
+func (x *exchange) receipt() payword.Receipt {
+	return payword.Receipt{
 		Status: "success", Method: payword.Method, Intent: x.sent.challenge.Intent,
 		Timestamp:   time.Unix(x.now, 0).UTC().Format(time.RFC3339),
 		Reference:   fmt.Sprintf("%s.%d", x.sent.payment.Commitment, x.sent.payment.Number),
@@ -210,7 +248,10 @@ func (x *exchange) writeReceipt(header http.Header) {
 		Accepted: x.view.accepted, Spent: x.view.spent, Credit: x.view.accepted - x.view.spent,
 		Amount: x.charged(), Final: x.view.closed,
 	}
-	value, err := receipt.Format()
+}
+
+func (x *exchange) writeReceipt(header http.Header) {
+	value, err := x.receipt().Format()
 	if err != nil {
 		x.logger.Error("writing a receipt", zap.Error(err))
 		return
@@ -283,6 +324,6 @@ func addVary(header http.Header) {
 // all, read the headers of the payment.
 func exposeHeaders(r *http.Request, header http.Header) {
 	if r.Header.Get("Origin") != "" {
-		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Crawler-Price, Retry-After")
+		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Payword-Stream, Crawler-Price, Retry-After")
 	}
 }

@@ -15,6 +15,7 @@ type submission struct {
 	commitment  string
 	reservation string
 	challenge   payword.Challenge
+	stream      string // that the payment is for; "" if none is named
 }
 
 // form is how a payment came.

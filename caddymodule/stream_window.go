@@ -1,0 +1,117 @@
+package caddymodule
+
+import (
+	"context"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// maxAccounts bounds the commitments that are delivered to ahead of payment, at
+// about 100 bytes each. Beyond it payment comes first.
+const maxAccounts = 10_000
+
+// account is what was delivered on a commitment ahead of payment. It is kept in
+// memory: a gate that ends forgives it.
+type account struct {
+	mutex   sync.Mutex // held through a store step, so that no debt is collected twice
+	debt    money.Amount
+	expires int64 // seconds since 1970
+}
+
+// account returns the account of a stream's commitment. A stream without a
+// window has one that is nobody else's, as has one for which there is no room.
+func (g *streams) account(s *stream) *account {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	known := g.accounts[s.commitment.ID]
+	if known != nil {
+		return known
+	}
+	fresh := &account{expires: s.commitment.Expires}
+	if s.window == 0 {
+		return fresh
+	}
+	if len(g.accounts) >= maxAccounts {
+		now := s.app.now().Unix()
+		for id, old := range g.accounts {
+			if now >= old.expires {
+				delete(g.accounts, id)
+			}
+		}
+	}
+	if len(g.accounts) < maxAccounts {
+		g.accounts[s.commitment.ID] = fresh
+	}
+	return fresh
+}
+
+// debt returns what a commitment owes, in micros.
+func (g *streams) debt(id payword.CommitmentID) money.Amount {
+	known := g.debtor(id)
+	if known == nil {
+		return 0
+	}
+	known.mutex.Lock()
+	defer known.mutex.Unlock()
+	return known.debt
+}
+
+// debtor returns the account of a commitment, or nil.
+func (g *streams) debtor(id payword.CommitmentID) *account {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	return g.accounts[id]
+}
+
+// payAhead delivers need units ahead of payment if the window allows it: to all
+// streams of the commitment together at most half of what was spent on it. So
+// who wants to be trusted with more has paid twice that before. Both locks are
+// held.
+func (s *stream) payAhead(account *account, need int64) payword.Reason {
+	amount := s.price.MulCapped(uint64(need), money.MaxAmount)
+	if s.window == 0 || account.debt+amount > min(s.window, s.view.spent/2) || !s.gate.streams.isListed(s.commitment.ID, account) {
+		return payword.InsufficientCredit
+	}
+	account.debt += amount
+	s.ahead += amount
+	return payword.Accepted
+}
+
+// isListed reports whether an account is the one that the next payment settles.
+func (g *streams) isListed(id payword.CommitmentID, a *account) bool { return g.debtor(id) == a }
+
+// collectDebt charges what was delivered ahead of payment, before anything else
+// that the payment is for.
+func (x *exchange) collectDebt(ctx context.Context, tail payword.Tail) error {
+	payment := &x.sent.payment
+	account := x.gate.streams.debtor(payment.Commitment)
+	if account == nil {
+		return nil
+	}
+	account.mutex.Lock()
+	defer account.mutex.Unlock()
+	if account.debt == 0 {
+		return nil
+	}
+	after, err := x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail)
+	if err != nil {
+		return err
+	}
+	amount := min(account.debt, after.accepted-after.spent)
+	if amount <= 0 {
+		return nil
+	}
+	outcome, _, err := x.gate.store.flow(ctx, payment.Commitment, amount)
+	switch {
+	case err != nil:
+		account.debt = 0 // it may have been charged, and nobody pays twice
+		x.logger.Error("charging what was delivered ahead of payment", zap.Error(err))
+	case outcome.Reason == payword.Accepted:
+		account.debt -= amount
+	}
+	return err
+}
