@@ -192,7 +192,7 @@ func (s *stream) pay(need int64) (payword.Reason, error) {
 }
 
 // flow charges an amount, and what was delivered ahead of payment with it.
-func (s *stream) flow(account *account, amount money.Amount) (payword.Outcome, error) {
+func (s *stream) flow(account *advance, amount money.Amount) (payword.Outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), giveBackTimeout)
 	defer cancel()
 	outcome, after, err := s.gate.store.flow(ctx, s.commitment.ID, amount+account.debt)
@@ -326,13 +326,13 @@ type streams struct {
 	mutex        sync.Mutex
 	byID         map[string]*stream
 	byCommitment map[payword.CommitmentID]map[*stream]bool
-	accounts     map[payword.CommitmentID]*account
+	advances     map[payword.CommitmentID]*advance
 }
 
 func newStreams() *streams {
 	return &streams{
 		byID: map[string]*stream{}, byCommitment: map[payword.CommitmentID]map[*stream]bool{},
-		accounts: map[payword.CommitmentID]*account{},
+		advances: map[payword.CommitmentID]*advance{},
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// maxAccounts bounds the commitments that are delivered to ahead of payment, at
+// maxAdvances bounds the commitments that are delivered to ahead of payment, at
 // about 100 bytes each. Beyond it payment comes first.
-const maxAccounts = 10_000
+const maxAdvances = 10_000
 
-// account is what was delivered on a commitment ahead of payment. It is kept in
+// advance is what was delivered on a commitment ahead of payment. It is kept in
 // memory: a gate that ends forgives it.
-type account struct {
+type advance struct {
 	mutex   sync.Mutex // held through a store step, so that no debt is collected twice
 	debt    money.Amount
 	expires int64 // seconds since 1970
@@ -24,27 +24,27 @@ type account struct {
 
 // account returns the account of a stream's commitment. A stream without a
 // window has one that is nobody else's, as has one for which there is no room.
-func (g *streams) account(s *stream) *account {
+func (g *streams) account(s *stream) *advance {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	known := g.accounts[s.commitment.ID]
+	known := g.advances[s.commitment.ID]
 	if known != nil {
 		return known
 	}
-	fresh := &account{expires: s.commitment.Expires}
+	fresh := &advance{expires: s.commitment.Expires}
 	if s.window == 0 {
 		return fresh
 	}
-	if len(g.accounts) >= maxAccounts {
+	if len(g.advances) >= maxAdvances {
 		now := s.app.now().Unix()
-		for id, old := range g.accounts {
+		for id, old := range g.advances {
 			if now >= old.expires {
-				delete(g.accounts, id)
+				delete(g.advances, id)
 			}
 		}
 	}
-	if len(g.accounts) < maxAccounts {
-		g.accounts[s.commitment.ID] = fresh
+	if len(g.advances) < maxAdvances {
+		g.advances[s.commitment.ID] = fresh
 	}
 	return fresh
 }
@@ -61,17 +61,17 @@ func (g *streams) debt(id payword.CommitmentID) money.Amount {
 }
 
 // debtor returns the account of a commitment, or nil.
-func (g *streams) debtor(id payword.CommitmentID) *account {
+func (g *streams) debtor(id payword.CommitmentID) *advance {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	return g.accounts[id]
+	return g.advances[id]
 }
 
 // payAhead delivers need units ahead of payment if the window allows it: to all
 // streams of the commitment together at most half of what was spent on it. So
 // who wants to be trusted with more has paid twice that before. Both locks are
 // held.
-func (s *stream) payAhead(account *account, need int64) payword.Reason {
+func (s *stream) payAhead(account *advance, need int64) payword.Reason {
 	amount := s.price.MulCapped(uint64(need), money.MaxAmount)
 	if s.window == 0 || account.debt+amount > min(s.window, s.view.spent/2) || !s.gate.streams.isListed(s.commitment.ID, account) {
 		return payword.InsufficientCredit
@@ -82,7 +82,7 @@ func (s *stream) payAhead(account *account, need int64) payword.Reason {
 }
 
 // isListed reports whether an account is the one that the next payment settles.
-func (g *streams) isListed(id payword.CommitmentID, a *account) bool { return g.debtor(id) == a }
+func (g *streams) isListed(id payword.CommitmentID, a *advance) bool { return g.debtor(id) == a }
 
 // collectDebt charges what was delivered ahead of payment, before anything else
 // that the payment is for.
