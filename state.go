@@ -42,6 +42,7 @@ type Request struct {
 	At          int64        // when it was charged, seconds since 1970
 	Price       money.Amount // what was charged, in micros
 	Grants      uint8        // how often it was granted and not given back; 0: the price was returned
+	Toward      PassKey      // which pass the price counts toward; zero for none
 }
 
 // State is what a vendor remembers of one commitment. Its numbers only ever
@@ -60,6 +61,8 @@ type State struct {
 	Highest uint64                  // highest request number seen; 0: none
 	Window  [WindowSize / 64]uint64 // bit d: Highest-d was seen
 	Recent  []Request               // what was charged in the last RefundSeconds, oldest first
+
+	Passes *PassList // nil: none
 }
 
 // NewState returns the state of a commitment that was just opened, with the
@@ -124,6 +127,7 @@ type Charge struct {
 	Unsafe      bool         // the request must not be executed twice
 	Single      bool         // it answers a challenge that can be used once, which its fingerprint stands for
 	OverMax     bool         // the price exceeds what the client agrees to: only a repeat is granted
+	Pass        PassTerms    // what the price counts toward, and makes it 0 once that is bought
 	Now         int64        // seconds since 1970
 }
 
@@ -133,6 +137,8 @@ type Outcome struct {
 	Repeat  bool         // it was charged before; it is granted again free
 	Price   money.Amount // charged now or before for this number, in micros
 	Changed bool         // the state is not what it was: make it durable
+
+	PassUntil int64 // when the pass that it was bought or granted under ends, seconds since 1970; 0: none
 }
 
 // Charge is the atomic step of accepting a payment. A number that was seen is
@@ -149,8 +155,14 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		return outcome
 	}
 	s.forget(c.Now)
+	pass := s.bought(c.Pass, c.Now)
+	underPass := c.Price > 0 && pass.Until > 0
+	if underPass {
+		c.Price, c.OverMax, outcome.Price = 0, false, 0
+	}
 	known := s.find(c.Number, c.Now)
 	if known != nil && known.Grants > 0 {
+		outcome.PassUntil = pass.Until
 		return s.repeat(known, c, outcome)
 	}
 	switch {
@@ -168,7 +180,10 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 		outcome.Reason = InsufficientCredit
 	default:
 		s.grant(known, c)
-		outcome.Changed = true
+		if underPass {
+			s.usePass(pass, c.Now)
+		}
+		outcome.Changed, outcome.PassUntil = true, s.bought(c.Pass, c.Now).Until
 	}
 	return outcome
 }
@@ -205,6 +220,7 @@ func (s *State) grant(known *Request, c Charge) {
 	s.Charged += c.Price
 	s.mark(c.Number)
 	request := Request{Number: c.Number, Fingerprint: c.Fingerprint, At: c.Now, Price: c.Price, Grants: 1}
+	request.Toward = s.payToward(c.Pass, c.Price, c.Now)
 	if known != nil {
 		// A second later at the least, so that Merge can tell the charges apart.
 		request.At = max(c.Now, known.At+1)
@@ -218,7 +234,8 @@ func (s *State) grant(known *Request, c Charge) {
 // it. When none is left, its price is returned. So a price is never returned
 // for a request of which a repeat was served. It returns the amount given
 // back, in micros: 0 if another grant stands, if it was given back before, or
-// if the charge is older than RefundSeconds.
+// if the charge is older than RefundSeconds. A price that bought a pass under
+// which something was granted since stays: it did buy something.
 func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	s.forget(now)
 	// Numbers that fell out of the window can be given back too.
@@ -227,10 +244,14 @@ func (s *State) GiveBack(number uint64, now int64) money.Amount {
 		return 0
 	}
 	known := &s.Recent[k]
+	if known.Grants == 1 && !s.returnable(known.Toward, known.Price) {
+		return 0
+	}
 	known.Grants--
 	if known.Grants > 0 {
 		return 0
 	}
+	s.returnToward(known.Toward, known.Price, now)
 	// After a merge of states that went apart less may have been charged in all
 	// than for each number.
 	returned := min(known.Price, s.Spent())
@@ -250,6 +271,10 @@ func (s *State) TrueUp(number uint64, price money.Amount, now int64) money.Amoun
 		return 0
 	}
 	known := &s.Recent[k]
+	if !s.returnable(known.Toward, known.Price-price) {
+		return 0
+	}
+	s.returnToward(known.Toward, known.Price-price, now)
 	returned := min(known.Price-price, s.Spent())
 	s.Returned += returned
 	known.Price = price
@@ -288,7 +313,7 @@ func (s *State) Claimable(now, refundSeconds int64) money.Amount {
 	return max(settled, s.Claimed)
 }
 
-// maxRecent bounds what is remembered of requests, at 64 bytes each. Past it
+// maxRecent bounds what is remembered of requests, at 80 bytes each. Past it
 // the older half is forgotten, and can no longer be given back.
 const maxRecent = 4 * WindowSize
 
@@ -405,6 +430,7 @@ func (s *State) Merge(other *State) bool {
 	if other.Closed && !s.Closed {
 		s.Closed, changed = true, true
 	}
+	changed = s.mergePasses(other.AllPasses()) || changed
 	return s.mergeNumbers(other) || changed
 }
 

@@ -216,13 +216,15 @@ func (a *App) Cleanup() error {
 
 // gate is what survives a reload: everything that remembers.
 type gate struct {
-	store   store
-	closer  func() error
-	secret  []byte             // of the challenges
-	key     ed25519.PrivateKey // the vendor's: signs claims
-	keys    *brokerKeys
-	rereads *rereads
-	strikes *strikes
+	store    store
+	closer   func() error
+	secret   []byte             // of the challenges
+	key      ed25519.PrivateKey // the vendor's: signs claims
+	keys     *brokerKeys
+	rereads  *rereads
+	strikes  *strikes
+	quotas   *freeQuotas
+	unearned *unearnedSums
 	observation
 	streams *streams
 
@@ -245,6 +247,7 @@ func openGate(directory string, logger *zap.Logger) (*gate, error) {
 		secret: secrets.challenge, key: secrets.vendor,
 		keys:    newBrokerKeys(directory, logger),
 		rereads: newRereads(), strikes: newStrikes(), streams: newStreams(),
+		quotas: newFreeQuotas(), unearned: newUnearnedSums(),
 		openedAt: time.Now(), redeeming: make(chan struct{}, 1),
 	}, nil
 }

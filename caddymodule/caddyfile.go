@@ -167,6 +167,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    vendor            <origin>
 //	    price             <amount> <currency> [<path pattern>...] [{ <matcher>... }]
 //	    free              default|off | path <path pattern>... | { <matcher>... }
+//	    free_quota        <requests a day>
+//	    discount          <from amount> <percent>
+//	    pass              <duration> [<amount>]
+//	    mode              enforce|log_only
 //	    scope             <name>
 //	    description       <text>
 //	    reread            <times> [<duration>] | off
@@ -195,6 +199,10 @@ var handlerOptions = map[string]option[*Handler]{
 	"vendor":            word(func(h *Handler) *string { return &h.Vendor }),
 	"price":             readPrice,
 	"free":              readFree,
+	"free_quota":        one(readFreeQuota),
+	"discount":          readDiscount,
+	"pass":              readPass,
+	"mode":              word(func(h *Handler) *string { return &h.Mode }),
 	"scope":             word(func(h *Handler) *string { return &h.Scope }),
 	"description":       word(func(h *Handler) *string { return &h.Description }),
 	"reread":            readReread,

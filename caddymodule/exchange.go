@@ -36,6 +36,9 @@ type exchange struct {
 	reason   payword.Reason
 	result   string    // what became of the request, in a word
 	meter    *metering // nil: the price is known beforehand
+
+	onQuota   bool // one of the client's free requests was taken for it
+	quotaLeft int  // how many are left then
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submission, q quote) *exchange {
@@ -170,8 +173,12 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	if err != nil || verdict.Reason != payword.Accepted {
 		return x.explain(verdict.Reason), err
 	}
-	if x.price > 0 && x.isReread() {
+	x.price = x.discounted(x.price, x.view.spent)
+	switch {
+	case x.price > 0 && x.isReread():
 		x.price, x.reread = 0, true
+	case x.price > 0 && x.takeQuota():
+		x.price = 0
 	}
 	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
 		return refusal, err
@@ -184,11 +191,12 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
-		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Now: x.now,
+		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Pass: x.passTerms(), Now: x.now,
 	})
 	if err == nil {
 		x.gate.streams.credited(payment.Commitment)
 	}
+	x.settleCharge(err)
 	return x.explain(x.outcome.Reason), err
 }
 
@@ -199,8 +207,8 @@ func (x *exchange) isCharge() bool {
 }
 
 // fingerprint tells the request from others, and the price classes of one URL
-// apart. The answer to a charge challenge
-// is told by that alone, so that a changed body makes no second one of it.
+// apart. The answer to a charge challenge is told by that alone, so that a changed
+// body makes no second one of it.
 func (x *exchange) fingerprint() payword.Fingerprint {
 	if x.isCharge() {
 		return payword.NewFingerprint("", "", "", x.sent.challenge.ID)

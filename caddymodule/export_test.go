@@ -93,3 +93,20 @@ func FailAcknowledge(directory string) {
 	g := gateOf(directory)
 	g.store = deafStore{g.store}
 }
+
+// UnearnedOf returns what the gate with a store would have earned at a vendor,
+// by rule.
+func UnearnedOf(directory, vendor string) map[string]money.Amount {
+	sums := make(map[string]money.Amount)
+	gates.Range(func(key, value any) bool {
+		if key == directory {
+			for rule, sum := range value.(*gate).unearned.all() {
+				if rule.Vendor == vendor {
+					sums[rule.Rule] = sum.Amount
+				}
+			}
+		}
+		return true
+	})
+	return sums
+}

@@ -549,6 +549,7 @@ func (r *recovery) apply(entry *record) error {
 			return err
 		}
 	}
+	e.replayPass(entry)
 	switch entry.kind {
 	case recordToppedUp:
 		e.topUp(entry.reservation, entry.amount, entry.sequence, entry.redeemBy)

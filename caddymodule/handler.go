@@ -34,6 +34,21 @@ type Handler struct {
 	// What is served without being paid for. Default: the built-in list.
 	Free *Free `json:"free,omitempty"`
 
+	// How many requests a day each client has free: one address of IPv4, or a
+	// /64 of IPv6, per UTC day. Default: 0. At most 10000.
+	FreeQuota int `json:"free_quota,omitempty"`
+
+	// How much less is charged to a commitment that has spent much here, in
+	// rising steps. Default: none. At most 20.
+	Discounts []Discount `json:"discounts,omitempty"`
+
+	// A pass that is sold. Default: none.
+	Pass *PassOffer `json:"pass,omitempty"`
+
+	// "enforce" (the default), or "log_only": everything is served free, and what
+	// would have been earned is counted.
+	Mode string `json:"mode,omitempty"`
+
 	// A name for what this directive sells: quotes and passes are good for it
 	// alone. Default, in a Caddyfile: a digest of the directive's matcher.
 	Scope string `json:"scope,omitempty"`
@@ -83,6 +98,7 @@ type Handler struct {
 
 	app      *App
 	logger   *zap.Logger
+	sale     payword.PassScope
 	base     PriceRule // the price of the directive
 	priceSet string    // a digest of what decides between its prices
 	price    money.Amount
@@ -122,6 +138,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	h.sale = h.saleScope()
+	if h.Pass != nil {
+		if err := h.Pass.provision(); err != nil {
+			return err
+		}
+	}
+	if err := h.provisionDiscounts(); err != nil {
+		return err
+	}
 	h.realm = strings.TrimPrefix(strings.TrimPrefix(h.Vendor, "https://"), "http://")
 	if h.intents, err = readIntents(h.Intent); err != nil {
 		return err
@@ -146,7 +171,7 @@ func (h *Handler) Validate() error {
 	if err := payword.CheckOrigin(h.Vendor); err != nil {
 		return fmt.Errorf("payword: vendor: %w", err)
 	}
-	if err := h.validatePrices(); err != nil {
+	if err := h.validatePricing(); err != nil {
 		return err
 	}
 	switch {
@@ -160,7 +185,7 @@ func (h *Handler) Validate() error {
 			return err
 		}
 	}
-	return errors.Join(h.Free.validate(), h.Reread.validate())
+	return h.Reread.validate()
 }
 
 // parsePrice reads "0.001 USD".
@@ -197,10 +222,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	q, err := h.quote(r)
 	switch {
+	case err != nil && h.isLogOnly():
+		h.logger.Error("pricing a request that is served free", zap.Error(err))
+		return next.ServeHTTP(w, r)
 	case err != nil:
 		return h.unavailable(w, err)
 	case q.free != "":
 		return h.serveFree(w, r, next, q)
+	case h.isLogOnly():
+		return h.serveLogOnly(w, r, next, q)
 	case isPrefetch(r):
 		h.countUndecided(resultPrefetch)
 		return refusePrefetch(w)
@@ -209,6 +239,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.unavailable(w, err)
 	}
 	x := h.newExchange(w, r, sent, h.Meter.quote(q))
+	if refusal.Reason == payword.PaymentRequired && x.hasQuota() {
+		return x.serveOnQuota(next)
+	}
 	if !refusal.Refused() {
 		ctx := x.traceDecision(r.Context())
 		refusal, err = x.process(ctx)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -125,10 +126,22 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 	return nil
 }
 
+// validatePricing checks everything that decides what a request costs.
+func (h *Handler) validatePricing() error {
+	err := errors.Join(h.validatePrices(), h.Free.validate(), h.validateFreeQuota(), h.validateDiscounts(), h.validateMode())
+	if h.Pass != nil {
+		err = errors.Join(err, h.Pass.validate())
+	}
+	if h.Meter != nil && (h.Pass != nil || len(h.Discounts) > 0 || h.FreeQuota > 0 || h.isLogOnly()) {
+		err = errors.Join(err, errors.New("payword: pass, discount, free_quota and log_only go with prices that are known beforehand: give what is metered a directive of its own"))
+	}
+	return err
+}
+
 // validatePrices checks what the prices have to do with each other.
 func (h *Handler) validatePrices() error {
 	if h.base.free {
-		return fmt.Errorf("payword: price: want more than 0; what is free needs no payword directive, or is named by free")
+		return errors.New("payword: price: want more than 0; what is free needs no payword directive, or is named by free")
 	}
 	if len(h.Prices) > maxPriceRules {
 		return fmt.Errorf("payword: %d prices in one directive: at most %d; more belong in a price_map", len(h.Prices), maxPriceRules)

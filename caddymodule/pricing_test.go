@@ -172,6 +172,7 @@ func TestQuoteOutlivesAReload(t *testing.T) {
 		if err := caddy.Load(configOf(t, s), true); err != nil {
 			t.Fatal(err)
 		}
+		gate.http.CloseIdleConnections()
 		if got := gate.priceOf(t, http.MethodGet, "/a", nil); got < 2000 {
 			t.Fatalf("%q: the price is %d", rules, got)
 		}
@@ -191,6 +192,14 @@ func TestPricesThatAreRefused(t *testing.T) {
 		{"price 0.01 USD {\nnosuchmatcher x\n}", "nosuchmatcher"},
 		{"price 0.01 USD premium/*", "begins with /"},
 		{"price free", "free"},
+		{"pass 24h\nmeter {\nunit byte\n}", "directive of its own"},
+		{"pass 30s", "1m to 744h"},
+		{"pass 24h 0", "more than 0"},
+		{"free_quota -1", "requests a day"},
+		{"free_quota 10001", "0 to 10000"},
+		{"discount 5.00 100", "1 to 99"},
+		{"discount 5.00 10\ndiscount 5.00 20", "rising order"},
+		{"mode off", "enforce or log_only"},
 		{"free sometimes", "free default|off"},
 		{strings.Repeat("price 0.01 USD /a\n", 101), "at most 100"},
 	} {

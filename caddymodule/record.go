@@ -37,12 +37,12 @@ const (
 	// payword.State sweeps them at twice the window.
 	maxRecentRequests = 2 * payword.WindowSize
 
-	requestBytes = 8 + payword.FingerprintBytes + 8 + 8 + 1
+	requestBytes = 8 + payword.FingerprintBytes + 8 + 8 + 1 + passKeyBytes
 	tailBytes    = 4 + payword.PaywordBytes
 
 	// maxRecordBytes bounds the payload of a record. The longest is a
-	// recordState: eight tails, the window and all recent requests.
-	maxRecordBytes = maxRecentRequests*requestBytes + 1024
+	// recordState: eight tails, the window, the passes and all recent requests.
+	maxRecordBytes = maxRecentRequests*requestBytes + payword.MaxPasses*passBytes + 1024
 )
 
 // record is one entry of a journal or a snapshot. It holds the values after the
@@ -64,6 +64,8 @@ type record struct {
 	sequence    uint32       // recordOpened, recordToppedUp
 	redeemBy    int64        // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
 	day         int64        // recordOpenedOnCredit: UTC, days since 1970
+
+	pass *payword.Pass // recordCharged, recordGivenBack, recordTruedUp: what became of it; nil if none is concerned
 
 	state  *payword.State // recordState; its Cap and Sequence stand in the recordOpened
 	chains int            // recordState: how many tails
@@ -113,6 +115,9 @@ func (r *record) append(buffer []byte) []byte {
 	case recordEnd:
 		buffer = appendUint64(buffer, r.count)
 	}
+	if r.pass != nil {
+		buffer = appendPass(buffer, r.pass)
+	}
 	binary.BigEndian.PutUint32(buffer[start+1:], uint32(len(buffer)-start-recordHeadBytes))
 	return buffer
 }
@@ -143,6 +148,9 @@ func (r *record) appendState(buffer []byte) []byte {
 	for k := range recent {
 		buffer = appendRequest(buffer, &recent[k])
 	}
+	for _, pass := range s.AllPasses() {
+		buffer = appendPass(buffer, &pass)
+	}
 	return buffer
 }
 
@@ -171,7 +179,10 @@ func appendRequest(buffer []byte, request *payword.Request) []byte {
 	buffer = append(buffer, request.Fingerprint[:]...)
 	buffer = appendUint64(buffer, uint64(request.At))
 	buffer = appendUint64(buffer, uint64(request.Price))
-	return append(buffer, request.Grants)
+	if request.Toward == (payword.PassKey{}) {
+		return append(buffer, request.Grants)
+	}
+	return appendPassKey(append(buffer, request.Grants|grantsTowardPass), request.Toward)
 }
 
 // eachRecord calls apply for every record in body, in order.
@@ -214,12 +225,15 @@ func parseRecord(kind recordKind, payload []byte) (record, error) {
 	case recordCharged:
 		r.chain, r.tail = p.uint8(), p.tail()
 		r.total, r.request = p.amount(), p.request()
+		r.pass = p.pass()
 	case recordAdvanced:
 		r.chain, r.tail = p.uint8(), p.tail()
 	case recordGivenBack:
 		r.total, r.request.Number, r.request.Grants = p.amount(), p.uint64(), p.uint8()
+		r.pass = p.pass()
 	case recordTruedUp:
 		r.total, r.request.Number, r.request.Price = p.amount(), p.uint64(), p.amount()
+		r.pass = p.pass()
 	case recordFlowed:
 		r.total = p.amount()
 	case recordClosed:
@@ -287,6 +301,10 @@ func (p *parser) request() payword.Request {
 	request := payword.Request{Number: p.uint64()}
 	p.copy(request.Fingerprint[:])
 	request.At, request.Price, request.Grants = int64(p.uint64()), p.amount(), p.uint8()
+	if request.Grants&grantsTowardPass != 0 {
+		request.Grants &^= grantsTowardPass
+		request.Toward = p.passKey()
+	}
 	return request
 }
 
@@ -318,5 +336,8 @@ func (p *parser) state(r *record) {
 	}
 	for range count {
 		s.Recent = append(s.Recent, p.request())
+	}
+	for count := 0; len(p.rest) > 0 && count < payword.MaxPasses; count++ {
+		s.MergePass(*p.pass())
 	}
 }

@@ -85,6 +85,7 @@ func (w *paidWriter) giveBack() {
 		return
 	}
 	x.returned = true
+	x.returnQuota()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.request.Context()), giveBackTimeout)
 	defer cancel()
 	payment := &x.sent.payment
@@ -155,6 +156,7 @@ func (w *paidWriter) sendHeader() {
 	}
 	header := w.Header()
 	x.writeStatusHeader(header, payword.Accepted)
+	x.writePass(header)
 	if delivers && x.sent.form == formCredential {
 		x.writeReceipt(header)
 	}
@@ -324,6 +326,6 @@ func addVary(header http.Header) {
 // all, read the headers of the payment.
 func exposeHeaders(r *http.Request, header http.Header) {
 	if r.Header.Get("Origin") != "" {
-		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Payword-Stream, Crawler-Price, Retry-After")
+		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Payword-Stream, Payword-Pass, Payword-Free-Left, Crawler-Price, Retry-After")
 	}
 }

@@ -51,6 +51,7 @@ func (e *entry) charged(c payword.Charge, outcome payword.Outcome) record {
 	case outcome.Reason == payword.Accepted:
 		r.kind, r.total = recordCharged, e.state.Charged
 		r.request = *recentRequest(&e.state, c.Number)
+		r.pass = passTouched(&e.state, c, outcome)
 	case outcome.Changed:
 		r.kind = recordAdvanced
 	}
@@ -93,7 +94,7 @@ func giveBackStep(number uint64, now int64, amount *money.Amount) step {
 		}
 		return record{
 			kind: recordGivenBack, total: e.state.Returned,
-			request: payword.Request{Number: number, Grants: after},
+			request: payword.Request{Number: number, Grants: after}, pass: passOfNumber(&e.state, number),
 		}, nil
 	}
 }
@@ -116,7 +117,7 @@ func trueUpStep(number uint64, price money.Amount, now int64, amount *money.Amou
 		if request := recentRequest(&e.state, number); request == nil || *amount == 0 {
 			return record{}, nil
 		}
-		return record{kind: recordTruedUp, total: e.state.Returned, request: payword.Request{Number: number, Price: price}}, nil
+		return record{kind: recordTruedUp, total: e.state.Returned, request: payword.Request{Number: number, Price: price}, pass: passOfNumber(&e.state, number)}, nil
 	}
 }
 
