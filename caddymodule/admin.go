@@ -12,6 +12,7 @@ import (
 // alone unless it is configured otherwise:
 //
 //	POST /payword/redeem   claims from the brokers now and says what came of it
+//	POST /payword/refresh  fetches the brokers' keys and hot lists now
 type adminAPI struct{ ctx caddy.Context }
 
 // CaddyModule returns the module's description.
@@ -27,7 +28,10 @@ func (a *adminAPI) Provision(ctx caddy.Context) error {
 
 // Routes returns the admin routes.
 func (a *adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: "/payword/redeem", Handler: caddy.AdminHandlerFunc(a.redeem)}}
+	return []caddy.AdminRoute{
+		{Pattern: "/payword/redeem", Handler: caddy.AdminHandlerFunc(a.redeem)},
+		{Pattern: "/payword/refresh", Handler: caddy.AdminHandlerFunc(a.refresh)},
+	}
 }
 
 func (a *adminAPI) redeem(w http.ResponseWriter, r *http.Request) error {

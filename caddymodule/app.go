@@ -33,6 +33,10 @@ type App struct {
 	// taken, every commitment has to be reserved.
 	Credit []Credit `json:"credit,omitempty"`
 
+	// What to do where a broker's hot list, which tells of certificates that
+	// were revoked, cannot be renewed. Default: deny new commitments after 24h.
+	HotList *HotList `json:"hot_list,omitempty"`
+
 	// The most hashes to compute for one request. Default: 4096.
 	MaxStep uint32 `json:"max_step,omitempty"`
 
@@ -115,6 +119,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		interval := caddy.Duration(time.Hour)
 		a.RedeemInterval = &interval
 	}
+	if a.HotList == nil {
+		a.HotList = new(HotList)
+	}
+	a.HotList.provision()
 	if a.creditCaps, err = readCaps(a.Credit); err != nil {
 		return fmt.Errorf("payword: credit: %w", err)
 	}
@@ -151,6 +159,9 @@ func (a *App) Validate() error {
 	if err := a.validateRedemption(); err != nil {
 		return err
 	}
+	if err := a.HotList.validate(); err != nil {
+		return err
+	}
 	return a.checkLogs()
 }
 
@@ -161,7 +172,9 @@ func (a *App) Start() error {
 	}
 	ctx, cancel := context.WithCancel(a.ctx)
 	a.cancel = cancel
-	a.jobs.Go(func() { a.refreshKeys(ctx) })
+	for _, broker := range a.Brokers {
+		a.jobs.Go(func() { a.refreshBroker(ctx, broker) })
+	}
 	a.startObserving(ctx)
 	if *a.RedeemInterval > 0 {
 		a.jobs.Go(func() { a.redeemPeriodically(ctx) })
@@ -191,6 +204,7 @@ func (a *App) open() error {
 			a.logger.Error("registering the metrics", zap.Error(err))
 		}
 		a.gate.keys.load(a.Brokers)
+		a.gate.hotLists.load(a.Brokers, a.now())
 	})
 	return a.openError
 }
@@ -221,6 +235,7 @@ type gate struct {
 	secret   []byte             // of the challenges
 	key      ed25519.PrivateKey // the vendor's: signs claims
 	keys     *brokerKeys
+	hotLists *hotLists
 	rereads  *rereads
 	strikes  *strikes
 	quotas   *freeQuotas
@@ -242,10 +257,11 @@ func openGate(directory string, logger *zap.Logger) (*gate, error) {
 	if err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
+	keys := newBrokerKeys(directory, logger)
 	return &gate{
 		store: files, closer: files.Close,
 		secret: secrets.challenge, key: secrets.vendor,
-		keys:    newBrokerKeys(directory, logger),
+		keys: keys, hotLists: newHotLists(directory, keys, logger),
 		rereads: newRereads(), strikes: newStrikes(), streams: newStreams(),
 		quotas: newFreeQuotas(), unearned: newUnearnedSums(),
 		openedAt: time.Now(), redeeming: make(chan struct{}, 1),

@@ -5,10 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,11 +47,13 @@ func (b Broker) keysLocation() string {
 }
 
 const (
-	keysFetchTimeout    = 10 * time.Second
 	keysRefreshInterval = 10 * time.Minute // a new key is published well before it signs
 	keysRetryInterval   = 5 * time.Second  // while a broker's keys are not known at all
 	maxKeysBytes        = 64 << 10         // 64 keys of 200 bytes, with room
 )
+
+// keysMediaTypes are what a key set may be served as.
+var keysMediaTypes = []string{"application/jwk-set+json", "application/json"}
 
 // errKeysNotLoaded means that a broker's keys could not be had yet, so nobody
 // can tell whether its certificates are good.
@@ -65,23 +64,14 @@ var errKeysNotLoaded = errors.New("the broker's keys are not loaded yet")
 type brokerKeys struct {
 	cache  string // directory for the sets that were fetched
 	logger *zap.Logger
-	client *http.Client
 
 	mu   sync.RWMutex
-	keys payword.Brokers // replaced whole, never changed
-	at   map[string]time.Time
+	keys payword.Brokers      // replaced whole, never changed
+	at   map[string]time.Time // when each set was last read or confirmed
 }
 
 func newBrokerKeys(directory string, logger *zap.Logger) *brokerKeys {
-	return &brokerKeys{
-		cache: directory, logger: logger, keys: payword.Brokers{}, at: make(map[string]time.Time),
-		client: &http.Client{Timeout: keysFetchTimeout, CheckRedirect: refuseRedirect},
-	}
-}
-
-// refuseRedirect keeps a broker that was taken over from sending us elsewhere.
-func refuseRedirect(*http.Request, []*http.Request) error {
-	return errors.New("a broker must not redirect")
+	return &brokerKeys{cache: directory, logger: logger, keys: payword.Brokers{}, at: make(map[string]time.Time)}
 }
 
 // load reads what can be had without the network.
@@ -91,7 +81,7 @@ func (k *brokerKeys) load(brokers []Broker) {
 		if isURL(location) {
 			location = k.cachePath(broker.Issuer)
 		}
-		document, err := os.ReadFile(location)
+		document, err := readBounded(location, maxKeysBytes)
 		if err == nil {
 			err = k.install(broker.Issuer, document)
 		}
@@ -133,56 +123,60 @@ func (a *App) issuers() []string {
 	return names
 }
 
-// refreshKeys fetches the brokers' keys until ctx ends.
-func (a *App) refreshKeys(ctx context.Context) {
-	for {
-		wait := keysRefreshInterval
-		for _, broker := range a.Brokers {
-			if err := a.gate.keys.fetch(ctx, broker); err != nil && ctx.Err() == nil {
-				a.logger.Warn("fetching a broker's keys; the last known ones stay in use",
-					zap.String("broker", broker.Issuer), zap.Error(err))
-			}
-			if a.gate.keys.of(broker.Issuer) == nil {
-				wait = keysRetryInterval
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
+// keysRefresher fetches the keys of one broker again and again.
+type keysRefresher struct {
+	broker Broker
+	keys   *brokerKeys
+	etag   string    // of the set that was fetched last
+	stamp  fileStamp // of the file that was read last
 }
 
-func (k *brokerKeys) fetch(ctx context.Context, broker Broker) error {
-	location := broker.keysLocation()
+// refresh fetches the keys once. What is not a good set leaves the last one in
+// use.
+func (r *keysRefresher) refresh(ctx context.Context) error {
+	location := r.broker.keysLocation()
 	if !isURL(location) {
-		document, err := os.ReadFile(location)
-		if err != nil {
-			return err
-		}
-		return k.install(broker.Issuer, document)
+		return r.read(location)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
+	fetched, err := published{url: location, mediaTypes: keysMediaTypes, maxBytes: maxKeysBytes, etag: r.etag}.get(ctx)
 	if err != nil {
 		return err
 	}
-	response, err := k.client.Do(request)
+	if fetched.unchanged {
+		r.keys.confirm(r.broker.Issuer)
+		return nil
+	}
+	if err := r.keys.install(r.broker.Issuer, fetched.body); err != nil {
+		return err
+	}
+	r.etag = fetched.etag
+	return writeWhole(r.keys.cachePath(r.broker.Issuer), fetched.body)
+}
+
+// read reads the keys from a file, if it was changed.
+func (r *keysRefresher) read(path string) error {
+	stamp := stampOf(path)
+	if stamp == r.stamp && stamp != (fileStamp{}) {
+		r.keys.confirm(r.broker.Issuer)
+		return nil
+	}
+	set, err := readBounded(path, maxKeysBytes)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	document, err := io.ReadAll(io.LimitReader(response.Body, maxKeysBytes))
-	if err != nil {
-		return err
+	r.stamp = stamp
+	return r.keys.install(r.broker.Issuer, set)
+}
+
+// wait returns how long to wait for the next refresh.
+func (r *keysRefresher) wait() time.Duration {
+	switch {
+	case !isURL(r.broker.keysLocation()):
+		return fileCheckInterval
+	case r.keys.of(r.broker.Issuer) == nil:
+		return jittered(keysRetryInterval)
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the broker answered %s", response.Status)
-	}
-	if err := k.install(broker.Issuer, document); err != nil {
-		return err
-	}
-	return writeWhole(k.cachePath(broker.Issuer), document)
+	return jittered(keysRefreshInterval)
 }
 
 // install replaces the keys of one broker.
@@ -201,6 +195,15 @@ func (k *brokerKeys) install(issuer string, document []byte) error {
 	k.keys = next
 	k.at[issuer] = time.Now()
 	return nil
+}
+
+// confirm notes that the keys which are known still hold.
+func (k *brokerKeys) confirm(issuer string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys[issuer] != nil {
+		k.at[issuer] = time.Now()
+	}
 }
 
 // installedAt returns when each broker's keys were last read or fetched.

@@ -22,6 +22,10 @@ import (
 //	    broker          <issuer> [<keys file or URL>]
 //	    store           <directory>
 //	    credit          <per user> <in all> <currency> | off
+//	    hot_list {
+//	        max_age     <duration>
+//	        on_stale    deny|allow
+//	    }
 //	    max_step        <hashes>
 //	    quote_life      <duration>
 //	    claim_delay     <duration>
@@ -92,6 +96,7 @@ var globalOptions = map[string]option[*App]{
 	"broker":          readBroker,
 	"store":           word(func(a *App) *string { return &a.Store }),
 	"credit":          readCredit,
+	"hot_list":        readHotList,
 	"max_step":        one(readMaxStep),
 	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
 	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),

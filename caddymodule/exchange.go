@@ -71,6 +71,9 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 	if refusal := x.checkCommitment(); refusal.Refused() {
 		return refusal, nil
 	}
+	if refusal, err := x.checkHotList(ctx); err != nil || refusal.Refused() {
+		return refusal, err
+	}
 	switch x.sent.action {
 	case payword.ActionPay:
 		return x.pay(ctx)
