@@ -185,6 +185,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    crawler_price     on|off
 //	    page              builtin|error|<file>
 //	    language          <tag>
+//	    teaser {
+//	        status        402|200
+//	        selector      .<class>|#<id>
+//	        max_bytes     <size>
+//	        timeout       <duration>
+//	    }
 //	    meter             { ... }
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -216,6 +222,7 @@ var handlerOptions = map[string]option[*Handler]{
 	"identity_headers":  word(func(h *Handler) *string { return &h.IdentityHeaders }),
 	"crawler_price":     word(func(h *Handler) *string { return &h.CrawlerPrice }),
 	"page":              readPage,
+	"teaser":            readTeaser,
 	"language":          word(func(h *Handler) *string { return &h.Language }),
 	"meter":             readMeter,
 }

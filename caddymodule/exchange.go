@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
 )
@@ -16,6 +18,7 @@ type exchange struct {
 	*Handler
 	gate    *gate
 	writer  http.ResponseWriter
+	next    caddyhttp.Handler
 	request *http.Request
 	sent    submission
 	now     int64        // seconds since 1970

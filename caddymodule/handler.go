@@ -87,6 +87,10 @@ type Handler struct {
 	// file of an html/template, which is given a Page.
 	Page string `json:"page,omitempty"`
 
+	// Shows people who have not paid the beginning of the page itself. Default:
+	// off.
+	Teaser *Teaser `json:"teaser,omitempty"`
+
 	// The one language that the page speaks: "en", "de", "es" or "fr". Default:
 	// what the reader's browser asks for, and English where that is none of
 	// these.
@@ -185,7 +189,7 @@ func (h *Handler) Validate() error {
 			return err
 		}
 	}
-	return h.Reread.validate()
+	return errors.Join(h.Reread.validate(), h.Teaser.validate(h.Page))
 }
 
 // parsePrice reads "0.001 USD".
@@ -239,6 +243,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.unavailable(w, err)
 	}
 	x := h.newExchange(w, r, sent, h.Meter.quote(q))
+	x.next = next
 	if refusal.Reason == payword.PaymentRequired && x.hasQuota() {
 		return x.serveOnQuota(next)
 	}

@@ -108,6 +108,7 @@ func (h *Handler) provisionPage() (err error) {
 			return fmt.Errorf("payword: language: %w", err)
 		}
 	}
+	h.Teaser.provision()
 	if h.Page == "" || h.Page == pageBuiltin || h.Page == pageError {
 		return nil
 	}
@@ -226,7 +227,9 @@ func (x *exchange) pagePrice(texts *phrases) PagePrice {
 			price.Per = texts.text("unit.other", "unit", unit)
 		}
 	}
-	if x.quote.ceiling > x.quote.amount {
+	// What flows goes on for as long as it is paid for: there the ceiling is that
+	// of the first slice.
+	if x.quote.ceiling > x.quote.amount && x.Meter != nil && !x.Meter.isCounted() {
 		price.AtMost = texts.text("at_most", "price", texts.price(x.quote.ceiling, x.currency))
 	}
 	return price
@@ -244,6 +247,11 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 	if err != nil {
 		return x.unavailable(x.writer, err)
 	}
+	if x.Teaser != nil && status == http.StatusPaymentRequired && isRead(x.request) {
+		if written, err := x.writeTeaser(refusal, content); written || err != nil {
+			return err
+		}
+	}
 	var body bytes.Buffer
 	policy := ""
 	if x.pageTemplate == nil || !x.writeTemplate(&body, content) {
@@ -260,6 +268,12 @@ func (x *exchange) writePage(status int, refusal payword.Refusal, challenge payw
 		header.Set("Content-Security-Policy", policy)
 	}
 	return x.writeBody(status, body.Bytes())
+}
+
+// isRead reports whether a request asks for a page to read, and so has a
+// beginning to show.
+func isRead(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
 // writeTemplate writes the publisher's page. If that fails the built-in one

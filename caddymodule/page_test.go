@@ -266,3 +266,25 @@ func TestHeadOfThePage(t *testing.T) {
 		t.Errorf("%s, %d bytes announced, want %d", response.Status, response.ContentLength, len(body))
 	}
 }
+
+// A price of a unit says so, and the most that an answer can cost if that is
+// known beforehand.
+func TestPageTellsMeteredPrices(t *testing.T) {
+	cases := []struct {
+		meter string
+		want  []string
+		not   string
+	}{
+		{"meter {\nunit kilobyte\n}", []string{"Diese Seite kostet", "0,001 USD", ">je angefangenem Kilobyte</p>"}, "höchstens"},
+		{"meter {\nunit token\nfrom header X-Tokens\nceiling 0.5\n}", []string{">je Token, höchstens 0,50 USD</p>"}, ""},
+		{"meter {\nunit image\nfrom header X-Images\nceiling 0.5\n}", []string{">je image, höchstens 0,50 USD</p>"}, ""},
+	}
+	for _, c := range cases {
+		gate := startGate(t, site{payword: c.meter})
+		_, body := gate.do(t, http.MethodGet, "/article", reader("de"))
+		mustHold(t, body, c.want...)
+		if c.not != "" && strings.Contains(body, c.not) {
+			t.Errorf("the page holds %q", c.not)
+		}
+	}
+}
