@@ -30,6 +30,10 @@ tools: # what the tests need besides Go
 	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
 		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
 		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
+	@for program in redis-server redis-cli; do command -v $$program >/dev/null && continue; \
+		test "$$(id -u)" = 0 && test -e /etc/debian_version && apt-get install -y -q --no-install-recommends redis-server && continue; \
+		echo "missing: $$program, which the tests of the Redis store run. On Debian: apt-get install redis-server;" >&2; \
+		echo 'elsewhere install Redis 7 or newer, or Valkey with those names, so that it is found in PATH.' >&2; exit 1; done
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

@@ -37,6 +37,10 @@ type App struct {
 	// were revoked, cannot be renewed. Default: deny new commitments after 24h.
 	HotList *HotList `json:"hot_list,omitempty"`
 
+	// Where several gates of one vendor keep their commitments together, in place
+	// of the directory, which then holds the keys alone. Default: none.
+	Redis *Redis `json:"redis,omitempty"`
+
 	// The most hashes to compute for one request. Default: 4096.
 	MaxStep uint32 `json:"max_step,omitempty"`
 
@@ -83,7 +87,8 @@ type App struct {
 	priceSets  priceSets // of all directives
 }
 
-// gates holds what survives a config reload, by the directory of its store.
+// gates holds what survives a config reload, by the directory of its store and
+// the Redis that it shares.
 var gates = caddy.NewUsagePool()
 
 // CaddyModule returns the module's description.
@@ -133,6 +138,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Validate() error {
 	if len(a.Brokers) == 0 {
 		return errors.New("payword: name at least one broker whose certificates are taken")
+	}
+	if a.Redis != nil {
+		if err := a.Redis.validate(); err != nil {
+			return fmt.Errorf("payword: redis: %w", err)
+		}
 	}
 	seen := make(map[string]bool)
 	for _, broker := range a.Brokers {
@@ -187,8 +197,14 @@ func (a *App) Start() error {
 // then the first one opens it.
 func (a *App) open() error {
 	a.openOnce.Do(func() {
-		value, _, err := gates.LoadOrNew(a.Store, func() (caddy.Destructor, error) {
-			opened, err := openGate(a.Store, a.logger)
+		key, err := a.Redis.poolKey()
+		if err != nil {
+			a.openError = err
+			return
+		}
+		key = a.Store + key
+		value, _, err := gates.LoadOrNew(key, func() (caddy.Destructor, error) {
+			opened, err := openGate(a.Store, a.Redis, a.logger)
 			if err != nil {
 				return nil, err
 			}
@@ -199,7 +215,7 @@ func (a *App) open() error {
 			a.openError = fmt.Errorf("payword: opening the store %s: %w", a.Store, err)
 			return
 		}
-		a.gate, a.poolKey = value.(*gate), a.Store
+		a.gate, a.poolKey = value.(*gate), key
 		if err := a.gate.metrics.register(a.ctx.GetMetricsRegistry()); err != nil {
 			a.logger.Error("registering the metrics", zap.Error(err))
 		}
@@ -248,18 +264,14 @@ type gate struct {
 	redeemedAt atomic.Pointer[time.Time] // when the last one ended; nil before the first
 }
 
-func openGate(directory string, logger *zap.Logger) (*gate, error) {
-	files, err := openFileStore(directory, fileStoreOptions{logger: logger})
+func openGate(directory string, shared *Redis, logger *zap.Logger) (*gate, error) {
+	opened, secrets, err := openStoreOf(directory, shared, logger)
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := loadSecrets(directory)
-	if err != nil {
-		return nil, errors.Join(err, files.Close())
-	}
 	keys := newBrokerKeys(directory, logger)
 	return &gate{
-		store: files, closer: files.Close,
+		store: opened, closer: opened.Close,
 		secret: secrets.challenge, key: secrets.vendor,
 		keys: keys, hotLists: newHotLists(directory, keys, logger),
 		rereads: newRereads(), strikes: newStrikes(), streams: newStreams(),

@@ -21,6 +21,7 @@ import (
 //	payword {
 //	    broker          <issuer> [<keys file or URL>]
 //	    store           <directory>
+//	    redis           <address>... { <options of readRedis> }
 //	    credit          <per user> <in all> <currency> | off
 //	    hot_list {
 //	        max_age     <duration>
@@ -95,6 +96,7 @@ func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]optio
 var globalOptions = map[string]option[*App]{
 	"broker":          readBroker,
 	"store":           word(func(a *App) *string { return &a.Store }),
+	"redis":           readRedis,
 	"credit":          readCredit,
 	"hot_list":        readHotList,
 	"max_step":        one(readMaxStep),

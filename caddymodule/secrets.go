@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,4 +65,12 @@ func writeWhole(path string, content []byte) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
+}
+
+// fingerprint tells the secrets from others and does not tell them.
+func (s secrets) fingerprint() string {
+	hash := hmac.New(sha256.New, s.challenge)
+	hash.Write([]byte("payword-gate-secrets-1\x00"))
+	hash.Write(s.vendor.Public().(ed25519.PublicKey))
+	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -1,0 +1,263 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	// probeInterval is how often a Redis that does not answer is asked again.
+	probeInterval = 250 * time.Millisecond
+
+	// recheckInterval is how often one that answers is asked whether the secrets
+	// are still the same: after it was emptied, another gate may have come first.
+	recheckInterval = time.Minute
+)
+
+// errStoreDown means that Redis does not answer. It is asked again in the
+// background, so that requests meanwhile fail at once.
+var errStoreDown = errors.New("the store in Redis does not answer")
+
+// redisHealth says whether Redis answers.
+type redisHealth struct {
+	probed chan struct{} // closed once it was asked for the first time
+	woken  chan struct{} // holds one token after a step failed
+
+	mutex  sync.Mutex
+	asked  bool
+	down   error                // why it is not used; nil: it is
+	failed payword.CommitmentID // whose step failed last
+}
+
+func (h *redisHealth) init() {
+	h.probed, h.woken = make(chan struct{}), make(chan struct{}, 1)
+}
+
+// wait returns nil if Redis answers, and why not otherwise. It waits for the
+// first word of it.
+func (h *redisHealth) wait(ctx context.Context) error {
+	select {
+	case <-h.probed:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: not since this gate started", errStoreDown)
+	}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.down
+}
+
+// fail notes that a step did not get through.
+func (h *redisHealth) fail(id payword.CommitmentID, cause error) {
+	h.mutex.Lock()
+	if h.down == nil {
+		h.down = fmt.Errorf("%w: %w", errStoreDown, cause)
+	}
+	h.failed = id
+	h.mutex.Unlock()
+	select {
+	case h.woken <- struct{}{}:
+	default:
+	}
+}
+
+// note records what asking brought, and returns what was so before.
+func (h *redisHealth) note(down error) (before error, isFirst bool) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	before, isFirst = h.down, !h.asked
+	h.down = down
+	if isFirst {
+		h.asked = true
+		close(h.probed)
+	}
+	return before, isFirst
+}
+
+// watch asks Redis whether it answers, and mends it when it does again.
+func (s *redisStore) watch() {
+	wasDown := false
+	for s.closing.Err() == nil {
+		err := s.probe()
+		if s.closing.Err() != nil {
+			return
+		}
+		before, isFirst := s.health.note(err)
+		switch {
+		case err != nil && (!wasDown || before == nil || before.Error() != err.Error()):
+			s.logger.Error("the store in Redis is not used", zap.Error(err))
+		case err == nil && (wasDown || before != nil && !isFirst):
+			s.local.reset()
+			s.logger.Info("the store in Redis answers again")
+			s.jobs.Go(func() { s.mend(s.closing) })
+		}
+		wasDown = err != nil
+		if err != nil {
+			pause(s.closing, probeInterval)
+			continue
+		}
+		recheck := time.NewTimer(recheckInterval)
+		select {
+		case <-s.health.woken:
+			wasDown = true
+			s.logger.Error("the store in Redis does not answer")
+		case <-recheck.C:
+		case <-s.closing.Done():
+		}
+		recheck.Stop()
+	}
+}
+
+// probe asks Redis whether it answers, for the commitment whose step failed
+// last, and whether the gates have the same secrets.
+func (s *redisStore) probe() error {
+	ctx, cancel := context.WithTimeout(s.closing, 2*s.timeout)
+	defer cancel()
+	if err := s.secrets.compare(ctx, s.client, s.prefix); err != nil {
+		if errors.Is(err, errOtherSecrets) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errStoreDown, err)
+	}
+	s.health.mutex.Lock()
+	failed := s.health.failed
+	s.health.mutex.Unlock()
+	// A replica that was not promoted yet answers reads, but not this.
+	asks := s.client.PExpire(ctx, s.keyOf(failed)+"?", time.Second)
+	if err := asks.Err(); err != nil {
+		return fmt.Errorf("%w: %w", errStoreDown, err)
+	}
+	return nil
+}
+
+// mendAtOnce bounds how many commitments are mended at the same time.
+const mendAtOnce = 32
+
+// mend compares what this node knows of every commitment with what stands in
+// Redis, and writes there what is missing.
+func (s *redisStore) mend(ctx context.Context) {
+	ids := make(chan payword.CommitmentID)
+	var workers sync.WaitGroup
+	for range mendAtOnce {
+		workers.Go(func() {
+			for id := range ids {
+				// What fails is mended at its next step.
+				_, _ = s.findNewest(ctx, id)
+			}
+		})
+	}
+	for _, id := range s.cache.all() {
+		if ctx.Err() != nil {
+			break
+		}
+		ids <- id
+	}
+	close(ids)
+	workers.Wait()
+}
+
+// localPolicy says how much a node charges on its own word while Redis is away.
+type localPolicy struct {
+	limit    money.Amount // of all charges together, in micros; 0: none
+	currency money.Currency
+	spent    *localSum
+}
+
+// localSum is what was charged in one outage.
+type localSum struct {
+	mutex  sync.Mutex
+	amount money.Amount // in micros
+}
+
+func newLocalPolicy(limit money.Amount, currency money.Currency) localPolicy {
+	return localPolicy{limit: limit, currency: currency, spent: new(localSum)}
+}
+
+// take counts an amount and reports whether it is within the limit.
+func (p *localPolicy) take(amount money.Amount) bool {
+	p.spent.mutex.Lock()
+	defer p.spent.mutex.Unlock()
+	if amount > p.limit-p.spent.amount {
+		return false
+	}
+	p.spent.amount += amount
+	return true
+}
+
+// reset begins anew: the outage is over.
+func (p *localPolicy) reset() {
+	if p.spent == nil {
+		return
+	}
+	p.spent.mutex.Lock()
+	defer p.spent.mutex.Unlock()
+	p.spent.amount = 0
+}
+
+// withoutRedis ends a batch of steps while Redis does not answer: in memory, as
+// far as the local policy goes, or with the cause. What was done in memory
+// stands in Redis when it is back.
+func (s *redisStore) withoutRedis(e *nodeEntry, batch []*nodeStep, cause error) {
+	if s.local.limit == 0 || errors.Is(cause, errOtherSecrets) || s.closing.Err() != nil {
+		failSteps(batch, cause)
+		return
+	}
+	known, _, _ := s.start(e)
+	for _, each := range batch {
+		if known == nil && each.opening != nil && s.cache.isFull() {
+			each.err = cause
+			continue
+		}
+		var trial *entry
+		charged := money.Amount(0)
+		if known != nil {
+			trial, charged = known.clone(nil), known.state.Charged
+		}
+		trial, wrote, _ := each.runOn(trial, nil)
+		if each.err != nil || !wrote {
+			continue
+		}
+		if trial.commitment.Currency != s.local.currency || !s.local.take(max(0, trial.state.Charged-charged)) {
+			each.err = fmt.Errorf("%w, and what may be charged meanwhile is used up", cause)
+			continue
+		}
+		known, e.ahead = trial, trial
+	}
+}
+
+// secretsCheck compares the secrets of gates that share a Redis.
+type secretsCheck struct {
+	fingerprint string // "": nothing is compared
+	directory   string // where the secrets stand
+}
+
+var errOtherSecrets = errors.New("another gate that uses this Redis has other secrets")
+
+// compare leaves the fingerprint in Redis if none is there, and fails if it is
+// another.
+func (c *secretsCheck) compare(ctx context.Context, client redis.UniversalClient, prefix string) error {
+	if c.fingerprint == "" {
+		return client.Ping(ctx).Err()
+	}
+	key := prefix + "secrets"
+	if err := client.SetNX(ctx, key, c.fingerprint, 0).Err(); err != nil {
+		return err
+	}
+	found, err := client.Get(ctx, key).Result()
+	if err != nil {
+		return err
+	}
+	if found != c.fingerprint {
+		return fmt.Errorf("%w: copy vendor-key and challenge-secret from its store directory into %s, readable by this gate alone, and restart this gate; "+
+			"or, if the files here are the right ones, copy them to the other gates and delete the key %s in Redis", errOtherSecrets, c.directory, key)
+	}
+	return nil
+}

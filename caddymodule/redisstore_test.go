@@ -1,0 +1,98 @@
+package caddymodule
+
+import (
+	"context"
+	"maps"
+	"math/rand"
+	"slices"
+	"testing"
+
+	"github.com/paywordhq/payword"
+)
+
+// standing reads everything that stands in Redis.
+func (s *redisStore) standing(tb testing.TB) map[payword.CommitmentID]*entry {
+	tb.Helper()
+	entries := map[payword.CommitmentID]*entry{}
+	servers, err := s.servers(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, server := range servers {
+		keys, err := server.Keys(tb.Context(), s.prefix+"{*").Result()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, key := range keys {
+			all, err := s.client.HGetAll(tb.Context(), key).Result()
+			if err != nil {
+				tb.Fatal(err)
+			}
+			fields := []any{}
+			for field, value := range all {
+				fields = append(fields, field, value)
+			}
+			e, err := s.parseKey(key, fields)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			entries[e.commitment.ID] = e
+		}
+	}
+	return entries
+}
+
+// newestStore is a node whose find asks Redis: what it saw last may be older
+// than what another node did.
+type newestStore struct{ *redisStore }
+
+func (s newestStore) find(ctx context.Context, id payword.CommitmentID) (view, error) {
+	return s.findNewest(ctx, id)
+}
+
+func TestRedisStore(t *testing.T) {
+	server := startRedis(t)
+	testStore(t, 400, func(t *testing.T) store { return openNode(t, testRedisOptions(freshPrefix()), server.address) })
+}
+
+func TestRedisStoreOnCluster(t *testing.T) {
+	servers := startCluster(t)
+	testStore(t, 100, func(t *testing.T) store {
+		return openNode(t, testRedisOptions(freshPrefix()), servers[0].address, servers[1].address)
+	})
+	walkRedis(t, 2000, func() *redisStore {
+		return openNode(t, testRedisOptions("walk:"), servers[0].address, servers[1].address)
+	})
+}
+
+// TestRedisStoreWalk makes random steps on two nodes that share a Redis, by
+// turns, and on the store in memory: they never differ.
+func TestRedisStoreWalk(t *testing.T) {
+	server := startRedis(t)
+	walkRedis(t, 20_000, func() *redisStore { return openNode(t, testRedisOptions("walk:"), server.address) })
+}
+
+func walkRedis(t *testing.T, steps int, open func() *redisStore) {
+	const seed = 20261125
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	model, nodes := newMemoryStore(), []*redisStore{open(), open()}
+	walk := newStoreWalk(t, random)
+	for k := range steps {
+		step := walk.next()
+		// Mostly in long runs, so that nodes are far behind now and then.
+		node := newestStore{nodes[(k/37+random.Intn(10)/9)%len(nodes)]}
+		if want, got := step(model), step(node); got != want {
+			t.Fatalf("step %d: got %s; want %s", k, got, want)
+		}
+		if k%500 == 0 {
+			if want, got := model.digest(walk.now), node.digest(t, walk.now); got != want {
+				t.Fatalf("after step %d Redis holds\n%s\nwant\n%s", k, got, want)
+			}
+		}
+	}
+	entries := nodes[0].standing(t)
+	if got := slices.Collect(maps.Keys(entries)); len(got) != 3 {
+		t.Fatalf("%d commitments stand in Redis; want 3", len(got))
+	}
+}
