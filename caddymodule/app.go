@@ -79,6 +79,7 @@ type App struct {
 	redeemAbove         money.Amount // in micros; 0: off
 	redeemAboveCurrency money.Currency
 	events              *caddyevents.App
+	sites               []soldSite // for the overview
 
 	creditCaps map[money.Currency]creditCaps
 	gate       *gate

@@ -128,6 +128,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("payword: the global option payword is missing or wrong: %w", err)
 	}
 	h.app = app.(*App)
+	h.addSite()
 	if err := h.provisionPrices(ctx); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,7 +53,7 @@ type metrics struct {
 	due           *prometheus.CounterVec
 	eventsDropped prometheus.Counter
 	sample        *sampleCollector
-	keys          *keysCollector
+	gate          *gateCollector
 
 	mutex   sync.RWMutex
 	vendors map[string]*vendorMetrics
@@ -77,7 +76,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-func newMetrics(keys *brokerKeys) *metrics {
+func newMetrics(g *gate) *metrics {
 	return &metrics{
 		requests:      counter("caddy_payword_requests_total", "Requests that the gate decided on, by what became of them.", "vendor", "result"),
 		refusals:      counter("caddy_payword_refusals_total", "Requests that were refused, by the reason in the protocol's closed list.", "vendor", "reason"),
@@ -106,7 +105,7 @@ func newMetrics(keys *brokerKeys) *metrics {
 			Name: "caddy_payword_events_dropped_total", Help: "Events that were not emitted because too many came at once.",
 		}),
 		sample:  newSampleCollector(),
-		keys:    newKeysCollector(keys),
+		gate:    newGateCollector(g),
 		vendors: make(map[string]*vendorMetrics),
 	}
 }
@@ -115,7 +114,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.requests, m.refusals, m.free, m.charged, m.returned, m.opened, m.toppedUp, m.steps, m.verifications,
 		m.storeSeconds, m.storeErrors, m.storeUp, m.claims, m.claimRefusals, m.due,
-		m.eventsDropped, m.sample, m.keys,
+		m.eventsDropped, m.sample, m.gate,
 	}
 }
 
@@ -240,26 +239,5 @@ func (h *Handler) countUndecided(result string) {
 func (h *Handler) countFree(why string) {
 	if h.app.open() == nil {
 		h.app.gate.metrics.free.WithLabelValues(h.Vendor, why).Inc()
-	}
-}
-
-// keysCollector tells how old the brokers' keys are.
-type keysCollector struct {
-	keys *brokerKeys
-	age  *prometheus.Desc
-}
-
-func newKeysCollector(keys *brokerKeys) *keysCollector {
-	return &keysCollector{keys: keys, age: prometheus.NewDesc("caddy_payword_broker_keys_age_seconds",
-		"How long ago a broker's keys were last read or fetched, in seconds.", []string{"broker"}, nil)}
-}
-
-// Describe implements prometheus.Collector.
-func (c *keysCollector) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.age }
-
-// Collect implements prometheus.Collector.
-func (c *keysCollector) Collect(collected chan<- prometheus.Metric) {
-	for broker, at := range c.keys.installedAt() {
-		collected <- prometheus.MustNewConstMetric(c.age, prometheus.GaugeValue, time.Since(at).Seconds(), broker)
 	}
 }

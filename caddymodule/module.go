@@ -22,6 +22,7 @@ func init() {
 	caddy.RegisterModule(new(Strip))
 	caddy.RegisterModule(new(adminAPI))
 	caddy.RegisterModule(new(logEncoder))
+	registerCommands()
 	httpcaddyfile.RegisterGlobalOption("payword", parseGlobalOption)
 	httpcaddyfile.RegisterDirective("payword", parseDirective)
 	// Who somebody is comes first (401), whether they paid comes next (402).

@@ -23,7 +23,7 @@ type observation struct {
 
 // observe begins to measure a gate that was just opened.
 func (g *gate) observe(now func() int64) {
-	m := newMetrics(g.keys)
+	m := newMetrics(g)
 	events := newEventQueue(m.eventsDropped.Inc)
 	g.observation = observation{
 		metrics: m, sampler: newSampler(), events: events, turns: newTurns(), urgent: make(chan struct{}, 1),

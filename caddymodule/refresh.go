@@ -2,12 +2,10 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 )
 
@@ -73,18 +71,6 @@ func (a *App) refreshNow(ctx context.Context) []Refreshed {
 }
 
 // refresh serves POST /payword/refresh.
-func (a *adminAPI) refresh(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("want POST")}
-	}
-	module, err := a.ctx.AppIfConfigured("payword")
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("payword is not configured")}
-	}
-	app := module.(*App)
-	if err := app.open(); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(app.refreshNow(r.Context()))
+func (a *adminAPI) refresh(w http.ResponseWriter, r *http.Request, app *App) error {
+	return writeJSON(w, app.refreshNow(r.Context()))
 }

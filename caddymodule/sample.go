@@ -47,8 +47,10 @@ type lister interface {
 var _ lister = (*fileStore)(nil)
 
 func (s *fileStore) accounts(ctx context.Context, yield func(account) bool) error {
-	if err := s.journal.refused(); err != nil {
-		return err
+	if s.journal != nil { // one that was read from its files has none
+		if err := s.journal.refused(); err != nil {
+			return err
+		}
 	}
 	for k := range s.shards {
 		for _, e := range s.shards[k].all() {

@@ -20,8 +20,11 @@ type secrets struct {
 	vendor    ed25519.PrivateKey
 }
 
+// challengeSecretName is the file of the challenge secret.
+const challengeSecretName = "challenge-secret"
+
 func loadSecrets(directory string) (secrets, error) {
-	challenge, err := loadOrCreate(filepath.Join(directory, "challenge-secret"))
+	challenge, err := loadOrCreate(filepath.Join(directory, challengeSecretName))
 	if err != nil {
 		return secrets{}, err
 	}

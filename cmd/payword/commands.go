@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/caddymodule"
 	"github.com/paywordhq/payword/clearing"
 	"github.com/paywordhq/payword/client"
 )
@@ -36,7 +37,20 @@ var commands = []command{
 		func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return client.Main(ctx, append([]string{"pay"}, arguments...), stdin, stdout, stderr)
 		}},
+	ofGate("tails", "[--vendor <origin>] …", "Lists what visitors paid on each commitment"),
+	ofGate("redeem", "[--address <admin endpoint>] …", "Claims from the brokers now"),
+	ofGate("export", "[--by day|vendor] [--json] …", "Writes what was earned, as CSV or JSON lines"),
+	ofGate("verify", "[--store <directory>] …", "Checks a gate's store against the evidence in it"),
 	{"demo", "[--serve] [--keep <directory>]", "Shows everything working together on this machine", demoMain},
+}
+
+// ofGate makes a command of those that look after a gate. In other people's
+// Caddy they are caddy payword tails and so on.
+func ofGate(name, usage, short string) command {
+	return command{name, usage, short,
+		func(ctx context.Context, arguments []string, _ io.Reader, stdout, stderr io.Writer) int {
+			return caddymodule.Main(ctx, append([]string{name}, arguments...), stdout, stderr)
+		}}
 }
 
 // registerCommands puts our commands beside Caddy's, so that help lists both.

@@ -7,7 +7,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/paywordhq/payword/caddymodule"
+	_ "github.com/paywordhq/payword/caddymodule" // the gate
 )
 
 const longHelp = `payword is Caddy with a gate in it that is paid for per request, and beside it
@@ -16,6 +16,8 @@ all that the gate needs:
 	payword demo        shows everything working together on this machine
 	payword run         runs Caddy, with the gate as its Caddyfile says
 	payword broker      runs a broker, and does its bookings
+	payword tails       lists what a gate was paid; redeem, export and verify
+	                    look after the rest of it
 	payword clearing    settles the day
 	payword wallet      keeps a wallet
 	payword pay         fetches a page and pays for it
