@@ -85,6 +85,7 @@ var problemKinds = map[Reason]problemKind{
 	WrongResource:       {"invalid-challenge", "The challenge is for something else", http.StatusPaymentRequired},
 	InsecureTransport:   {"verification-failed", "Paywords travel over https only", http.StatusForbidden},
 	WrongAddress:        {"verification-failed", "The certificate is bound to another address", http.StatusForbidden},
+	Blocked:             {"verification-failed", "This payer is not served here", http.StatusForbidden},
 	AlreadyExecuted:     {"verification-failed", "The request was executed before", http.StatusConflict},
 	IdempotencyDiffers:  {"verification-failed", "The key was used for another request", http.StatusConflict},
 	RateLimited:         {"verification-failed", "Too many refused attempts", http.StatusTooManyRequests},

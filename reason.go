@@ -38,6 +38,7 @@ const (
 	CertificateExpired    // E has passed
 	CertificateRevoked    // the certificate is on the hot list
 	WrongAddress          // the certificate is bound to other addresses (A_U)
+	Blocked               // the vendor does not serve this user, certificate or address: ask it why
 	BadCommitment         // the user's signature is wrong
 	CommitmentExpired     // D has passed
 	CommitmentNotYetValid // it was made more than SkewSeconds in the future
@@ -106,6 +107,7 @@ var reasonWords = [reasonCount]string{
 	CertificateExpired:    "certificate-expired",
 	CertificateRevoked:    "certificate-revoked",
 	WrongAddress:          "wrong-address",
+	Blocked:               "blocked",
 	BadCommitment:         "bad-commitment",
 	CommitmentExpired:     "commitment-expired",
 	CommitmentNotYetValid: "commitment-not-yet-valid",

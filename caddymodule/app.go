@@ -41,6 +41,13 @@ type App struct {
 	// of the directory, which then holds the keys alone. Default: none.
 	Redis *Redis `json:"redis,omitempty"`
 
+	// How often strangers may open commitments, and fail. Default: 300 openings
+	// and 60 failures of one address within a minute.
+	RateLimits *RateLimits `json:"rate_limits,omitempty"`
+
+	// Who is refused, whatever they pay. Default: nobody.
+	Block *Block `json:"block,omitempty"`
+
 	// The most hashes to compute for one request. Default: 4096.
 	MaxStep uint32 `json:"max_step,omitempty"`
 
@@ -129,6 +136,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.HotList = new(HotList)
 	}
 	a.HotList.provision()
+	if a.RateLimits == nil {
+		a.RateLimits = new(RateLimits)
+	}
+	a.RateLimits.provision()
+	if err := a.Block.provision(); err != nil {
+		return fmt.Errorf("payword: block: %w", err)
+	}
 	if a.creditCaps, err = readCaps(a.Credit); err != nil {
 		return fmt.Errorf("payword: credit: %w", err)
 	}
@@ -170,7 +184,7 @@ func (a *App) Validate() error {
 	if err := a.validateRedemption(); err != nil {
 		return err
 	}
-	if err := a.HotList.validate(); err != nil {
+	if err := errors.Join(a.HotList.validate(), a.RateLimits.validate()); err != nil {
 		return err
 	}
 	return a.checkLogs()
@@ -186,6 +200,7 @@ func (a *App) Start() error {
 	for _, broker := range a.Brokers {
 		a.jobs.Go(func() { a.refreshBroker(ctx, broker) })
 	}
+	a.jobs.Go(func() { a.watchFiles(ctx) })
 	a.startObserving(ctx)
 	if *a.RedeemInterval > 0 {
 		a.jobs.Go(func() { a.redeemPeriodically(ctx) })
@@ -254,7 +269,8 @@ type gate struct {
 	keys     *brokerKeys
 	hotLists *hotLists
 	rereads  *rereads
-	strikes  *strikes
+	strikes  *rateCounter // payments that failed to verify
+	openings *rateCounter // new commitments
 	quotas   *freeQuotas
 	unearned *unearnedSums
 	observation
@@ -275,7 +291,7 @@ func openGate(directory string, shared *Redis, logger *zap.Logger) (*gate, error
 		store: opened, closer: opened.Close,
 		secret: secrets.challenge, key: secrets.vendor,
 		keys: keys, hotLists: newHotLists(directory, keys, logger),
-		rereads: newRereads(), strikes: newStrikes(), streams: newStreams(),
+		rereads: newRereads(), strikes: newRateCounter(), openings: newRateCounter(), streams: newStreams(),
 		quotas: newFreeQuotas(), unearned: newUnearnedSums(),
 		openedAt: time.Now(), redeeming: make(chan struct{}, 1),
 	}, nil

@@ -27,6 +27,14 @@ import (
 //	        max_age     <duration>
 //	        on_stale    deny|allow
 //	    }
+//	    rate_limit      openings|refusals <count> [<duration>] | off
+//	    block {
+//	        address     <prefix>...
+//	        user        <issuer> <subject>
+//	        certificate <id>...
+//	        commitment  <id>...
+//	        file        <path>
+//	    }
 //	    max_step        <hashes>
 //	    quote_life      <duration>
 //	    claim_delay     <duration>
@@ -99,6 +107,8 @@ var globalOptions = map[string]option[*App]{
 	"redis":           readRedis,
 	"credit":          readCredit,
 	"hot_list":        readHotList,
+	"rate_limit":      readRateLimit,
+	"block":           readBlockList,
 	"max_step":        one(readMaxStep),
 	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
 	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),

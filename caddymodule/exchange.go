@@ -26,19 +26,20 @@ type exchange struct {
 	quote   quote        // what it costs today
 	price   money.Amount // what is charged before it is served, in micros: today's, or what an older quote said
 
-	asked    http.Header // the request's, before later handlers change them
-	view     view        // of the commitment, after the newest step
-	known    bool        // the store knows the commitment
-	pending  *opening    // verified, to be remembered once the payword is proved
-	proved   bool        // the caller proved a payword: the state may be told
-	outcome  payword.Outcome
-	steps    uint32     // hashes computed to verify the payword
-	span     trace.Span // of the decision; nil if nothing is traced
-	returned bool       // the price was given back
-	reread   bool       // the page was bought before
-	reason   payword.Reason
-	result   string    // what became of the request, in a word
-	meter    *metering // nil: the price is known beforehand
+	asked      http.Header // the request's, before later handlers change them
+	view       view        // of the commitment, after the newest step
+	known      bool        // the store knows the commitment
+	pending    *opening    // verified, to be remembered once the payword is proved
+	proved     bool        // the caller proved a payword: the state may be told
+	outcome    payword.Outcome
+	steps      uint32     // hashes computed to verify the payword
+	span       trace.Span // of the decision; nil if nothing is traced
+	returned   bool       // the price was given back
+	retryAfter int64      // seconds, where too much was asked for
+	reread     bool       // the page was bought before
+	reason     payword.Reason
+	result     string    // what became of the request, in a word
+	meter      *metering // nil: the price is known beforehand
 
 	onQuota   bool // one of the client's free requests was taken for it
 	quotaLeft int  // how many are left then
@@ -74,6 +75,9 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 	if refusal := x.checkCommitment(); refusal.Refused() {
 		return refusal, nil
 	}
+	if refusal := x.checkBlocked(); refusal.Refused() {
+		return refusal, nil
+	}
 	if refusal, err := x.checkHotList(ctx); err != nil || refusal.Refused() {
 		return refusal, err
 	}
@@ -88,13 +92,10 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 
 // checkCircumstances refuses what must not be looked at any further.
 func (x *exchange) checkCircumstances() payword.Refusal {
-	switch {
-	case !isSecure(x.request):
+	if !isSecure(x.request) {
 		return overPlainHTTP
-	case x.gate.strikes.exceeded(strikeSource{commitment: x.sent.payment.Commitment}, x.now):
-		return tooManyFailed
 	}
-	return payword.Refusal{}
+	return x.checkStrikes(source{commitment: x.sent.payment.Commitment})
 }
 
 // checkChallenge checks the challenge that a credential answers, and honours
@@ -238,9 +239,4 @@ func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
 	}
 	x.view, err = x.gate.store.finish(ctx, payment.Commitment)
 	return payword.Refusal{}, err
-}
-
-// strike counts a failed verification against the address it came from.
-func (x *exchange) strike() {
-	x.gate.strikes.add(clientAddress(x.request), x.sent.payment.Commitment, x.now)
 }

@@ -245,6 +245,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	x := h.newExchange(w, r, sent, h.Meter.quote(q))
 	x.next = next
+	if blocked := x.checkAddress(); blocked.Refused() {
+		return x.refuse(blocked)
+	}
 	if refusal.Reason == payword.PaymentRequired && x.hasQuota() {
 		return x.serveOnQuota(next)
 	}

@@ -21,10 +21,10 @@ func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) 
 	if x.known && (x.sent.reservation == "" || x.sent.reservation == x.view.reservation) {
 		return payword.Refusal{}, nil
 	}
-	// Who is known is counted by the commitment alone, so that strangers behind
-	// the same address do not lock them out.
-	if !x.known && x.gate.strikes.exceeded(strikeSource{address: clientAddress(x.request)}, x.now) {
-		return tooManyFailed, nil
+	if !x.known {
+		if refusal := x.checkOpening(); refusal.Refused() {
+			return refusal, nil
+		}
 	}
 	return x.verify()
 }

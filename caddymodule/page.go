@@ -339,6 +339,7 @@ var problemTexts = map[payword.Reason]string{
 	payword.CertificateExpired:    "account_expired",
 	payword.CertificateRevoked:    "account_revoked",
 	payword.WrongAddress:          "address",
+	payword.Blocked:               "blocked",
 	payword.BadCommitment:         "forged",
 	payword.CommitmentExpired:     "ended",
 	payword.CommitmentNotYetValid: "clock",

@@ -43,7 +43,7 @@ func (x *exchange) refuse(refusal payword.Refusal) error {
 		x.writeStatusHeader(header, refusal.Reason)
 	}
 	if refusal.Reason == payword.RateLimited {
-		header.Set("Retry-After", strconv.Itoa(strikeSeconds))
+		header.Set("Retry-After", strconv.FormatInt(max(1, x.retryAfter), 10))
 	}
 	header.Set("Cache-Control", "no-store")
 	addVary(header)
@@ -135,9 +135,6 @@ func (x *exchange) writeBody(status int, body []byte) error {
 
 // overPlainHTTP refuses what anybody on the way could have read.
 var overPlainHTTP = payword.Refusal{Reason: payword.InsecureTransport, Detail: "paywords travel over https only: whoever sees one can use it"}
-
-// tooManyFailed refuses to look at any more for a while.
-var tooManyFailed = payword.Refusal{Reason: payword.RateLimited, Detail: "too many payments failed: wait a minute"}
 
 // explain makes a refusal of a reason, with what would be right.
 func (x *exchange) explain(reason payword.Reason) payword.Refusal {

@@ -351,6 +351,7 @@ func problems() []Case {
 	add("already-used", "verification-failed", 402, true)
 	add("already-executed", "verification-failed", 409, true)
 	add("insecure-transport", "verification-failed", 403, false)
+	add("blocked", "verification-failed", 403, false)
 	add("rate-limited", "verification-failed", 429, false)
 	return all
 }
