@@ -4,6 +4,10 @@ GO          ?= go
 FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# What the tests need of the system, as programs and as Debian's packages.
+PROGRAMS = redis-server redis-cli chromium node npm
+PACKAGES = redis-server chromium nodejs npm
+
 # The most that the tests of one package may take. Under the race detector the
 # first run compiles Caddy for minutes; that is not counted here.
 TESTTIME    ?= 10m
@@ -23,17 +27,23 @@ test: tools format vet ## check everything: format, vet, all tests under the rac
 	@echo '== go test -race (the first run compiles Caddy, which takes minutes)'
 	$(GO) test -race -vet=off -timeout $(TESTTIME) ./...
 
-tools: # what the tests need besides Go
+tools: ## install what the tests need, or say what is missing
 	@echo '== looking for what the tests need'
 	@command -v $(GO) >/dev/null || { \
 		echo 'missing: go. Install Go as go.mod asks for it, from https://go.dev/dl/.' >&2; exit 1; }
 	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
 		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
 		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
-	@for program in redis-server redis-cli; do command -v $$program >/dev/null && continue; \
-		test "$$(id -u)" = 0 && test -e /etc/debian_version && apt-get install -y -q --no-install-recommends redis-server && continue; \
-		echo "missing: $$program, which the tests of the Redis store run. On Debian: apt-get install redis-server;" >&2; \
-		echo 'elsewhere install Redis 7 or newer, or Valkey with those names, so that it is found in PATH.' >&2; exit 1; done
+	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if test -z "$$missing"; then :; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		echo "== installing$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+	else \
+		echo "missing:$$missing. On Debian: apt-get install $(PACKAGES);" >&2; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium and Node 20 or newer, found in PATH.' >&2; exit 1; \
+	fi
+	@cd caddymodule/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

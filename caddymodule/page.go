@@ -75,6 +75,7 @@ type PagePrice struct {
 	InWords  string // "a tenth of a cent"; empty where the number says it as well
 	Per      string // "per started kilobyte"; empty for a whole request
 	AtMost   string // "at most 0.50 USD"; empty if the price is all it can cost
+	Terms    string // what stands under the price: InWords, Per and AtMost in one line
 	Micros   int64  // the amount in millionths of the currency
 }
 
@@ -206,7 +207,7 @@ func (x *exchange) page(status int, refusal payword.Refusal, challenge payword.C
 	if x.Description == "" {
 		content.Description = texts.text("description", "site", x.realm)
 	}
-	if x.Reread.Times > 0 {
+	if x.Reread.Times > 0 && x.Meter == nil { // metered answers are never re-read free
 		content.Reread = texts.duration(time.Duration(x.Reread.Within))
 	}
 	if refusal.Reason != payword.PaymentRequired {
@@ -231,6 +232,10 @@ func (x *exchange) pagePrice(texts *phrases) PagePrice {
 	// of the first slice.
 	if x.quote.ceiling > x.quote.amount && x.Meter != nil && !x.Meter.isCounted() {
 		price.AtMost = texts.text("at_most", "price", texts.price(x.quote.ceiling, x.currency))
+	}
+	price.Terms = strings.TrimSpace(price.InWords + " " + price.Per)
+	if price.AtMost != "" {
+		price.Terms = strings.TrimPrefix(price.Terms+", "+price.AtMost, ", ")
 	}
 	return price
 }

@@ -150,7 +150,7 @@ func TestDescriptionHasPlaceholders(t *testing.T) {
 		t.Errorf("headers: %v", response.Header)
 	}
 	_, body = gate.do(t, http.MethodGet, "/"+strings.Repeat("%C3%A9", 300), reader("en"))
-	mustHold(t, body, strings.Repeat("é", 187)+"…</p>")
+	mustHold(t, body, strings.Repeat("é", 187)+"…</bdi></p>")
 }
 
 // What a reader copies into a shell is one command, whatever the link held.
@@ -275,9 +275,11 @@ func TestPageTellsMeteredPrices(t *testing.T) {
 		want  []string
 		not   string
 	}{
-		{"meter {\nunit kilobyte\n}", []string{"Diese Seite kostet", "0,001 USD", ">je angefangenem Kilobyte</p>"}, "höchstens"},
-		{"meter {\nunit token\nfrom header X-Tokens\nceiling 0.5\n}", []string{">je Token, höchstens 0,50 USD</p>"}, ""},
-		{"meter {\nunit image\nfrom header X-Images\nceiling 0.5\n}", []string{">je image, höchstens 0,50 USD</p>"}, ""},
+		{"meter {\nunit kilobyte\n}", []string{"Diese Seite kostet", "0,001 USD", ">ein zehntel Cent je angefangenem Kilobyte</p>"}, "höchstens"},
+		{"meter {\nunit token\nfrom header X-Tokens\nceiling 0.5\n}", []string{">ein zehntel Cent je Token, höchstens 0,50 USD</p>"}, ""},
+		{"price 2 USD\nmeter {\nunit request\nfrom header X-Cost\nceiling 5\n}", []string{"2,00 USD", ">höchstens 5,00 USD</p>"}, ""},
+		{"price 2 USD\nmeter {\nunit token\nfrom header X-Tokens\nceiling 5\n}", []string{">je Token, höchstens 5,00 USD</p>"}, ""},
+		{"meter {\nunit image\nfrom header X-Images\nceiling 0.5\n}", []string{">ein zehntel Cent je image, höchstens 0,50 USD</p>"}, ""},
 	}
 	for _, c := range cases {
 		gate := startGate(t, site{payword: c.meter})
