@@ -24,6 +24,7 @@ import (
 //	POST /payword/verify       checks the store against its raw evidence
 //	POST /payword/redeem       claims from the brokers now and says what came of it
 //	POST /payword/refresh      fetches the brokers' keys and hot lists now
+//	POST /payword/rotate-secret  binds challenges with another secret from now on
 type adminAPI struct{ ctx caddy.Context }
 
 // CaddyModule returns the module's description.
@@ -46,6 +47,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/payword/verify", Handler: a.route(http.MethodPost, a.verify)},
 		{Pattern: "/payword/redeem", Handler: a.route(http.MethodPost, a.redeem)},
 		{Pattern: "/payword/refresh", Handler: a.route(http.MethodPost, a.refresh)},
+		{Pattern: "/payword/rotate-secret", Handler: a.route(http.MethodPost, a.rotateSecret)},
 	}
 }
 

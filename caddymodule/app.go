@@ -262,17 +262,17 @@ func (a *App) Cleanup() error {
 
 // gate is what survives a reload: everything that remembers.
 type gate struct {
-	store    store
-	closer   func() error
-	secret   []byte             // of the challenges
-	key      ed25519.PrivateKey // the vendor's: signs claims
-	keys     *brokerKeys
-	hotLists *hotLists
-	rereads  *rereads
-	strikes  *rateCounter // payments that failed to verify
-	openings *rateCounter // new commitments
-	quotas   *freeQuotas
-	unearned *unearnedSums
+	store      store
+	closer     func() error
+	challenges *challengeSecrets
+	key        ed25519.PrivateKey // the vendor's: signs claims
+	keys       *brokerKeys
+	hotLists   *hotLists
+	rereads    *rereads
+	strikes    *rateCounter // payments that failed to verify
+	openings   *rateCounter // new commitments
+	quotas     *freeQuotas
+	unearned   *unearnedSums
 	observation
 	streams *streams
 
@@ -286,10 +286,14 @@ func openGate(directory string, shared *Redis, logger *zap.Logger) (*gate, error
 	if err != nil {
 		return nil, err
 	}
+	challenges, err := openChallengeSecrets(directory)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	keys := newBrokerKeys(directory, logger)
 	return &gate{
 		store: opened, closer: opened.Close,
-		secret: secrets.challenge, key: secrets.vendor,
+		challenges: challenges, key: secrets.vendor,
 		keys: keys, hotLists: newHotLists(directory, keys, logger),
 		rereads: newRereads(), strikes: newRateCounter(), openings: newRateCounter(), streams: newStreams(),
 		quotas: newFreeQuotas(), unearned: newUnearnedSums(),

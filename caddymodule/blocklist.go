@@ -236,6 +236,7 @@ func (a *App) watchFiles(ctx context.Context) {
 			return
 		case <-ticker.C:
 			a.checkFiles()
+			a.checkSecrets()
 		}
 	}
 }

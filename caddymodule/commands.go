@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -361,9 +362,12 @@ func verifyDirectory(ctx context.Context, directory string, given []string) (Ver
 	if err != nil {
 		return Verification{}, err
 	}
-	secret, err := os.ReadFile(filepath.Join(directory, challengeSecretName))
+	seed, err := loadIfThere(filepath.Join(directory, vendorKeyName))
 	if err != nil {
 		return Verification{}, err
+	}
+	if seed == nil {
+		return Verification{}, fmt.Errorf("there is no %s in %s", vendorKeyName, directory)
 	}
 	known := newBrokerKeys(directory, stored.logger)
 	keys := func(issuer string) (payword.Brokers, bool) {
@@ -372,6 +376,6 @@ func verifyDirectory(ctx context.Context, directory string, given []string) (Ver
 		}
 		return payword.Brokers{issuer: known.of(issuer)}, known.of(issuer) != nil
 	}
-	reader := &gate{secret: secret}
+	reader := &gate{key: ed25519.NewKeyFromSeed(seed)}
 	return verifyAccounts(ctx, stored, keys, reader.pseudonym)
 }

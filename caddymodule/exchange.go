@@ -102,7 +102,7 @@ func (x *exchange) checkCircumstances() payword.Refusal {
 // the price that it quoted.
 func (x *exchange) checkChallenge() payword.Refusal {
 	resource := payword.Resource{HTTPMethod: quotedMethod(x.request), URL: x.url}
-	quoted, refusal := payword.CheckChallenge(x.sent.challenge, [][]byte{x.gate.secret}, resource, x.now)
+	quoted, refusal := payword.CheckChallenge(x.sent.challenge, x.gate.challenges.recognised(x.now), resource, x.now)
 	if refusal.Refused() {
 		return refusal
 	}

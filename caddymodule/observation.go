@@ -52,10 +52,10 @@ func (a *App) emit(name string, data map[string]any) {
 const pseudonymBytes = 8
 
 // pseudonym names a commitment where others may read it: in logs, events and
-// admin answers. Only who holds the gate's secret can make it from the
+// admin answers. Only who holds the vendor's key can make it from the
 // commitment's id.
 func (g *gate) pseudonym(id payword.CommitmentID) string {
-	mac := hmac.New(sha256.New, g.secret)
+	mac := hmac.New(sha256.New, g.key.Seed()) // it stays when the challenge secret is rotated
 	mac.Write([]byte("payword-pseudonym"))
 	mac.Write(id[:])
 	return hex.EncodeToString(mac.Sum(nil)[:pseudonymBytes])

@@ -89,7 +89,7 @@ func (x *exchange) challenge(intent string) (payword.Challenge, error) {
 	if x.CredentialHeader == payword.HeaderPaymentAuthorization {
 		challenge.Header = payword.HeaderPaymentAuthorization
 	}
-	return challenge.Bind(x.gate.secret)
+	return challenge.Bind(x.gate.challenges.making())
 }
 
 // opaque says which class the price is of, and makes a challenge that can be

@@ -23,12 +23,15 @@ type secrets struct {
 // challengeSecretName is the file of the challenge secret.
 const challengeSecretName = "challenge-secret"
 
+// vendorKeyName is the file of the vendor's key, its Ed25519 seed.
+const vendorKeyName = "vendor-key"
+
 func loadSecrets(directory string) (secrets, error) {
 	challenge, err := loadOrCreate(filepath.Join(directory, challengeSecretName))
 	if err != nil {
 		return secrets{}, err
 	}
-	seed, err := loadOrCreate(filepath.Join(directory, "vendor-key"))
+	seed, err := loadOrCreate(filepath.Join(directory, vendorKeyName))
 	if err != nil {
 		return secrets{}, err
 	}
