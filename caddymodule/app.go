@@ -93,6 +93,7 @@ type App struct {
 	cancel     context.CancelFunc
 	jobs       sync.WaitGroup
 	priceSets  priceSets // of all directives
+	priceFiles priceFiles
 }
 
 // gates holds what survives a config reload, by the directory of its store and

@@ -184,6 +184,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    vendor            <origin>
 //	    price             <amount> <currency> [<path pattern>...] [{ <matcher>... }]
 //	    free              default|off | path <path pattern>... | { <matcher>... }
+//	    price_map         <file> [<interval>]
+//	    bots              <amount> <currency>|free [<agent>...]
 //	    free_quota        <requests a day>
 //	    discount          <from amount> <percent>
 //	    pass              <duration> [<amount>]
@@ -222,6 +224,8 @@ var handlerOptions = map[string]option[*Handler]{
 	"vendor":            word(func(h *Handler) *string { return &h.Vendor }),
 	"price":             readPrice,
 	"free":              readFree,
+	"price_map":         readPriceMap,
+	"bots":              readBots,
 	"free_quota":        one(readFreeQuota),
 	"discount":          readDiscount,
 	"pass":              readPass,

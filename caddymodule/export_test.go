@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -129,3 +130,31 @@ func Tamper(directory string, id payword.CommitmentID, change func(*payword.Stat
 
 // PlainCell keeps a spreadsheet from taking text for a formula.
 var PlainCell = plainCell
+
+// CheckPriceMap returns what is wrong with a price map.
+func CheckPriceMap(content string) error {
+	_, err := parsePriceMap(strings.NewReader(content))
+	return err
+}
+
+// PriceMapLookup returns how the paths of a price map are looked up.
+func PriceMapLookup(content string) (func(path string) (money.Amount, bool), error) {
+	table, err := parsePriceMap(strings.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	return func(path string) (money.Amount, bool) {
+		entry, found := table.lookup(path)
+		return entry.amount, found
+	}, nil
+}
+
+// LookupPriceMap reads a price map and looks one path up.
+func LookupPriceMap(content, path string) (money.Amount, bool, error) {
+	lookup, err := PriceMapLookup(content)
+	if err != nil {
+		return 0, false, err
+	}
+	amount, found := lookup(path)
+	return amount, found, nil
+}

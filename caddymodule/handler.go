@@ -31,6 +31,10 @@ type Handler struct {
 	// 100. Default: none.
 	Prices []PriceRule `json:"prices,omitempty"`
 
+	// A file of prices by path, which is read again when it changes. It counts
+	// where no rule of Prices matches. Default: none.
+	PriceMap *PriceMap `json:"price_map,omitempty"`
+
 	// What is served without being paid for. Default: the built-in list.
 	Free *Free `json:"free,omitempty"`
 

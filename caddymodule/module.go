@@ -21,6 +21,7 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 	caddy.RegisterModule(new(Strip))
 	caddy.RegisterModule(new(adminAPI))
+	caddy.RegisterModule(new(MatchBot))
 	caddy.RegisterModule(new(logEncoder))
 	registerCommands()
 	httpcaddyfile.RegisterGlobalOption("payword", parseGlobalOption)

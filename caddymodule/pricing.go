@@ -121,6 +121,11 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 			return fmt.Errorf("payword: price %s: %w", rule.label, err)
 		}
 	}
+	if h.PriceMap != nil {
+		if err := h.PriceMap.provision(ctx, h.app); err != nil {
+			return fmt.Errorf("payword: price_map: %w", err)
+		}
+	}
 	h.priceSet = h.digestPrices()
 	h.app.priceSets.add(h.priceSet)
 	return nil
@@ -128,7 +133,7 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 
 // validatePricing checks everything that decides what a request costs.
 func (h *Handler) validatePricing() error {
-	err := errors.Join(h.validatePrices(), h.Free.validate(), h.validateFreeQuota(), h.validateDiscounts(), h.validateMode())
+	err := errors.Join(h.validatePrices(), h.Free.validate(), h.validateFreeQuota(), h.validateDiscounts(), h.validateMode(), h.PriceMap.validate())
 	if h.Pass != nil {
 		err = errors.Join(err, h.Pass.validate())
 	}
