@@ -58,6 +58,11 @@ func (MatchBot) CaddyModule() caddy.ModuleInfo {
 
 // Provision puts the tokens together.
 func (m *MatchBot) Provision(caddy.Context) error {
+	m.build()
+	return nil
+}
+
+func (m *MatchBot) build() {
 	m.agents = make(map[string]bool, len(knownBots)+len(m.Agents)+len(m.Except))
 	for _, token := range knownBots {
 		m.agents[token] = true
@@ -68,7 +73,6 @@ func (m *MatchBot) Provision(caddy.Context) error {
 	for _, token := range m.Except {
 		m.agents[strings.ToLower(token)] = false
 	}
-	return nil
 }
 
 // Validate checks the publisher's tokens.

@@ -69,8 +69,8 @@ func TestBotExceptions(t *testing.T) {
 		t.Errorf("what is free for some has Cache-Control %q, want private", got)
 	}
 	for options, want := range map[string]string{
-		"bots 0.01":                                   "want bots <amount> <currency>",
-		"bots 0.01 USD two/parts":                     "one product token",
+		"bots 0.01":               "want bots <amount> <currency>",
+		"bots 0.01 USD two/parts": "one product token",
 		"price 0.01 USD {\npayword_bot {\nonly x\n}\n}": "want except",
 	} {
 		if err := refusedBy(t, options); err == nil || !strings.Contains(err.Error(), want) {

@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -157,4 +159,27 @@ func LookupPriceMap(content, path string) (money.Amount, bool, error) {
 	}
 	amount, found := lookup(path)
 	return amount, found, nil
+}
+
+// LinePricer returns what a line of a log would have cost at the sites of a
+// Caddyfile.
+func LinePricer(directory, caddyfile string) (func(text string) (money.Amount, error), error) {
+	file := filepath.Join(directory, "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		return nil, err
+	}
+	site, err := openLogSite(file)
+	if err != nil {
+		return nil, err
+	}
+	return func(text string) (money.Amount, error) {
+		line, err := parseLogLine(text)
+		if err != nil {
+			return 0, err
+		}
+		if line.host == "" {
+			line.host = "news.example"
+		}
+		return site.price(&line).amount, nil
+	}, nil
 }

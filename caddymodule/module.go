@@ -22,6 +22,7 @@ func init() {
 	caddy.RegisterModule(new(Strip))
 	caddy.RegisterModule(new(adminAPI))
 	caddy.RegisterModule(new(MatchBot))
+	caddy.RegisterModule(new(priceHandler))
 	caddy.RegisterModule(new(logEncoder))
 	registerCommands()
 	httpcaddyfile.RegisterGlobalOption("payword", parseGlobalOption)

@@ -41,6 +41,8 @@ var commands = []command{
 	ofGate("redeem", "[--address <admin endpoint>] …", "Claims from the brokers now"),
 	ofGate("export", "[--by day|vendor] [--json] …", "Writes what was earned, as CSV or JSON lines"),
 	ofGate("verify", "[--store <directory>] …", "Checks a gate's store against the evidence in it"),
+
+	{"price-log", "[--config <file>] [--json] <access log>…", "Says what an access log would have earned", caddymodule.PriceLogMain},
 	{"demo", "[--serve] [--keep <directory>]", "Shows everything working together on this machine", demoMain},
 }
 

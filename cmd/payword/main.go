@@ -15,6 +15,7 @@ all that the gate needs:
 
 	payword demo        shows everything working together on this machine
 	payword run         runs Caddy, with the gate as its Caddyfile says
+	payword price-log   says what an access log would have earned
 	payword broker      runs a broker, and does its bookings
 	payword tails       lists what a gate was paid; redeem, export and verify
 	                    look after the rest of it
