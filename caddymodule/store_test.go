@@ -212,6 +212,7 @@ func testStore(t *testing.T, parallel int, make func(t *testing.T) store) {
 		{"giving back while a repeat stands", testGiveBackRepeat},
 		{"a true cost that is less", testTrueUp},
 		{"an answer that flows", testFlow},
+		{"a pass", testPass},
 		{"a tail is raised by what is refused", testAdvance},
 		{"closing", testFinish},
 		{"claims", testClaimables},

@@ -121,6 +121,9 @@ func (w *storeWalk) charge(k int) storeStep {
 	}
 	c.Chain = uint8(w.random.Intn(len(m.Chains)))
 	c.Tail = storeTail(uint32(c.Number / 2))
+	if k > 0 && w.random.Intn(3) == 0 {
+		c.Pass = payword.PassTerms{Scope: payword.PassScope{byte(w.random.Intn(3))}, Seconds: 40, Price: 3 * storeUnit}
+	}
 	return func(s store) string {
 		outcome, seen, err := s.charge(context.Background(), m.ID, c)
 		return seenText(fmt.Sprintf("charge of %d: %+v", c.Number, outcome), seen, err)
