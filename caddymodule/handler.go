@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -109,11 +110,15 @@ type Handler struct {
 	sale     payword.PassScope
 	base     PriceRule // the price of the directive
 	priceSet string    // a digest of what decides between its prices
-	price    money.Amount
-	currency money.Currency
-	realm    string
-	intents  []string
-	identity identity
+
+	unscoped  string    // a digest of the prices, if it has no scope
+	apartOnce sync.Once // guards apartBy: all directives are provisioned before a request comes
+	apartBy   string
+	price     money.Amount
+	currency  money.Currency
+	realm     string
+	intents   []string
+	identity  identity
 
 	texts        *phrases           // of Language; nil lets the reader choose
 	pageTemplate *template.Template // the publisher's page; nil for ours

@@ -128,6 +128,11 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 	}
 	h.priceSet = h.digestPrices()
 	h.app.priceSets.add(h.priceSet)
+	if h.Scope == "" {
+		h.unscoped = h.digestAmounts()
+		h.app.priceSets.add(digestOf(h.priceSet, h.unscoped))
+		h.app.priceSets.addUnscoped(h.Vendor, h.unscoped)
+	}
 	return nil
 }
 
@@ -176,20 +181,42 @@ func (h *Handler) digestPrices() string {
 	return digestOf(parts...)
 }
 
+// digestAmounts tells directives apart that nothing else does: those without a
+// scope, which stand in blocks whose matchers they do not know.
+func (h *Handler) digestAmounts() string {
+	parts := []string{"amounts", h.Price}
+	for k := range h.Prices {
+		parts = append(parts, h.Prices[k].Price, h.Prices[k].identity)
+	}
+	return digestOf(parts...)
+}
+
+// apart returns what tells this directive from others of its site: its scope,
+// or, where several have none and ask different prices, the prices.
+func (h *Handler) apart() string {
+	h.apartOnce.Do(func() {
+		h.apartBy = h.Scope
+		if h.Scope == "" && h.app.priceSets.isAmbiguous(h.Vendor) {
+			h.apartBy, h.priceSet = h.unscoped, digestOf(h.priceSet, h.unscoped)
+		}
+	})
+	return h.apartBy
+}
+
 // classOf names the class of a price. A quote, a retry and a re-read are good
 // for the class that they were made in. The price is no part of it, so that a
 // quote outlives a price rise; except where the request itself has a say in it.
 // A path that was rewritten is part of it, since then the URL does not tell.
 func (h *Handler) classOf(rule *PriceRule, r *http.Request, amount money.Amount) string {
-	rewritten := ""
+	rewritten, apart := "", h.apart()
 	if original, found := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); found &&
-		original.URL != nil && original.URL.Path != r.URL.Path && h.priceSet != "" {
+		original.URL != nil && original.URL.Path != r.URL.Path && (h.priceSet != "" || h.PriceMap != nil) {
 		rewritten = r.URL.Path
 	}
-	if rule.identity == "" && h.Scope == "" && rewritten == "" && !rule.perRequest {
+	if rule.identity == "" && apart == "" && rewritten == "" && !rule.perRequest {
 		return ""
 	}
-	parts := []string{"class", h.Scope, rule.identity, rewritten}
+	parts := []string{"class", apart, rule.identity, rewritten}
 	if rule.perRequest {
 		parts = append(parts, amount.String())
 	}
@@ -208,8 +235,29 @@ func digestOf(parts ...string) string {
 // priceSets are the digests of all directives of a configuration. A quote of a
 // digest that is none of them was made under an earlier configuration.
 type priceSets struct {
-	mu   sync.RWMutex
-	seen map[string]struct{}
+	mu       sync.RWMutex
+	seen     map[string]struct{}
+	unscoped map[string]map[string]struct{} // by vendor: the different prices of directives without a scope
+}
+
+func (s *priceSets) addUnscoped(vendor, amounts string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unscoped == nil {
+		s.unscoped = make(map[string]map[string]struct{})
+	}
+	if s.unscoped[vendor] == nil {
+		s.unscoped[vendor] = make(map[string]struct{})
+	}
+	s.unscoped[vendor][amounts] = struct{}{}
+}
+
+// isAmbiguous reports whether a vendor has several directives without a scope
+// that ask different prices.
+func (s *priceSets) isAmbiguous(vendor string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.unscoped[vendor]) > 1
 }
 
 func (s *priceSets) add(digest string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -131,6 +132,39 @@ func TestCheapClassBuysNothingDear(t *testing.T) {
 	if response, body := gate.do(t, http.MethodGet, "/a", dear(p.credential(t, dearQuote, payment))); response.StatusCode != http.StatusOK {
 		t.Errorf("the dear quote for the dear page: %s: %s", response.Status, body)
 	}
+}
+
+// The same of two directives in blocks whose matchers they do not know.
+func TestCheapBlockBuysNothingDear(t *testing.T) {
+	s := site{dir: t.TempDir(), vendor: freeOrigin(t)}
+	gate := startGate(t, s)
+	block := "payword {\nvendor " + s.vendor + "\nprice %s USD\n}\nrespond content\n"
+	text := "{\nadmin off\npersist_config off\nauto_https off\ndefault_bind 127.0.0.1\nlog {\nlevel ERROR\nformat payword\n}\npayword {\nbroker " +
+		testIssuer + " " + filepath.Join(s.dir, "broker-keys.json") + "\nstore " + filepath.Join(s.dir, "store") + "\nredeem_interval 0\n}\n}\n" +
+		s.vendor + " {\n@full header X-Format full\nhandle @full {\n" + fmt.Sprintf(block, "0.05") + "}\nhandle {\n" + fmt.Sprintf(block, "0.001") + "}\n}\n"
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(adapted, true); err != nil {
+		t.Fatal(err)
+	}
+	gate.http.CloseIdleConnections()
+	p := newPayer(t, wish{name: "blocks", vendor: gate.vendor})
+	cheapQuote := gate.challengeFor(t, "/a", nil)
+	gate.mustPay(t, "/a", p.opening(p.payment(1, 1)))
+	for what, headers := range map[string]map[string]string{
+		"by a retry":           p.header(p.payment(1, 1)),
+		"by reading again":     p.header(p.payment(1, 2)),
+		"by the cheap quote":   p.credential(t, cheapQuote, p.payment(2, 3)),
+		"by the cheap payment": p.header(p.payment(60, 4)),
+	} {
+		headers["X-Format"] = "full"
+		if response, _ := gate.do(t, http.MethodGet, "/a", headers); response.StatusCode != http.StatusPaymentRequired {
+			t.Errorf("%s: %s, want 402", what, response.Status)
+		}
+	}
+	gate.mustPay(t, "/a", p.credential(t, cheapQuote, p.payment(3, 5)))
 }
 
 // challengeFor returns the challenge that a request is answered with.
