@@ -231,3 +231,17 @@ func FuzzLogLine(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkPriceLogLine(b *testing.B) {
+	price, err := caddymodule.LinePricer(b.TempDir(), pricedSite)
+	if err != nil {
+		b.Fatal(err)
+	}
+	line := combined("GET /a?x=1", 200, firefoxAgent)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := price(line); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
