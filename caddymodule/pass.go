@@ -53,7 +53,16 @@ func (p *PassOffer) provision() error {
 	return nil
 }
 
-func (p *PassOffer) validate() error {
+// validate checks the offer of a directive that may have several prices: then
+// the cheapest page would buy all the others.
+func (p *PassOffer) validate(h *Handler) error {
+	several := h.PriceMap != nil || h.base.placeholder != ""
+	for k := range h.Prices {
+		several = several || !h.Prices[k].free
+	}
+	if several && p.Amount == "" {
+		return errors.New("payword: pass: want an amount, such as pass 24h 0.50, since there are several prices: the cheapest page would buy all the others")
+	}
 	if p.Lasts < minPass || p.Lasts > maxPass {
 		return errors.New("payword: pass: want it to last 1m to 744h")
 	}

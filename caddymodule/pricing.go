@@ -140,7 +140,7 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 func (h *Handler) validatePricing() error {
 	err := errors.Join(h.validatePrices(), h.Free.validate(), h.validateFreeQuota(), h.validateDiscounts(), h.validateMode(), h.PriceMap.validate())
 	if h.Pass != nil {
-		err = errors.Join(err, h.Pass.validate())
+		err = errors.Join(err, h.Pass.validate(h))
 	}
 	if h.Meter != nil && (h.Pass != nil || len(h.Discounts) > 0 || h.FreeQuota > 0 || h.isLogOnly()) {
 		err = errors.Join(err, errors.New("payword: pass, discount, free_quota and log_only go with prices that are known beforehand: give what is metered a directive of its own"))

@@ -228,6 +228,8 @@ func TestPricesThatAreRefused(t *testing.T) {
 		{"price free", "free"},
 		{"pass 24h\nmeter {\nunit byte\n}", "directive of its own"},
 		{"pass 30s", "1m to 744h"},
+		{"pass 24h\nprice 0.05 USD /dear", "the cheapest page"},
+		{"pass 24h\nprice {env.X} USD", "the cheapest page"},
 		{"pass 24h 0", "more than 0"},
 		{"free_quota -1", "requests a day"},
 		{"free_quota 10001", "0 to 10000"},
