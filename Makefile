@@ -44,6 +44,9 @@ tools: ## install what the tests need, or say what is missing
 		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
 	@cd caddymodule/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@command -v nginx >/dev/null || { \
+		test "$$(id -u)" = 0 && test -e /etc/debian_version && apt-get install -y -q --no-install-recommends nginx-light; } || { \
+		echo 'missing: nginx, which the tests of the gate put before it. On Debian: apt-get install nginx-light.' >&2; exit 1; }
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

@@ -173,7 +173,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
 	routes := append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...)
 	if paid != nil {
-		routes = append(routes, h.NewRoute(nil, &Strip{IdentityHeaders: handler.IdentityHeaders})...)
+		strip := &Strip{IdentityHeaders: handler.IdentityHeaders, Paid: caddyhttp.RawMatcherSets{paid}}
+		routes = append(routes, h.NewRoute(nil, strip)...)
 	}
 	return routes, nil
 }

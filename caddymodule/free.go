@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -135,19 +136,24 @@ func (h *Handler) freeOf(r *http.Request) (string, error) {
 }
 
 // isPlainPath reports whether a path means the same to everybody: no dot
-// segments, doubled slashes, needless escapes, backslashes, parameters or
-// control characters.
+// segments, doubled slashes, needless or doubled escapes, backslashes,
+// parameters, control characters, or what is no UTF-8.
 func isPlainPath(r *http.Request) bool {
 	path := r.URL.Path
 	if r.URL.RawPath != "" || !strings.HasPrefix(path, "/") || caddyhttp.CleanPath(path, true) != path {
 		return false
 	}
 	for _, c := range []byte(path) {
-		if c < 0x20 || c == 0x7f || c == '\\' || c == ';' {
+		if c < 0x20 || c == 0x7f || c == '\\' || c == ';' || c == '%' {
 			return false
 		}
 	}
-	return true
+	for segment := range strings.SplitSeq(path, "/") {
+		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
+			return false
+		}
+	}
+	return utf8.ValidString(path) && !strings.ContainsAny(path, wideSeparators)
 }
 
 // serveFree lets the next handler answer a request that is free. Where that

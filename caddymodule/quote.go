@@ -21,8 +21,21 @@ type quote struct {
 }
 
 // quote prices a request. It looks at the request alone, so that asking again
-// gives the same; an error means that we could not tell.
+// gives the same; an error means that we could not tell. What something behind
+// us could take for a dearer page costs what that does.
 func (h *Handler) quote(r *http.Request) (quote, error) {
+	q, err := h.quoteAsRead(r)
+	if other := otherReading(r); other != nil && err == nil {
+		dearer, err := h.quoteAsRead(other)
+		if err != nil || dearer.ceiling > q.ceiling {
+			return dearer, err
+		}
+	}
+	return q, err
+}
+
+// quoteAsRead prices a request by its path as it stands.
+func (h *Handler) quoteAsRead(r *http.Request) (quote, error) {
 	if why, err := h.freeOf(r); err != nil || why != "" {
 		return quote{free: why}, err
 	}

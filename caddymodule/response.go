@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -311,11 +312,18 @@ func forceCaching(header http.Header) {
 	}
 	header.Set("Cache-Control", strings.Join(kept, ", "))
 	// Caches that listen to these would not look at Cache-Control.
-	for _, name := range []string{"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "Expires"} {
-		header.Del(name)
+	for name := range header {
+		if strings.HasSuffix(name, "-Cache-Control") || slices.Contains(cacheHeaders, name) {
+			delete(header, name)
+		}
 	}
 	addVary(header)
 }
+
+// cacheHeaders are the headers, besides those that end in -Cache-Control (RFC
+// 9213), by which an upstream tells some cache before us to keep an answer: those
+// of Surrogate caches, nginx and Akamai.
+var cacheHeaders = []string{"Surrogate-Control", "X-Accel-Expires", "Edge-Control", "Expires"}
 
 // addVary names the headers that an answer depends on.
 func addVary(header http.Header) {

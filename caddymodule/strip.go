@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -21,7 +23,13 @@ type Strip struct {
 	// as in the handler payword. Default: "Payword-".
 	IdentityHeaders string `json:"identity_headers,omitempty"`
 
+	// What is paid for: the matchers of the handler payword. A request that they
+	// do not match, but would if its path were read more laxly, is refused with
+	// 400: "/free/..;/paid" is the page /paid to some servers. None by default.
+	Paid caddyhttp.RawMatcherSets `json:"paid,omitempty" caddy:"namespace=http.matchers"`
+
 	identity identity
+	paid     caddyhttp.MatcherSets
 }
 
 // CaddyModule returns the module's description.
@@ -29,10 +37,16 @@ func (*Strip) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.payword_strip", New: func() caddy.Module { return new(Strip) }}
 }
 
-// Provision reads the option.
-func (s *Strip) Provision(caddy.Context) (err error) {
-	s.identity, err = newIdentity(s.IdentityHeaders)
-	return err
+// Provision reads the options.
+func (s *Strip) Provision(ctx caddy.Context) (err error) {
+	if s.identity, err = newIdentity(s.IdentityHeaders); err != nil || len(s.Paid) == 0 {
+		return err
+	}
+	loaded, err := ctx.LoadModule(s, "Paid")
+	if err != nil {
+		return fmt.Errorf("payword_strip: paid: %w", err)
+	}
+	return s.paid.FromInterface(loaded)
 }
 
 // ServeHTTP passes the request on without them. A payword directive that comes
@@ -40,6 +54,15 @@ func (s *Strip) Provision(caddy.Context) (err error) {
 func (s *Strip) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if wasGranted(r) {
 		return next.ServeHTTP(w, r)
+	}
+	if other := otherReading(r); other != nil && len(s.paid) > 0 {
+		paid, err := s.paid.AnyMatchWithError(other)
+		if err != nil {
+			return err
+		}
+		if paid {
+			return caddyhttp.Error(http.StatusBadRequest, errors.New("payword: to some servers the path is one that is paid for"))
+		}
 	}
 	sent, refusal := takeSubmission(r, &s.identity)
 	if refusal.Reason != payword.PaymentRequired {

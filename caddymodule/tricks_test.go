@@ -195,6 +195,7 @@ func TestRetryAfterAPriceRiseIsFree(t *testing.T) {
 	if err := caddy.Load(configOf(t, s), true); err != nil {
 		t.Fatal(err)
 	}
+	gate.http.CloseIdleConnections() // a server that is replaced closes them in its own time
 	response, _ := gate.mustPay(t, "/page", p.header(p.payment(9, 1)))
 	if got := statusOf(t, response); got.Spent != testPrice {
 		t.Errorf("the retry: %+v", got)
