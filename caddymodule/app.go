@@ -82,6 +82,7 @@ type App struct {
 	openOnce  sync.Once
 	openError error
 	poolKey   string
+	vendors   vendors
 
 	redeemAbove         money.Amount // in micros; 0: off
 	redeemAboveCurrency money.Currency

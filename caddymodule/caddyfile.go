@@ -171,7 +171,11 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		handler.Scope = digestOf(string(encoded))
 	}
 	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
-	routes := append(h.NewRoute(discovery, handler), h.NewRoute(paid, handler)...)
+	var routes []httpcaddyfile.ConfigValue
+	if handler.OpenAPI != nil {
+		routes = h.NewRoute(caddy.ModuleMap{"path": h.JSON(handler.openAPIRoute(paid))}, handler)
+	}
+	routes = append(append(routes, h.NewRoute(discovery, handler)...), h.NewRoute(paid, handler)...)
 	if paid != nil {
 		strip := &Strip{IdentityHeaders: handler.IdentityHeaders, Paid: caddyhttp.RawMatcherSets{paid}}
 		routes = append(routes, h.NewRoute(nil, strip)...)
@@ -198,6 +202,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //	    intent            session|charge [session|charge]
 //	    identity_headers  <prefix>|off
 //	    crawler_price     on|off
+//	    openapi           [<path>] [minimal]
+//	    origins           <origin>...
 //	    page              builtin|error|<file>
 //	    language          <tag>
 //	    teaser {
@@ -238,6 +244,8 @@ var handlerOptions = map[string]option[*Handler]{
 	"intent":            readIntentOption,
 	"identity_headers":  word(func(h *Handler) *string { return &h.IdentityHeaders }),
 	"crawler_price":     word(func(h *Handler) *string { return &h.CrawlerPrice }),
+	"openapi":           readOpenAPIOption,
+	"origins":           readOrigins,
 	"page":              readPage,
 	"teaser":            readTeaser,
 	"language":          word(func(h *Handler) *string { return &h.Language }),

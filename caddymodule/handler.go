@@ -87,6 +87,13 @@ type Handler struct {
 	// crawlers that know nothing of payword look for one; "off" does not.
 	CrawlerPrice string `json:"crawler_price,omitempty"`
 
+	// Adds the prices to the site's OpenAPI document. Default: it does not.
+	OpenAPI *OpenAPI `json:"openapi,omitempty"`
+
+	// Other origins of the site that are paid with commitments to the vendor, as
+	// the discovery document tells wallets. At most 16. None by default.
+	Origins []string `json:"origins,omitempty"`
+
 	// What people see instead of the page: "builtin" (the default) is a page of
 	// our own; "error" leaves the body to handle_errors; anything else is the
 	// file of an html/template, which is given a Page.
@@ -168,6 +175,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.identity, err = newIdentity(h.IdentityHeaders); err != nil {
 		return err
 	}
+	if h.OpenAPI != nil {
+		if err := h.OpenAPI.provision(ctx); err != nil {
+			return err
+		}
+	}
+	h.app.vendors.add(h)
 	if h.Reread == nil {
 		h.Reread = &Reread{Times: defaultRereadTimes}
 	}
@@ -186,6 +199,9 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("payword: vendor: %w", err)
 	}
 	if err := h.validatePricing(); err != nil {
+		return err
+	}
+	if err := errors.Join(h.OpenAPI.validate(), h.validateOrigins()); err != nil {
 		return err
 	}
 	switch {
@@ -230,6 +246,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	switch {
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
+	case h.OpenAPI.isFor(r):
+		return h.serveOpenAPI(w, r, next)
 	case isPreflight(r):
 		h.countUndecided(resultPreflight)
 		return servePreflight(w, r, next)
