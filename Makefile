@@ -5,8 +5,8 @@ FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests need of the system, as programs and as Debian's packages.
-PROGRAMS = redis-server redis-cli chromium node npm
-PACKAGES = redis-server chromium nodejs npm
+PROGRAMS = redis-server redis-cli chromium node npm nginx
+PACKAGES = redis-server chromium nodejs npm nginx-light
 
 # The most that the tests of one package may take. Under the race detector the
 # first run compiles Caddy for minutes; that is not counted here.
@@ -41,12 +41,9 @@ tools: ## install what the tests need, or say what is missing
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	else \
 		echo "missing:$$missing. On Debian: apt-get install $(PACKAGES);" >&2; \
-		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium and Node 20 or newer, found in PATH.' >&2; exit 1; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium, nginx and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
 	@cd caddymodule/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-	@command -v nginx >/dev/null || { \
-		test "$$(id -u)" = 0 && test -e /etc/debian_version && apt-get install -y -q --no-install-recommends nginx-light; } || { \
-		echo 'missing: nginx, which the tests of the gate put before it. On Debian: apt-get install nginx-light.' >&2; exit 1; }
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

@@ -152,6 +152,7 @@ func startTLSGate(t *testing.T, d *demo, upstream string) {
 	default_bind 127.0.0.1
 	log {
 		level ERROR
+		format payword
 	}
 	payword {
 		broker %s
