@@ -383,7 +383,7 @@ func (r *Redis) openShared(directory string, keys secrets, logger *zap.Logger) (
 	warnOfFiles(directory, logger)
 	return openRedisStore(client, redisStoreOptions{
 		prefix: full.Prefix, timeout: time.Duration(full.Timeout), logger: logger, local: local,
-		secrets: secretsCheck{fingerprint: keys.fingerprint(), directory: directory},
+		secrets: secretsCheck{directory: directory, vendor: keys.vendor},
 	}), nil
 }
 

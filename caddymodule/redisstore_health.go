@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"sync"
@@ -233,31 +234,46 @@ func (s *redisStore) withoutRedis(e *nodeEntry, batch []*nodeStep, cause error) 
 	}
 }
 
-// secretsCheck compares the secrets of gates that share a Redis.
+// secretsCheck compares the secrets of gates that share a Redis. Their vendor's
+// key is the same, and each recognises the challenges that the others make.
 type secretsCheck struct {
-	fingerprint string // "": nothing is compared
-	directory   string // where the secrets stand
+	directory string             // where the secrets stand; "": nothing is compared
+	vendor    ed25519.PrivateKey // read when the gate started
+	agreed    string             // what stood in Redis when the secrets were the same
 }
 
 var errOtherSecrets = errors.New("another gate that uses this Redis has other secrets")
 
-// compare leaves the fingerprint in Redis if none is there, and fails if it is
-// another.
+// compare leaves the fingerprint of the secrets in Redis if none is there, and
+// fails if it is that of others. After a rotation of the challenge secret the
+// new one takes the place of the one before. One goroutine calls it.
 func (c *secretsCheck) compare(ctx context.Context, client redis.UniversalClient, prefix string) error {
-	if c.fingerprint == "" {
+	if c.directory == "" {
 		return client.Ping(ctx).Err()
 	}
-	key := prefix + "secrets"
-	if err := client.SetNX(ctx, key, c.fingerprint, 0).Err(); err != nil {
-		return err
-	}
-	found, err := client.Get(ctx, key).Result()
+	challenges, err := openChallengeSecrets(c.directory)
 	if err != nil {
 		return err
 	}
-	if found != c.fingerprint {
+	set := challenges.known.Load()
+	key, ours := prefix+"secrets", fingerprint(c.vendor, set.making)
+	if err := client.SetNX(ctx, key, ours, 0).Err(); err != nil {
+		return err
+	}
+	found, err := client.Get(ctx, key).Result()
+	switch {
+	case err != nil:
+		return err
+	case found == ours, set.next != nil && found == fingerprint(c.vendor, set.next):
+	case found == c.agreed, set.previous != nil && found == fingerprint(c.vendor, set.previous):
+		if err := client.Set(ctx, key, ours, 0).Err(); err != nil {
+			return err
+		}
+		found = ours
+	default:
 		return fmt.Errorf("%w: copy vendor-key and challenge-secret from its store directory into %s, readable by this gate alone, and restart this gate; "+
 			"or, if the files here are the right ones, copy them to the other gates and delete the key %s in Redis", errOtherSecrets, c.directory, key)
 	}
+	c.agreed = found
 	return nil
 }

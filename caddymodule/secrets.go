@@ -73,10 +73,11 @@ func writeWhole(path string, content []byte) error {
 	return os.Rename(file.Name(), path)
 }
 
-// fingerprint tells the secrets from others and does not tell them.
-func (s secrets) fingerprint() string {
-	hash := hmac.New(sha256.New, s.challenge)
+// fingerprint tells the vendor's key with a challenge secret from others, and
+// does not tell them.
+func fingerprint(vendor ed25519.PrivateKey, challenge []byte) string {
+	hash := hmac.New(sha256.New, challenge)
 	hash.Write([]byte("payword-gate-secrets-1\x00"))
-	hash.Write(s.vendor.Public().(ed25519.PublicKey))
+	hash.Write(vendor.Public().(ed25519.PublicKey))
 	return hex.EncodeToString(hash.Sum(nil))
 }
