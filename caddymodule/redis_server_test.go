@@ -158,7 +158,7 @@ func startCluster(tb testing.TB) []*redisServer {
 	servers := make([]*redisServer, nodes)
 	for k := range servers {
 		directory := tb.TempDir()
-		servers[k] = startRedisIn(tb, directory, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+		servers[k] = startRedisIn(tb, directory, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000",
 			"--cluster-config-file", filepath.Join(directory, "nodes.conf"), "--cluster-replica-validity-factor", "0")
 	}
 	addresses := make([]string, nodes)

@@ -299,8 +299,8 @@ func TestRedisSentinel(t *testing.T) {
 	}
 }
 
-// TestRedisClusterMovesSlots moves the slot of a commitment back and forth, and
-// kills its master, while requests come in.
+// TestRedisClusterMovesSlots moves the slot of a commitment back and forth
+// while requests come in.
 func TestRedisClusterMovesSlots(t *testing.T) {
 	servers := startCluster(t)
 	options := testRedisOptions("moving:")
