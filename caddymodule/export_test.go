@@ -183,3 +183,13 @@ func LinePricer(directory, caddyfile string) (func(text string) (money.Amount, e
 		return site.price(&line).amount, nil
 	}, nil
 }
+
+// FloodEvents puts many events of one name in a queue within a second, and
+// returns how many wait in it and how many were dropped.
+func FloodEvents(count int) (waiting, dropped int) {
+	queue := newEventQueue(func() { dropped++ })
+	for range count {
+		queue.add(1_800_000_000, EventReplay, nil)
+	}
+	return len(queue.waiting), dropped
+}

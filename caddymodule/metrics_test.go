@@ -19,10 +19,25 @@ func adminAddress(t *testing.T) string {
 	return strings.TrimPrefix(freeOrigin(t), "http://")
 }
 
+// oneConnection uses a connection once: the admin endpoint is replaced with every
+// configuration.
+var oneConnection = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// persistAdmin asks the admin endpoint until an answer comes: one that is being
+// replaced closes connections that it had accepted.
+func persistAdmin(ask func() (*http.Response, error)) (response *http.Response, err error) {
+	for range 20 {
+		if response, err = ask(); err == nil {
+			return response, nil
+		}
+	}
+	return nil, err
+}
+
 // adminGet asks the admin endpoint and returns the answer's status and body.
 func adminGet(t *testing.T, admin, path string) (int, string) {
 	t.Helper()
-	response, err := http.Get("http://" + admin + path)
+	response, err := persistAdmin(func() (*http.Response, error) { return oneConnection.Get("http://" + admin + path) })
 	if err != nil {
 		t.Fatal(err)
 	}
