@@ -193,3 +193,13 @@ func FloodEvents(count int) (waiting, dropped int) {
 	}
 	return len(queue.waiting), dropped
 }
+
+// FillGateMetrics gives those metrics a value that come from other parts of a
+// gate, and so would need those to do something.
+func FillGateMetrics(directory, vendor string) {
+	g := gateOf(directory)
+	g.unearned.add(unearnedKey{Vendor: vendor, Rule: "price"}, 1)
+	list := &hotList{issuer: "https://broker.example"}
+	list.confirmed.Store(1)
+	g.hotLists.lists.Store(&map[string]*hotList{"https://broker.example/list": list})
+}

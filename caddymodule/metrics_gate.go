@@ -11,7 +11,7 @@ import (
 type gateCollector struct {
 	gate *gate
 
-	keysAge, listAge, unearned, unearnedRequests *prometheus.Desc
+	keysAge, listAge, unearned, unearnedRequests, streams *prometheus.Desc
 }
 
 func newGateCollector(g *gate) *gateCollector {
@@ -25,12 +25,13 @@ func newGateCollector(g *gate) *gateCollector {
 			"What would have been charged in log-only mode, in millionths of the currency.", []string{"vendor", "rule"}, nil),
 		unearnedRequests: prometheus.NewDesc("caddy_payword_unearned_requests_total",
 			"Requests that would have been charged in log-only mode.", []string{"vendor", "rule"}, nil),
+		streams: prometheus.NewDesc("caddy_payword_streams_open", "Answers that are being delivered and charged as they flow.", nil, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *gateCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, description := range []*prometheus.Desc{c.keysAge, c.listAge, c.unearned, c.unearnedRequests} {
+	for _, description := range []*prometheus.Desc{c.keysAge, c.listAge, c.unearned, c.unearnedRequests, c.streams} {
 		descriptions <- description
 	}
 }
@@ -43,10 +44,18 @@ func (c *gateCollector) Collect(collected chan<- prometheus.Metric) {
 	for broker, at := range c.gate.hotLists.oldestConfirmed() {
 		collected <- prometheus.MustNewConstMetric(c.listAge, prometheus.GaugeValue, time.Since(time.Unix(at, 0)).Seconds(), broker)
 	}
+	collected <- prometheus.MustNewConstMetric(c.streams, prometheus.GaugeValue, float64(c.gate.streams.count()))
 	for key, sum := range c.gate.unearned.all() {
 		collected <- prometheus.MustNewConstMetric(c.unearned, prometheus.CounterValue, float64(sum.Amount), key.Vendor, key.Rule)
 		collected <- prometheus.MustNewConstMetric(c.unearnedRequests, prometheus.CounterValue, float64(sum.Requests), key.Vendor, key.Rule)
 	}
+}
+
+// count returns how many streams are open.
+func (s *streams) count() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return len(s.byID)
 }
 
 // oldestConfirmed returns when each broker last confirmed the oldest of its

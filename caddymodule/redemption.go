@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -86,37 +85,21 @@ func (a *App) redeem(ctx context.Context, atOnce bool) (Redemption, error) {
 	case <-ctx.Done():
 		return Redemption{}, ctx.Err()
 	}
+	began := a.now()
 	defer func() {
+		a.gate.turns.forgetDue(began)
 		ended := a.now()
 		a.gate.redeemedAt.Store(&ended)
 		<-a.gate.redeeming
 	}()
-	held, release, err := a.leaseRedemption(ctx)
-	if err != nil || !held {
-		return Redemption{}, err
-	}
-	defer release()
-	brokers, err := a.brokersToClaimFrom(ctx, atOnce)
-	if err != nil {
-		return Redemption{}, err
-	}
-	var group sync.WaitGroup
-	rounds := make([]redemptionRound, len(brokers))
-	for i, broker := range brokers {
-		rounds[i] = redemptionRound{App: a, broker: broker, atOnce: atOnce}
-		group.Go(func() { rounds[i].run(ctx) })
-	}
-	group.Wait()
 	var total Redemption
-	failures := make([]error, 0, len(rounds))
-	for _, round := range rounds {
-		total.add(round.done)
-		failures = append(failures, round.failure)
+	for {
+		done, more, err := a.redeemRound(ctx, atOnce)
+		total.add(done)
+		if err != nil || !more || done.Claims == 0 {
+			return total, errors.Join(err, a.takeSample(ctx))
+		}
 	}
-	if err := a.takeSample(ctx); err != nil {
-		failures = append(failures, err)
-	}
-	return total, errors.Join(failures...)
 }
 
 // add adds what another round came to.
@@ -130,61 +113,91 @@ func (r *Redemption) add(other Redemption) {
 // claimDelaySeconds is ClaimDelay as the store takes it.
 func (a *App) claimDelaySeconds() int64 { return int64(time.Duration(*a.ClaimDelay) / time.Second) }
 
-// brokersToClaimFrom returns the brokers from whom something can be claimed and
-// whose turn it is.
-func (a *App) brokersToClaimFrom(ctx context.Context, atOnce bool) ([]string, error) {
-	found := make(map[string]bool)
-	err := a.gate.store.claimables(ctx, a.now().Unix(), a.claimDelaySeconds(), func(c claimable) bool {
+// redeemRound walks once through what can be claimed, while each broker is sent
+// its claims. It reports whether some were left for another round.
+func (a *App) redeemRound(ctx context.Context, atOnce bool) (done Redemption, more bool, err error) {
+	rounds := make(map[string]*redemptionRound)
+	var group sync.WaitGroup
+	err = a.gate.store.claimables(ctx, a.now().Unix(), a.claimDelaySeconds(), func(c claimable) bool {
 		broker := c.commitment.Certificate.Issuer
-		if _, seen := found[broker]; !seen {
-			found[broker] = atOnce || !a.gate.turns.rests(broker, a.now())
+		round := rounds[broker]
+		if round == nil {
+			round = a.newRedemptionRound(broker, atOnce)
+			rounds[broker] = round
+			group.Go(func() { round.run(ctx) })
+		}
+		if !round.rests && !a.gate.turns.holds(&c, a.now(), atOnce) {
+			more = !round.add(c) || more
 		}
 		return ctx.Err() == nil
 	})
-	var due []string
-	for broker, isDue := range found {
-		if isDue {
-			due = append(due, broker)
-		}
+	failures := []error{err}
+	for _, round := range rounds {
+		close(round.queue)
 	}
-	slices.Sort(due)
-	return due, err
+	group.Wait()
+	for _, round := range rounds {
+		done.add(round.done)
+		failures = append(failures, round.failure)
+	}
+	return done, more, errors.Join(failures...)
 }
+
+// maxWaitingBatches bounds what waits for a slow broker, at some 150 kB each;
+// what is beyond it is left for another round, so that nobody else waits.
+const maxWaitingBatches = 64
 
 // redemptionRound is one round of claiming from one broker.
 type redemptionRound struct {
 	*App
 	broker  string
-	atOnce  bool
+	rests   bool // it failed, and is left alone
+	queue   chan []claimable
+	batches map[string][]claimable // not yet full, by vendor
 	done    Redemption
 	failure error
 }
 
-// run claims until everything was sent or the broker failed.
-func (r *redemptionRound) run(ctx context.Context) {
-	batches := make(map[string][]claimable) // by vendor
-	err := r.gate.store.claimables(ctx, r.now().Unix(), r.claimDelaySeconds(), func(c claimable) bool {
-		if c.commitment.Certificate.Issuer != r.broker || r.gate.turns.holds(&c, r.now(), r.atOnce) {
-			return ctx.Err() == nil
-		}
-		vendor := c.commitment.Vendor
-		batches[vendor] = append(batches[vendor], c)
-		if len(batches[vendor]) == payword.MaxRedemptionsPerRequest {
-			r.send(ctx, vendor, batches[vendor])
-			delete(batches, vendor)
-		}
-		return r.failure == nil && ctx.Err() == nil
-	})
-	for vendor, batch := range batches {
-		if r.failure == nil && err == nil {
-			r.send(ctx, vendor, batch)
-		}
+func (a *App) newRedemptionRound(broker string, atOnce bool) *redemptionRound {
+	return &redemptionRound{
+		App: a, broker: broker, rests: !atOnce && a.gate.turns.rests(broker, a.now()),
+		queue: make(chan []claimable, maxWaitingBatches), batches: make(map[string][]claimable),
 	}
-	r.failure = errors.Join(r.failure, err)
+}
+
+// add puts a claim in a batch, and reports whether there was room for it.
+func (r *redemptionRound) add(c claimable) bool {
+	vendor := c.commitment.Vendor
+	if len(r.batches[vendor]) < payword.MaxRedemptionsPerRequest {
+		r.batches[vendor] = append(r.batches[vendor], c)
+		return true
+	}
+	select {
+	case r.queue <- r.batches[vendor]:
+		r.batches[vendor] = []claimable{c}
+		return true
+	default:
+		return false
+	}
+}
+
+// run claims until everything was sent or the broker failed. The batches that
+// did not get full are its own when the queue is closed.
+func (r *redemptionRound) run(ctx context.Context) {
+	for batch := range r.queue {
+		r.send(ctx, batch)
+	}
+	for _, batch := range r.batches {
+		r.send(ctx, batch)
+	}
 }
 
 // send claims one batch and notes how the broker answered.
-func (r *redemptionRound) send(ctx context.Context, vendor string, batch []claimable) {
+func (r *redemptionRound) send(ctx context.Context, batch []claimable) {
+	if r.failure != nil {
+		return
+	}
+	vendor := batch[0].commitment.Vendor
 	done, err := r.redeemBatch(ctx, batchKey{broker: r.broker, vendor: vendor}, batch)
 	r.done.add(done)
 	var failed *brokerError

@@ -1,9 +1,9 @@
 package caddymodule
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -40,28 +40,7 @@ const (
 	// defaultRedeemMargin leaves a day to notice that a broker does not pay.
 	defaultRedeemMargin = 24 * time.Hour
 	maxRedeemMargin     = 90 * 24 * time.Hour
-
-	// redemptionLeaseLife is how long one node claims alone without a sign of
-	// life: a round of many batches to a slow broker takes minutes.
-	redemptionLeaseLife = 10 * time.Minute
 )
-
-// leaser is a store that several nodes share and that lets one of them do what
-// only one needs to do. Without it every node claims, which costs requests and
-// pays nothing twice.
-type leaser interface {
-	// lease reports whether the caller may do what name says until life is over
-	// or it calls release. An error means that nobody can tell.
-	lease(ctx context.Context, name string, life time.Duration) (held bool, release func(), err error)
-}
-
-// leaseRedemption makes sure that one node of several claims.
-func (a *App) leaseRedemption(ctx context.Context) (bool, func(), error) {
-	if shared, isShared := asStore[leaser](a.gate.store); isShared {
-		return shared.lease(ctx, "redemption", redemptionLeaseLife)
-	}
-	return true, func() {}, nil
-}
 
 // brokerError means that we do not know what a broker did, or that it refused
 // everything that was asked.
@@ -180,6 +159,14 @@ func (t *turns) next() (next time.Time, waits bool) {
 		}
 	}
 	return next, waits
+}
+
+// forgetDue forgets the brokers whose turn a round that began at a time was, and
+// who did not fail in it again: they answered, or there was nothing to ask them.
+func (t *turns) forgetDue(began time.Time) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	maps.DeleteFunc(t.brokers, func(_ string, turn brokerTurn) bool { return !turn.notBefore.After(began) })
 }
 
 // refused notes a refused claim and reports whether that is news.

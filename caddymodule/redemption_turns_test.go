@@ -31,6 +31,15 @@ func TestBackoff(t *testing.T) {
 		if next, _ := turns.next(); next.Sub(start) != 3*time.Hour {
 			t.Errorf("asked to wait 3h, it waits %s", next.Sub(start))
 		}
+		turns.forgetDue(start)
+		if _, waits := turns.next(); !waits {
+			t.Error("a broker that rests was forgotten")
+		}
+		turns.forgetDue(start.Add(3 * time.Hour))
+		if next, waits := turns.next(); waits {
+			t.Errorf("a broker whose turn it was keeps the job awake: %s", next)
+		}
+		turns.failed("https://broker.example", start, 0)
 		turns.answered("https://broker.example")
 		if turns.rests("https://broker.example", start) {
 			t.Error("a broker that answered rests")

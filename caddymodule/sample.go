@@ -20,6 +20,10 @@ const (
 	// neither requests nor scrapes wait for it.
 	sampleInterval = time.Minute
 
+	// sharedSampleInterval is the same where they come over the network, a
+	// kilobyte or more each.
+	sharedSampleInterval = 15 * time.Minute
+
 	// maxUnredeemed bounds the memory of since when commitments wait to be
 	// redeemed, at 40 bytes each. Past it the newest go untracked, which are
 	// not the oldest.
@@ -158,6 +162,10 @@ func (s *sample) add(a *account, now, claimDelay int64) {
 // samplePeriodically walks the commitments until ctx ends, and wakes the
 // redemption if what waits is much, or waits for long.
 func (a *App) samplePeriodically(ctx context.Context) {
+	interval := sharedSampleInterval
+	if _, isFile := asStore[*fileStore](a.gate.store); isFile {
+		interval = sampleInterval
+	}
 	for {
 		if err := a.takeSample(ctx); err != nil && ctx.Err() == nil {
 			a.logger.Error("walking the commitments for the metrics", zap.Error(err))
@@ -165,7 +173,7 @@ func (a *App) samplePeriodically(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(sampleInterval):
+		case <-time.After(interval):
 		}
 	}
 }
@@ -198,10 +206,10 @@ type sampleCollector struct {
 
 func newSampleCollector() *sampleCollector {
 	money := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help+" Sampled once a minute.", []string{"currency"}, nil)
+		return prometheus.NewDesc(name, help+" Sampled in the background.", []string{"currency"}, nil)
 	}
 	plain := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help+" Sampled once a minute.", nil, nil)
+		return prometheus.NewDesc(name, help+" Sampled in the background.", nil, nil)
 	}
 	return &sampleCollector{
 		open:         money("caddy_payword_commitments_open", "Commitments that are neither closed nor expired."),

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -21,13 +22,23 @@ type measuredStore struct {
 	metrics *metrics
 	notify  func(up bool) // called when the store begins to fail, and when it works again
 	down    atomic.Bool
+	seconds map[string]prometheus.Observer // by step
 }
 
 var _ store = (*measuredStore)(nil)
 
+// storeSteps are the values of the label step.
+var storeSteps = []string{
+	"open", "find", "find_newest", "charge", "advance", "give_back", "true_up", "flow", "finish", "acknowledge",
+}
+
 func newMeasuredStore(s store, m *metrics, notify func(up bool)) *measuredStore {
 	m.storeUp.Set(1)
-	return &measuredStore{store: s, metrics: m, notify: notify}
+	measured := &measuredStore{store: s, metrics: m, notify: notify, seconds: make(map[string]prometheus.Observer)}
+	for _, step := range storeSteps {
+		measured.seconds[step] = m.storeSeconds.WithLabelValues(step)
+	}
+	return measured
 }
 
 // measure begins a step; the function that it returns ends it.
@@ -39,7 +50,7 @@ func (s *measuredStore) measure(ctx context.Context, step string) (context.Conte
 		ctx, span = startSpan(ctx, parent, "payword.store", attribute.String("payword.store.step", step))
 	}
 	return ctx, func(err error) {
-		s.metrics.storeSeconds.WithLabelValues(step).Observe(time.Since(began).Seconds())
+		s.seconds[step].Observe(time.Since(began).Seconds())
 		failed := err != nil && !errors.Is(err, errUnknownCommitment) && !errors.Is(err, errCreditLimit)
 		if span != nil {
 			if failed {
