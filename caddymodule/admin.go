@@ -200,7 +200,7 @@ func storeKind(s store) string {
 	if _, isFile := asStore[*fileStore](s); isFile {
 		return "file"
 	}
-	return "shared"
+	return "redis"
 }
 
 func isDown(s store) bool {

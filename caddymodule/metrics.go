@@ -211,8 +211,9 @@ func (m *metrics) verified(kind string, refused bool) {
 // count counts what became of a request.
 func (x *exchange) count(refusal payword.Refusal) {
 	v := x.gate.metrics.vendor(x.Vendor)
-	result := x.meteredResult(refusal)
-	v.requests[result].Inc()
+	if counter, found := v.requests[x.meteredResult(refusal)]; found {
+		counter.Inc()
+	}
 	if refusal.Refused() && int(refusal.Reason) < len(v.refusals) {
 		v.refusals[refusal.Reason].Inc()
 	}
