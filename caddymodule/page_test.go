@@ -290,3 +290,55 @@ func TestPageTellsMeteredPrices(t *testing.T) {
 		}
 	}
 }
+
+// example returns the first block of code in a language below a heading of
+// docs/gate.md.
+func example(t *testing.T, heading, language string) string {
+	t.Helper()
+	document, err := os.ReadFile(filepath.Join("..", "docs", "gate.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(document), "\n"+heading+"\n")
+	_, rest, opened := strings.Cut(section, "\n```"+language+"\n")
+	code, _, closed := strings.Cut(rest, "\n```\n")
+	if !found || !opened || !closed {
+		t.Fatalf("docs/gate.md has no %s below %q", language, heading)
+	}
+	return code
+}
+
+// The template in the documentation is one that works.
+func TestDocumentedTemplate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(file, []byte(example(t, "### A page of your own", "html")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gate := startGate(t, site{payword: "page " + file})
+	headers := reader("fr")
+	headers[payword.HeaderPayword] = "nonsense"
+	_, body := gate.do(t, http.MethodGet, "/article", headers)
+	mustHold(t, body, `<html lang="fr" dir="ltr">`, "<h1>Cette page coûte 0,001 USD, un dixième de cent</h1>",
+		"<code>malformed-header</code>", "Ten articles: 0,01 USD.", `+json">{"id":"`)
+}
+
+// The error route in the documentation serves a file with placeholders in it.
+func TestDocumentedErrorRoute(t *testing.T) {
+	root := t.TempDir()
+	page := `<h1>{{placeholder "payword.price"}}</h1><p>{{placeholder "payword.description"}}`
+	if err := os.WriteFile(filepath.Join(root, "402.html"), []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gate := startGate(t, site{payword: "page error\ndescription <i>{path}</i>", rest: `respond content
+	handle_errors 402 {
+		root * ` + root + `
+		rewrite /402.html
+		templates
+		file_server
+	}`})
+	response, body := gate.do(t, http.MethodGet, "/article", reader("de"))
+	mustHold(t, body, "<h1>0,001 USD</h1><p>&lt;i&gt;/article&lt;/i&gt;")
+	if response.StatusCode != http.StatusPaymentRequired || response.Header.Get("WWW-Authenticate") == "" {
+		t.Errorf("%s %v", response.Status, response.Header)
+	}
+}

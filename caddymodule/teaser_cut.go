@@ -195,12 +195,15 @@ func (c *pageCutter) attributes(more bool) map[string]string {
 	return found
 }
 
+// isPaid reports whether the selector names an element. Letter case does not
+// count, as it does not to browsers in pages without a doctype.
 func (c *pageCutter) isPaid(attributes map[string]string) bool {
+	isNamed := func(name string) bool { return strings.EqualFold(name, c.selector[1:]) }
 	switch {
 	case strings.HasPrefix(c.selector, "."):
-		return slices.Contains(strings.Fields(attributes["class"]), c.selector[1:])
+		return slices.ContainsFunc(strings.Fields(attributes["class"]), isNamed)
 	case strings.HasPrefix(c.selector, "#"):
-		return attributes["id"] == c.selector[1:]
+		return isNamed(attributes["id"])
 	}
 	return false
 }

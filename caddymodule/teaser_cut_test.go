@@ -36,6 +36,8 @@ func TestCutPage(t *testing.T) {
 
 		{"a class", ".paid", page + `<p>a<div class="more paid x"><p>SECRET<div>SECRET</div>SECRET</div>b`, shown + "<p>a\n[box]b"},
 		{"an id", "#paid", page + `<p>a<section id="paid">SECRET</section>b`, shown + "<p>a\n[box]b"},
+		{"a class in another letter case", ".paid", page + `a<p class="Paid">SECRET</p>b`, shown + "a\n[box]b"},
+		{"an id in another letter case", "#Paid", page + `a<p id="paid">SECRET</p>b`, shown + "a\n[box]b"},
 		{"a class of another name", ".paid", page + `<i class="unpaid paid-not">a</i><div class=paid>SECRET</div>b`, shown + `<i class="unpaid paid-not">a</i>` + "\n[box]b"},
 		{"end tags that are missing", ".paid", page + `a<div class="paid"><div>SECRET<p>SECRET</div>SECRET</body>`, shown + "a\n[box]"},
 		{"end tags of others", ".paid", page + `a<div class="paid">SECRET</p></span></section>SECRET</div>b`, shown + "a\n[box]b"},

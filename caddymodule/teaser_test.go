@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -348,6 +350,35 @@ func TestTeaserTakesTheReadersWay(t *testing.T) {
 	if strings.Contains(body, "SECRET") || strings.Contains(body, "the wrong way") {
 		t.Errorf("the answer: %s", body)
 	}
+}
+
+// Files are the commonest upstream: they have validators, ranges and compressed
+// siblings, and encode stands behind the gate.
+func TestTeaserOfAFile(t *testing.T) {
+	root := t.TempDir()
+	for name, content := range map[string][]byte{"storks.html": []byte(article), "storks.html.gz": gzipped(t, article)} {
+		if err := os.WriteFile(filepath.Join(root, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gate := startGate(t, site{payword: "teaser", rest: `
+	root * ` + root + `
+	encode gzip
+	file_server {
+		precompressed gzip
+	}`})
+	for _, name := range []string{"Range", "Accept-Encoding", "If-Modified-Since"} {
+		headers := reader("en")
+		headers[name] = map[string]string{"Range": "bytes=0-99", "Accept-Encoding": "gzip", "If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}[name]
+		response, body := gate.do(t, http.MethodGet, "/storks.html", headers)
+		mustHold(t, body, "They came back early.", "The rest of this page costs")
+		if response.StatusCode != http.StatusPaymentRequired || strings.Contains(body, "SECRET") || response.Header.Get("ETag") != "" ||
+			response.Header.Get("Last-Modified") != "" || response.Header.Get("Accept-Ranges") != "" || response.Header.Get("Content-Encoding") != "" {
+			t.Errorf("with %s: %s %v", name, response.Status, response.Header)
+		}
+	}
+	_, body := gate.do(t, http.MethodGet, "/none.html", reader("en"))
+	mustHold(t, body, "This page costs")
 }
 
 func TestTeaserConfiguration(t *testing.T) {
