@@ -53,8 +53,15 @@ func (f *plainFlow) write(content []byte) (int, error) {
 	return written, nil
 }
 
-func (f *plainFlow) end()          {}
-func (f *plainFlow) say(notice)    {}
+func (f *plainFlow) end() {}
+
+// say sends what was paid, so that the client sees how far it came.
+func (f *plainFlow) say(n notice) {
+	if n != (notice{}) {
+		rawWriter{f.writer}.flush()
+	}
+}
+
 func (f *plainFlow) injects() bool { return false }
 
 // maxEventBytes is how much of an event is held back until it is whole. A longer
