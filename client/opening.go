@@ -45,9 +45,10 @@ type opening struct {
 
 // offer is what a vendor asks for, as far as it was checked.
 type offer struct {
-	origin     string // that was asked
-	vendor     string // V
-	price      money.Amount
+	origin     string       // that was asked
+	vendor     string       // V
+	price      money.Amount // what has to be agreed to: of one request, or the ceiling of what is metered
+	meter      meter        // zero: the price is known beforehand
 	currency   money.Currency
 	maxStep    uint32
 	unreserved bool

@@ -102,6 +102,10 @@ func (t *Transport) checkChallenge(ctx context.Context, asked *http.Request, dig
 		origin: origin, vendor: quoted.Recipient, price: quoted.Amount, currency: quoted.Currency,
 		maxStep: details.MaxStep, unreserved: details.Unreserved,
 	}
+	if ceiling := details.Ceiling; ceiling > 0 {
+		o.price = max(ceiling, quoted.Amount)
+		o.meter = meter{unit: quoted.UnitType, price: quoted.Amount}
+	}
 	if o.maxStep == 0 || o.maxStep > payword.MaxChainLength {
 		o.maxStep = payword.DefaultMaxStep
 	}

@@ -172,14 +172,14 @@ func (t *trip) guess() bool {
 	if v == nil || !v.Open.usable(t.Wallet.now().Unix()) {
 		return false
 	}
-	price, known := t.prices.price(t.request)
+	price, counted, known := t.prices.price(t.request)
 	if !known {
 		price = v.likelyPrice()
 		known = price > 0
 	}
 	t.offer = offer{
 		origin: t.origin, vendor: vendorOrigin, price: price, currency: v.Open.terms.Currency, maxStep: v.Open.MaxStep,
-		unreserved: v.Open.Unreserved,
+		unreserved: v.Open.Unreserved, meter: counted,
 	}
 	if found, isLost := t.Wallet.findLost(v, t.fingerprint()); isLost {
 		t.ticket = &found
@@ -417,24 +417,30 @@ func statusOf(answer *http.Response) (payword.Status, bool) {
 // granted settles the account of a request that was granted.
 func (t *trip) granted(answer *http.Response, status payword.Status, stated bool) {
 	amount, paid := t.charged(answer, status, stated)
-	_, known := t.prices.price(t.request)
+	_, _, known := t.prices.price(t.request)
 	var receipt Receipt
 	t.locked(func() {
 		receipt = t.Wallet.settle(t.ticket, amount, status, t.request.URL)
-		if v := t.Wallet.doc.Vendors[t.offer.vendor]; v != nil && paid && status.Price > 0 {
+		if v := t.Wallet.doc.Vendors[t.offer.vendor]; v != nil && paid && status.Price > 0 && t.offer.meter == (meter{}) {
 			v.sawPrice(status.Price, !known)
 		}
 	})
+	body := t.follow(answer)
 	if t.safe && answer.StatusCode != http.StatusSwitchingProtocols {
 		paid := *t.ticket
 		answer.Body = &watchedBody{
-			ReadCloser: answer.Body, brokeOff: t.brokeOff(paid),
+			ReadCloser: body, brokeOff: t.brokeOff(paid),
 			ended: func() { t.locked(func() { t.Wallet.served(&paid, amount) }) },
 		}
 	} else {
+		answer.Body = body
 		t.locked(func() { t.Wallet.served(t.ticket, amount) })
 	}
-	t.prices.remember(t.request, status.Price, paid, answer.StatusCode)
+	price := status.Price
+	if t.offer.meter != (meter{}) && paid {
+		price = t.ticket.payment.Max // what has to be agreed to, whatever it cost
+	}
+	t.prices.remember(t.request, price, t.offer.meter, paid, answer.StatusCode)
 	t.prices.belongs(t.origin, t.offer.vendor, t.Wallet.now())
 	if t.Paid != nil {
 		t.Paid(receipt)
@@ -499,8 +505,14 @@ func discard(answer *http.Response) {
 // zero value is empty.
 type prices struct {
 	mu      sync.Mutex
-	byURL   map[string]money.Amount // by method and URL; 0: it is free
-	vendors map[string]belonging    // by origin
+	byURL   map[string]knownPrice // by method and URL
+	vendors map[string]belonging  // by origin
+}
+
+// knownPrice is what a request had to agree to, and how its answer is counted.
+type knownPrice struct {
+	price money.Amount // in micros; 0: it is free
+	meter meter
 }
 
 // belonging is the vendor that an origin was found to belong to.
@@ -513,11 +525,11 @@ type belonging struct {
 const maxPrices = 4096
 
 // price returns what a request cost last, in micros.
-func (p *prices) price(request *http.Request) (money.Amount, bool) {
+func (p *prices) price(request *http.Request) (price money.Amount, counted meter, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	price, known := p.byURL[request.Method+" "+request.URL.String()]
-	return price, known
+	found, known := p.byURL[request.Method+" "+request.URL.String()]
+	return found.price, found.meter, known
 }
 
 // vendor returns the vendor that an origin belongs to. Another than the origin
@@ -552,7 +564,7 @@ func (p *prices) belongs(origin, vendor string, now time.Time) {
 
 // remember notes what an answer cost. One that was delivered and says nothing of
 // a payment was free.
-func (p *prices) remember(request *http.Request, price money.Amount, paid bool, status int) {
+func (p *prices) remember(request *http.Request, price money.Amount, counted meter, paid bool, status int) {
 	if paid && price == 0 || !paid && status/100 != 2 {
 		return // a page read again, or an error: it says nothing of the next time
 	}
@@ -562,9 +574,9 @@ func (p *prices) remember(request *http.Request, price money.Amount, paid bool, 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byURL == nil || len(p.byURL) >= maxPrices {
-		p.byURL = make(map[string]money.Amount)
+		p.byURL = make(map[string]knownPrice)
 	}
-	p.byURL[request.Method+" "+request.URL.String()] = price
+	p.byURL[request.Method+" "+request.URL.String()] = knownPrice{price: price, meter: counted}
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
