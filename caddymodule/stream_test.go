@@ -365,8 +365,12 @@ func TestLongBodyIsPaidByThePiece(t *testing.T) {
 // that they deliver together is paid.
 func TestThirtyStreamsOnOneCommitment(t *testing.T) {
 	const count, each = 30, 10
+	start := make(chan struct{})
 	upstream := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-start // until all have begun, so that none takes the credit with which another begins
 		for range each {
 			io.WriteString(w, "data: x\n\n")
 			w.(http.Flusher).Flush()
@@ -374,14 +378,18 @@ func TestThirtyStreamsOnOneCommitment(t *testing.T) {
 	})
 	gate := startGate(t, site{upstream: upstream, payword: "meter {\nunit event\ntimeout 10s\n}", rest: meteredRest})
 	p := newPayer(t, wish{name: "thirty", vendor: gate.vendor})
-	response, _ := gate.do(t, http.MethodHead, "/", p.opening(p.paying(count, 1, 0)))
-	statusOf(t, response)
+	header := p.opening
+	var streams []*follower
+	for k := range count {
+		streams = append(streams, gate.follow(t, fmt.Sprintf("/%d", k), header(p.paying(count, uint64(k+2), each*testPrice))))
+		header = p.header
+	}
+	close(start)
 	var group sync.WaitGroup
 	var mutex sync.Mutex
 	total, index, number := 0, uint32(count), uint64(100)
-	for k := range count {
+	for k, stream := range streams {
 		group.Go(func() {
-			stream := gate.follow(t, fmt.Sprintf("/%d", k), p.header(p.paying(count, uint64(k+2), each*testPrice)))
 			for {
 				kind, _ := stream.event(t)
 				switch kind {
@@ -402,7 +410,7 @@ func TestThirtyStreamsOnOneCommitment(t *testing.T) {
 		})
 	}
 	group.Wait()
-	response, _ = gate.do(t, http.MethodHead, "/", p.header(p.paying(index, 900, 0)))
+	response, _ := gate.do(t, http.MethodHead, "/0", p.header(p.paying(index, 900, 0)))
 	if got := statusOf(t, response).Spent; total != count*each || got != money.Amount(total)*testPrice {
 		t.Errorf("%d events, spent %s", total, got)
 	}

@@ -108,6 +108,7 @@ type commitment struct {
 	inFlight [payword.MaxChains][]uint32 // indices that requests under way present, by chain
 	lost     []ticket                    // whose answers never came
 	found    [payword.MaxChains]found    // by chain, what only the vendor knew of
+	streams  int                         // that may use credit which nobody counts here
 	debits   uint64                      // since the wallet was opened
 }
 

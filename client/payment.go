@@ -164,7 +164,7 @@ func (w *Wallet) debit(v *vendor, price, forfeited money.Amount, number uint64, 
 	c.debits++
 	t := ticket{
 		vendor: c.terms.Vendor, commitment: c, at: now.Unix(),
-		order: c.debits, alone: c.isResting() && len(c.lost) == 0, released: release,
+		order: c.debits, alone: c.isResting() && len(c.lost) == 0 && c.streams == 0, released: release,
 		payment: payword.Payment{
 			Commitment: c.terms.ID, Chain: uint8(chain), Index: c.Released[chain], Payword: word, Number: number, Max: price,
 		},

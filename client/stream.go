@@ -55,6 +55,7 @@ type followed struct {
 	kind      string // of the event that is being read
 	line      []byte
 	failed    error
+	left      bool // the stream is over, or nobody reads it
 }
 
 // meter is what a quote says of how an answer is counted. Its zero value counts
@@ -85,6 +86,7 @@ func (t *trip) follow(answer *http.Response) io.ReadCloser {
 	if id == "" || len(id) > 64 || answer.StatusCode == http.StatusSwitchingProtocols {
 		return answer.Body
 	}
+	t.locked(func() { t.ticket.commitment.streams++ })
 	return &followed{
 		ReadCloser: answer.Body, trip: t, ticket: *t.ticket, id: id, meter: t.offer.meter, agreed: t.ticket.payment.Max,
 		events: strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream"),
@@ -108,10 +110,30 @@ func (f *followed) Read(content []byte) (int, error) {
 	if f.events {
 		f.look(content[:n])
 	}
-	if f.failed != nil && (err == nil || err == io.EOF) {
+	if f.failed != nil && (err != nil || f.events) {
 		err = f.failed
 	}
+	if err != nil {
+		f.leave()
+	}
 	return n, err
+}
+
+// Close implements io.Closer.
+func (f *followed) Close() error {
+	err := f.ReadCloser.Close()
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.leave()
+	return err
+}
+
+// leave notes once that the stream uses no more credit. The lock is held.
+func (f *followed) leave() {
+	if !f.left {
+		f.left = true
+		f.trip.locked(func() { f.ticket.commitment.streams-- })
+	}
 }
 
 // stalled brings more for a body that has used up what was agreed to.
@@ -121,10 +143,8 @@ func (f *followed) stalled() {
 	if f.received < f.meter.bytes(f.agreed) || f.failed != nil {
 		return
 	}
+	// If that fails, Read says why when the vendor closes the stream.
 	f.bring(f.ticket.payment.Max)
-	if f.failed != nil {
-		f.ReadCloser.Close() // Read returns, and says why
-	}
 }
 
 // look reads what the vendor says between events. The lock is held.
