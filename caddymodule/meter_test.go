@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
 )
@@ -199,5 +202,135 @@ func TestRepeatOfAMeteredRequestIsFree(t *testing.T) {
 	response, _ = gate.mustPay(t, "/file", p.header(p.paying(70, 2, 70000)))
 	if got := statusOf(t, response); got.Spent != 12000 {
 		t.Errorf("another number: spent %s: it was free to read again", got.Spent)
+	}
+}
+
+// TestReceiptTellsTheTrueCost pays with credentials of the Payment scheme, under
+// both intents.
+func TestReceiptTellsTheTrueCost(t *testing.T) {
+	for _, intent := range []string{"session", "charge"} {
+		t.Run(intent, func(t *testing.T) {
+			gate := startGate(t, site{upstream: metered(t), payword: "intent " + intent + "\nmeter {\nfrom header X-Cost\nceiling 0.01\n}"})
+			p := newPayer(t, wish{name: "receipt " + intent, vendor: gate.vendor})
+			gate.do(t, http.MethodHead, "/cost", p.opening(p.paying(10, 1, 0)))
+			challenge := gate.challengeFor(t, "/cost?cost=0.0025", nil)
+			header := p.credential(t, challenge, p.paying(10, 2, 10*testPrice))
+			response, _ := gate.mustPay(t, "/cost?cost=0.0025", header)
+			receipt, err := payword.ParseReceipt(response.Header.Get(payword.HeaderPaymentReceipt))
+			if err != nil || receipt.Amount != 2500 || receipt.Spent != 2500 || receipt.Credit != 7500 {
+				t.Errorf("the receipt is %+v, %v", receipt, err)
+			}
+		})
+	}
+}
+
+// TestOrdersAreNotThrownAway posts for an answer that is longer than agreed to:
+// it was executed, so what is paid of it is delivered.
+func TestOrdersAreNotThrownAway(t *testing.T) {
+	gate := startGate(t, site{upstream: metered(t), payword: "meter {\nunit kilobyte\nslice 2\ntimeout 1s\n}"})
+	p := newPayer(t, wish{name: "orders", vendor: gate.vendor})
+	request, err := http.NewRequest(http.MethodPost, gate.vendor+"/file", strings.NewReader("an order"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range p.opening(p.paying(9, 1, 3*testPrice)) {
+		request.Header.Set(name, value)
+	}
+	response, err := gate.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err == nil || len(content) != 3000 || response.StatusCode != http.StatusOK {
+		t.Errorf("%s, %d bytes, %v: want the 3000 bytes that were paid", response.Status, len(content), err)
+	}
+	request, err = http.NewRequest(http.MethodPost, gate.vendor+"/file", strings.NewReader("an order"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set(payword.HeaderPayword, payword.FormatPayment(p.paying(9, 1, 3*testPrice)))
+	again, err := gate.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Body.Close()
+	if got := statusOf(t, again); got.Reason != payword.AlreadyExecuted {
+		t.Errorf("the same order again: %+v", got)
+	}
+}
+
+// TestStreamsAreTheirPayers lets another payer name a stream, and the payer name
+// it for another URL.
+func TestStreamsAreTheirPayers(t *testing.T) {
+	events := newFeed("text/event-stream")
+	gate := startGate(t, site{upstream: events, payword: perEvent, rest: meteredRest})
+	p := newPayer(t, wish{name: "owner", vendor: gate.vendor})
+	other := newPayer(t, wish{name: "other", vendor: gate.vendor})
+	stream := gate.follow(t, "/events", p.opening(p.paying(9, 1, testPrice)))
+	id := stream.Header.Get("Payword-Stream")
+	events.parts <- "data: one\n\ndata: two\n\n"
+	stream.mustEvent(t, "", "one")
+	stream.need(t)
+	header := other.opening(other.paying(9, 1, 9*testPrice))
+	header["Payword-Stream"] = id
+	if response, _ := gate.do(t, http.MethodHead, "/events", header); response.Header.Get("Payword-Stream") != "" {
+		t.Error("a stranger raised what the stream may cost")
+	}
+	header = p.header(p.paying(9, 2, 9*testPrice))
+	header["Payword-Stream"] = id
+	if response, _ := gate.do(t, http.MethodHead, "/elsewhere", header); response.Header.Get("Payword-Stream") != "" {
+		t.Error("another URL's HEAD raised what the stream may cost")
+	}
+	header = p.header(p.paying(9, 3, 9*testPrice))
+	header["Payword-Stream"] = id
+	if response, _ := gate.do(t, http.MethodHead, "/events", header); response.Header.Get("Payword-Stream") != id {
+		t.Error("the answer does not name the stream")
+	}
+	stream.mustEvent(t, "", "two")
+	close(events.parts)
+	stream.receipt(t)
+}
+
+// TestOneCommitmentHasSoManyStreams opens one stream too many.
+func TestOneCommitmentHasSoManyStreams(t *testing.T) {
+	events := newFeed("text/event-stream")
+	gate := startGate(t, site{upstream: events, payword: perEvent, rest: meteredRest})
+	p := newPayer(t, wish{name: "many streams", vendor: gate.vendor})
+	header := p.opening
+	for k := range 64 {
+		gate.follow(t, "/events", header(p.paying(100, uint64(k+1), testPrice)))
+		header = p.header
+	}
+	response, _ := gate.do(t, http.MethodGet, "/events", p.header(p.paying(100, 65, testPrice)))
+	if got := statusOf(t, response); response.StatusCode != http.StatusTooManyRequests || got.Reason != payword.RateLimited {
+		t.Errorf("%s, %+v", response.Status, got)
+	}
+}
+
+// TestMeterMistakes wants an error that says what would be right.
+func TestMeterMistakes(t *testing.T) {
+	for _, test := range []struct{ meter, want string }{
+		{"unit token", "say what tells the number of tokens"},
+		{"unit token\nfrom usage usage.total", "the most that an answer may cost"},
+		{"unit Byte", "a word in lower case"},
+		{"unit byte\nslice 0", "a number of units"},
+		{"unit byte\ntimeout 1ms", "1s to 15m"},
+		{"unit token\nfrom json usage", "want header or usage"},
+		{"unit token\nfrom usage a..b\nceiling 1", "names with dots between"},
+		{"unit token\nfrom header X-Cost\nceiling 0.01\nwindow 0.01", "counted as they flow"},
+		{"unit byte\nceiling 0.0001", "at least the price of one unit"},
+		{"unit byte\nspeed 9", "there is no option"},
+	} {
+		text := fmt.Sprintf("{\nadmin off\npersist_config off\nlog {\nlevel ERROR\nformat payword\n}\npayword {\nstore %s\nbroker https://broker.example\n}\n}\n"+
+			"%s {\nbind 127.0.0.1\npayword https://news.example 0.001 USD {\nmeter {\n%s\n}\n}\n}\n", t.TempDir(), freeOrigin(t), test.meter)
+		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+		if err == nil {
+			err = caddy.Load(adapted, true)
+			caddy.Stop()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: got %v, want an error that says %q", test.meter, err, test.want)
+		}
 	}
 }

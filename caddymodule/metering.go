@@ -316,6 +316,7 @@ func (m *metering) replace(w *paidWriter, refusal payword.Refusal) bool {
 	m.restoreHeader(w)
 	m.mode = meterReplaced
 	m.replaced = m.exchange.refuse(refusal)
+	m.cancel() // an upstream that has more to say need not say it
 	return false
 }
 
@@ -327,6 +328,7 @@ func (m *metering) replaceUnavailable(w *paidWriter, cause error) bool {
 	m.restoreHeader(w)
 	m.mode = meterReplaced
 	m.replaced = m.exchange.unavailable(m.exchange.writer, cause)
+	m.cancel()
 	return false
 }
 
