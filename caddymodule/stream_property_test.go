@@ -148,6 +148,41 @@ func TestWindowIsHalfOfWhatWasPaid(t *testing.T) {
 	}
 }
 
+// TestStreamEndsWithItsCommitment lets the commitment expire, and close, while
+// there is credit.
+func TestStreamEndsWithItsCommitment(t *testing.T) {
+	tests := []struct {
+		name   string
+		happen func(*meteredStream)
+		want   error
+	}{
+		{"expired", func(s *meteredStream) {
+			s.app.now = func() time.Time { return time.Unix(s.commitment.Expires, 0) }
+		}, errStreamExpired},
+		{"closed", func(s *meteredStream) { s.entry.state.Closed = true }, errStreamClosed},
+		{"the client left", func(s *meteredStream) { s.cancel() }, errStreamClient},
+		{"the store cannot tell", func(s *meteredStream) {
+			s.store.fault = func(string) fault { return faultAnswerLost }
+		}, errStreamStore},
+	}
+	for _, test := range tests {
+		s := newMeteredStream(&Meter{Unit: unitEvent, Slice: 1, Timeout: caddy.Duration(time.Minute)}, 1, 1)
+		s.entry.state.Advance(0, payword.Tail{Index: 9})
+		if _, err := s.take(1, true); err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		test.happen(s)
+		for range 2 { // for good
+			if _, err := s.take(1, true); !errors.Is(err, test.want) {
+				t.Errorf("%s: %v, want %v", test.name, err, test.want)
+			}
+		}
+		if s.ctx.Err() == nil || s.delivered != 1 {
+			t.Errorf("%s: the upstream goes on, or more than was paid was delivered: %d", test.name, s.delivered)
+		}
+	}
+}
+
 // FuzzEvents cuts a stream into events in two ways and compares.
 func FuzzEvents(f *testing.F) {
 	for _, seed := range []string{"data: a\n\n", "data: a\r\n\r\ndata", ": c\r\rdata:x\rdata\r\r\r", "\n\n", "event: x\ndata: {\"usage\":{\"n\":1}}\n\n"} {

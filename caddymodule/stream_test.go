@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,26 +287,6 @@ func TestStreamEndsWithItsConfiguration(t *testing.T) {
 	if err := caddy.Load(configOf(t, s), true); err != nil {
 		t.Fatal(err)
 	}
-	if r := stream.receipt(t); r.Amount != testPrice {
-		t.Errorf("the receipt is %+v", r)
-	}
-	<-events.ended
-}
-
-func TestStreamEndsWithItsCommitment(t *testing.T) {
-	events := newFeed("text/event-stream")
-	gate := startGate(t, site{upstream: events, payword: perEvent, rest: meteredRest})
-	p := newPayer(t, wish{name: "stream expires", vendor: gate.vendor})
-	var ahead atomic.Int64 // of the clock, in seconds
-	err := caddymodule.SetClock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load()) * time.Second) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream := gate.follow(t, "/events", p.opening(p.paying(9, 1, 9*testPrice)))
-	events.parts <- "data: one\n\n"
-	stream.mustEvent(t, "", "one")
-	ahead.Store(3601)
-	events.parts <- "data: two\n\n"
 	if r := stream.receipt(t); r.Amount != testPrice {
 		t.Errorf("the receipt is %+v", r)
 	}
