@@ -102,26 +102,22 @@ func (s *State) payToward(terms PassTerms, price money.Amount, now int64) PassKe
 			p.Price = max(terms.Price, 1)
 		}
 		p.Paid += price
-	}, now)
+	})
 	return key
 }
 
 // usePass notes that something was granted free under a pass.
-func (s *State) usePass(key PassKey, now int64) {
+func (s *State) usePass(key PassKey) {
 	if k := s.pass(key); k >= 0 && !s.AllPasses()[k].Used {
-		s.changePass(key, func(p *Pass) { p.Used = true }, now)
+		s.changePass(key, func(p *Pass) { p.Used = true })
 	}
 }
 
-// changePass changes a pass in a copy of all of them. A pass that ended is kept as long as what was
-// paid toward it can be given back.
-func (s *State) changePass(key PassKey, change func(*Pass), now int64) {
-	passes := make([]Pass, 0, len(s.AllPasses())+1)
-	for _, p := range s.AllPasses() {
-		if p.Until+RefundSeconds > now || p.PassKey == key {
-			passes = append(passes, p)
-		}
-	}
+// changePass changes a pass in a copy of all of them. A pass that ended is kept
+// until there are too many: with a time of its own to forget it, a state that is
+// merged with an older one would take the pass for news.
+func (s *State) changePass(key PassKey, change func(*Pass)) {
+	passes := slices.Clone(s.AllPasses())
 	k := slices.IndexFunc(passes, func(p Pass) bool { return p.PassKey == key })
 	if k < 0 {
 		passes, k = append(passes, Pass{PassKey: key}), len(passes)
@@ -151,9 +147,9 @@ func (s *State) returnable(key PassKey, amount money.Amount) bool {
 }
 
 // returnToward takes back what was counted toward a pass.
-func (s *State) returnToward(key PassKey, amount money.Amount, now int64) {
+func (s *State) returnToward(key PassKey, amount money.Amount) {
 	if amount > 0 && s.pass(key) >= 0 {
-		s.changePass(key, func(p *Pass) { p.Returned = min(p.Paid, p.Returned+amount) }, now)
+		s.changePass(key, func(p *Pass) { p.Returned = min(p.Paid, p.Returned+amount) })
 	}
 }
 

@@ -184,6 +184,30 @@ func TestMergeOfPasses(t *testing.T) {
 	})
 }
 
+// A state that only went on since another was seen learns nothing from it, so
+// whoever merges an old one can tell that nothing was lost. Passes end
+// meanwhile, and what ended is not brought back.
+func TestMergeOfWhatAStateGrewFrom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, state := passState()
+		now := int64(1_790_000_000)
+		grow := func(what string) {
+			for range rapid.IntRange(0, 12).Draw(t, what) {
+				now += rapid.SampledFrom([]int64{0, 0, 1, 7, payword.RefundSeconds}).Draw(t, "seconds")
+				stepPass(t, m, &state, now)
+			}
+		}
+		grow("steps before")
+		older := copyOf(&state)
+		grow("steps after")
+		newer := copyOf(&state)
+		if state.Merge(&older) {
+			t.Fatalf("merging what it grew from changed a state:\n from %+v %+v\n  was %+v %+v\n  got %+v %+v",
+				older, older.AllPasses(), newer, newer.AllPasses(), state, state.AllPasses())
+		}
+	})
+}
+
 func TestPassesAreBounded(t *testing.T) {
 	m, state := passState()
 	for k := range 3 * payword.MaxPasses {

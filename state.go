@@ -181,7 +181,7 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 	default:
 		s.grant(known, c)
 		if underPass {
-			s.usePass(pass, c.Now)
+			s.usePass(pass)
 		}
 		outcome.Changed, outcome.PassUntil = true, s.bought(c.Pass, c.Now).Until
 	}
@@ -251,7 +251,7 @@ func (s *State) GiveBack(number uint64, now int64) money.Amount {
 	if known.Grants > 0 {
 		return 0
 	}
-	s.returnToward(known.Toward, known.Price, now)
+	s.returnToward(known.Toward, known.Price)
 	// After a merge of states that went apart less may have been charged in all
 	// than for each number.
 	returned := min(known.Price, s.Spent())
@@ -274,7 +274,7 @@ func (s *State) TrueUp(number uint64, price money.Amount, now int64) money.Amoun
 	if !s.returnable(known.Toward, known.Price-price) {
 		return 0
 	}
-	s.returnToward(known.Toward, known.Price-price, now)
+	s.returnToward(known.Toward, known.Price-price)
 	returned := min(known.Price-price, s.Spent())
 	s.Returned += returned
 	known.Price = price
