@@ -81,7 +81,7 @@ func walkRedis(t *testing.T, steps int, open func() *redisStore) {
 	for k := range steps {
 		step := walk.next()
 		// Mostly in long runs, so that nodes are far behind now and then.
-		node := newestStore{nodes[(k/37+random.Intn(10)/9)%len(nodes)]}
+		node := newestStore{nodes[(k/200+random.Intn(100)/99)%len(nodes)]}
 		if want, got := step(model), step(node); got != want {
 			t.Fatalf("step %d: got %s; want %s", k, got, want)
 		}
