@@ -135,3 +135,19 @@ func globalError(t *testing.T, options string) error {
 	t.Cleanup(func() { caddy.Stop() })
 	return caddy.Load(adapted, true)
 }
+
+// TestCreditIsRedeemed claims on an unreserved commitment, without a
+// reservation, and again with the one that came later.
+func TestCreditIsRedeemed(t *testing.T) {
+	broker := newFakeBroker(t)
+	gate, admin := startRedeemingGate(t, broker, "claim_delay 0s\ncredit 0.50 1 USD")
+	p := newPayer(t, wish{name: "redeemed on credit", vendor: gate.vendor, issuer: broker.URL, commitment: worth(50)})
+	gate.mustPay(t, "/1", p.unreserved(p.payment(5, 1)))
+	if done, status := redeemNow(t, admin); status != http.StatusOK || done.Paid != 1 || done.Due != testPrice {
+		t.Errorf("without a reservation: %d %+v", status, done)
+	}
+	gate.mustPay(t, "/2", p.opening(p.payment(5, 2)))
+	if done, status := redeemNow(t, admin); status != http.StatusOK || done.Paid != 1 || done.Due != testPrice {
+		t.Errorf("with one: %d %+v", status, done)
+	}
+}

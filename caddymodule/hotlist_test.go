@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -276,6 +277,41 @@ func TestStaleHotList(t *testing.T) {
 			g.mustPay(t, "/", other.opening(other.payment(1, 1)))
 		})
 	}
+}
+
+// TestRevokedIsRedeemed wants what a certificate paid before it was revoked to be
+// claimed all the same.
+func TestRevokedIsRedeemed(t *testing.T) {
+	p := startPublisher(t, "revokes and pays")
+	admin := freeAddress(t)
+	g := startGate(t, site{global: "claim_delay 0s\nbroker " + p.URL, admin: admin})
+	refresh(t, admin)
+	payer := newPayer(t, p.wish("paid before", g.vendor, 7))
+	g.mustPay(t, "/", payer.opening(payer.payment(1, 1)))
+	p.revoke(t, 7)
+	refresh(t, admin)
+	g.wantRefusal(t, payer.header(payer.payment(2, 2)), http.StatusPaymentRequired, payword.CertificateRevoked)
+	var claimed []payword.Redemption
+	p.change(func() {
+		p.answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != payword.PathRedemptions {
+				return false
+			}
+			var request payword.RedemptionRequest
+			if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+				t.Error(err)
+			}
+			claimed = append(claimed, request.Redemptions...)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+	})
+	redeemNow(t, admin)
+	p.change(func() {
+		if len(claimed) != 1 || claimed[0].Commitment != payer.commitment.Token || claimed[0].Reservation != payer.reservation.Token {
+			t.Errorf("%d commitments were claimed on; want the one that was paid", len(claimed))
+		}
+	})
 }
 
 func TestHotListConfiguration(t *testing.T) {

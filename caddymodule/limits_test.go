@@ -38,7 +38,8 @@ func (g *testGate) wantRateLimited(t *testing.T, headers map[string]string, with
 }
 
 func TestOpeningsAreLimited(t *testing.T) {
-	g := startGate(t, site{global: "rate_limit openings 3 1h", options: trustLoopback})
+	s := site{global: "rate_limit openings 3 1h", options: trustLoopback}
+	g := startGate(t, s)
 	payers := make([]*payer, 6)
 	for k := range payers {
 		payers[k] = newPayer(t, wish{name: fmt.Sprint("payer ", k), vendor: g.vendor})
@@ -48,6 +49,10 @@ func TestOpeningsAreLimited(t *testing.T) {
 		// The requests of one page bring the same commitment along.
 		g.mustPay(t, "/", from("192.0.2.1", payers[k].opening(payers[k].payment(2, 2))))
 	}
+	g.wantRateLimited(t, from("192.0.2.1", payers[3].opening(payers[3].payment(1, 1))), 3600)
+	// A configuration that is loaded anew forgets no count.
+	s.dir, s.vendor = g.dir, g.vendor
+	g = startGate(t, s)
 	g.wantRateLimited(t, from("192.0.2.1", payers[3].opening(payers[3].payment(1, 1))), 3600)
 	// Who is known goes on, and who comes from elsewhere opens.
 	g.mustPay(t, "/", from("192.0.2.1", payers[0].header(payers[0].payment(3, 3))))

@@ -146,9 +146,13 @@ func (b *fakeBroker) redeem(body []byte) payword.RedemptionAnswer {
 			b.t.Error(refusal)
 			continue
 		}
-		reservation, refusal := payword.ParseReservation(item.Reservation, &commitment, brokers)
-		if refusal.Refused() {
-			b.t.Error(refusal)
+		ceiling := commitment.Limit
+		if item.Reservation != "" {
+			reservation, refusal := payword.ParseReservation(item.Reservation, &commitment, brokers)
+			if refusal.Refused() {
+				b.t.Error(refusal)
+			}
+			ceiling = reservation.Amount
 		}
 		claim, refusal := payword.ParseClaim(item.Claim, b.vendorKey)
 		if refusal.Refused() {
@@ -162,7 +166,7 @@ func (b *fakeBroker) redeem(body []byte) payword.RedemptionAnswer {
 		if !known {
 			before = payword.NewRedeemed(&commitment)
 		}
-		after, due, refusal := payword.JudgeClaim(&commitment, before, &claim, reservation.Amount)
+		after, due, refusal := payword.JudgeClaim(&commitment, before, &claim, ceiling)
 		b.redeemed[commitment.ID] = after
 		b.final[commitment.ID] = b.final[commitment.ID] || claim.Final
 		b.payable += due
