@@ -110,14 +110,7 @@ func (p *testPublisher) wish(name, vendor string, index uint32) wish {
 // refresh has the gate fetch keys and lists now, and returns what it says.
 func refresh(t *testing.T, admin string) string {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodPost, "http://"+admin+"/payword/refresh", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := postAdmin(t, admin, "/payword/refresh")
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {

@@ -38,10 +38,7 @@ func (g *testGate) answer(t *testing.T, challenge payword.Challenge, p *payer, n
 
 func rotate(t *testing.T, admin, query string) (int, string) {
 	t.Helper()
-	response, err := http.Post("http://"+admin+"/payword/rotate-secret"+query, "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := postAdmin(t, admin, "/payword/rotate-secret"+query)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -96,6 +93,8 @@ func TestSecretRotation(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	admin = freeAddress(t) // Caddy may end the admin server of before a little later
+	s.admin = admin
 	g = startGate(t, s)
 	want("an old quote after a restart", old, true)
 	want("a new quote after a restart", next, true)
@@ -115,10 +114,10 @@ func TestSecretRotation(t *testing.T) {
 
 // TestNextSecretIsRecognised has two gates rotate one after the other.
 func TestNextSecretIsRecognised(t *testing.T) {
-	admin := freeAddress(t)
-	s := site{admin: admin}
+	s := site{}
 	g := startGate(t, s)
-	s.dir, s.vendor = g.dir, g.vendor
+	admin := freeAddress(t) // while the site holds its own
+	s.dir, s.vendor, s.admin = g.dir, g.vendor, admin
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
