@@ -35,7 +35,7 @@ import (
 //	expiry, also while content is delivered         TestRefusals, TestAttackClocks
 //	forged signatures, keys and algorithms          TestRefusals, and the vectors in the root
 //	clocks that go back, forward or apart           TestAttackClocks
-//	kill and power loss between charge and serve    TestKilledGateKeepsWhatItSaid, the tests of the file store
+//	kill and power loss between charge and serve    TestKillNine, TestFileStoreCrash
 //	timing of comparisons                           TestSecretsAreComparedInConstantTime
 //	the admin endpoint from a web page              TestAttackAdminFromAPage
 //	X-Forwarded-* that change price or site         TestAttackForwardedHeaders, TestAttackForwardedPath
