@@ -3,13 +3,18 @@ package caddymodule_test
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,9 +42,39 @@ func seedOf(name string) []byte {
 
 // testGate is a running Caddy with the gate in it.
 type testGate struct {
-	vendor string
-	dir    string
-	http   *http.Client
+	vendor    string
+	dir       string
+	http      *http.Client
+	transport *persistentTransport
+}
+
+// persistentTransport asks again what a server that was replaced did not take.
+// The one that replaces it listens on the same address before the old one ends,
+// and Caddy ends the old one in the background: a connection that waits there, or
+// that is reused while it is being closed, breaks before anything is answered.
+type persistentTransport struct {
+	*http.Transport
+	replaced atomic.Bool
+}
+
+func (p *persistentTransport) RoundTrip(request *http.Request) (response *http.Response, err error) {
+	for range 20 {
+		response, err = p.Transport.RoundTrip(request)
+		again := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		if !again || !p.replaced.Load() || request.Body != nil {
+			break
+		}
+	}
+	return response, err
+}
+
+// load runs another configuration in the place of the one that runs.
+func (g *testGate) load(t *testing.T, config []byte) error {
+	t.Helper()
+	g.transport.replaced.Store(true)
+	err := caddy.Load(config, true)
+	g.http.CloseIdleConnections()
+	return err
 }
 
 // site is what the Caddyfile of a test says of its one site.
@@ -63,6 +98,8 @@ func startGate(t *testing.T, s site) *testGate {
 	if s.dir == "" {
 		s.dir = t.TempDir()
 	}
+	transport := &persistentTransport{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	transport.replaced.Store(s.vendor != "") // there may have been another on this address
 	if s.vendor == "" {
 		s.vendor = freeOrigin(t)
 	}
@@ -79,23 +116,31 @@ func startGate(t *testing.T, s site) *testGate {
 			t.Error(err)
 		}
 	})
-	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &testGate{vendor: s.vendor, dir: s.dir, http: &http.Client{
+	return &testGate{vendor: s.vendor, dir: s.dir, transport: transport, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// freeOrigin returns an origin on this machine that nobody listens on.
+// takenPorts are those that freeOrigin gave to a test of this process.
+var takenPorts sync.Map
+
+// freeOrigin returns an origin on this machine that nobody listens on. Its port
+// is given once, and below those that systems give to outgoing connections: one
+// of these could take it before the test does.
 func freeOrigin(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 22_000 + rand.IntN(10_000)
+		if _, taken := takenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
+		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			listener.Close()
+			return fmt.Sprintf("http://127.0.0.1:%d", port)
+		}
 	}
-	defer listener.Close()
-	return "http://" + listener.Addr().String()
 }
 
 // configOf returns the configuration of a site as Caddy's JSON.

@@ -37,7 +37,7 @@ func TestReloadKeepsEverything(t *testing.T) {
 	}
 	for i := range 20 {
 		s.payword = fmt.Sprintf("reread off\ndescription \"reload %d\"", i)
-		if err := caddy.Load(configOf(t, s), true); err != nil {
+		if err := gate.load(t, configOf(t, s)); err != nil {
 			t.Fatalf("reload %d: %v", i, err)
 		}
 	}

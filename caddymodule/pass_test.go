@@ -40,8 +40,7 @@ func TestParallelRequestsBuyOnePass(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	gate.http.CloseIdleConnections()
-	if err := caddy.Load(configOf(t, s), true); err != nil {
+	if err := gate.load(t, configOf(t, s)); err != nil {
 		t.Fatal(err)
 	}
 	response, _ = gate.mustPay(t, "/more", p.header(p.payment(1, 32)))
@@ -132,8 +131,7 @@ func TestFreeQuota(t *testing.T) {
 	if got := statusOf(t, response); got.Price != 0 || got.Spent != 0 || got.Accepted != testPrice {
 		t.Errorf("a payment while a quota is left: %+v, want a price of 0", got)
 	}
-	gate.http.CloseIdleConnections()
-	if err := caddy.Load(configOf(t, s), true); err != nil {
+	if err := gate.load(t, configOf(t, s)); err != nil {
 		t.Fatal(err)
 	}
 	get("/3", nil, 200, "0")

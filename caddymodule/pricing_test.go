@@ -146,10 +146,9 @@ func TestCheapBlockBuysNothingDear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(adapted, true); err != nil {
+	if err := gate.load(t, adapted); err != nil {
 		t.Fatal(err)
 	}
-	gate.http.CloseIdleConnections()
 	p := newPayer(t, wish{name: "blocks", vendor: gate.vendor})
 	cheapQuote := gate.challengeFor(t, "/a", nil)
 	gate.mustPay(t, "/a", p.opening(p.payment(1, 1)))
@@ -203,10 +202,9 @@ func TestQuoteOutlivesAReload(t *testing.T) {
 		5: "price 0.003 USD",
 	} {
 		s.payword = "reread off\n" + rules
-		if err := caddy.Load(configOf(t, s), true); err != nil {
+		if err := gate.load(t, configOf(t, s)); err != nil {
 			t.Fatal(err)
 		}
-		gate.http.CloseIdleConnections()
 		if got := gate.priceOf(t, http.MethodGet, "/a", nil); got < 2000 {
 			t.Fatalf("%q: the price is %d", rules, got)
 		}

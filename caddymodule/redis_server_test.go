@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -112,18 +113,21 @@ func (s *redisServer) kill() {
 	})
 }
 
-// freePort returns a port that nobody listens on now. The bus of a cluster
-// needs the one that is 10000 higher.
+// freePort returns a port that nobody listens on now, nor on the one that is
+// 10000 higher, which the bus of a cluster needs. Both are below those that
+// systems give to outgoing connections: one of these could take them.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	free := func(port int) bool {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			tb.Fatal(err)
+			return false
 		}
-		port := listener.Addr().(*net.TCPAddr).Port
 		listener.Close()
-		if port > 10000 && port < 55000 {
+		return true
+	}
+	for {
+		if port := 10_001 + rand.IntN(10_000); free(port) && free(port+10_000) {
 			return port
 		}
 	}
@@ -170,7 +174,7 @@ func startCluster(tb testing.TB) []*redisServer {
 		tb.Fatalf("redis-cli --cluster create: %v\n%s", err, output)
 	}
 	for _, server := range servers {
-		eventually(tb, "the cluster is whole", 30*time.Second, func() bool {
+		eventually(tb, "the cluster is whole", time.Minute, func() bool {
 			info, _ := server.client.ClusterInfo(tb.Context()).Result()
 			nodes, _ := server.client.ClusterNodes(tb.Context()).Result()
 			return strings.Contains(info, "cluster_state:ok") && strings.Count(nodes, "slave ") == 3 &&
@@ -201,7 +205,7 @@ func startSentinels(tb testing.TB) *sentinels {
 		}
 		group.addresses = append(group.addresses, startSentinel(tb, config, directory))
 	}
-	eventually(tb, "the sentinels know each other and the replica", 30*time.Second, func() bool {
+	eventually(tb, "the sentinels know each other and the replica", time.Minute, func() bool {
 		for _, address := range group.addresses {
 			client := redis.NewSentinelClient(&redis.Options{Addr: address})
 			others, _ := client.Sentinels(tb.Context(), "shop").Result()
@@ -233,7 +237,7 @@ func startSentinel(tb testing.TB, config, directory string) string {
 
 func waitForReplica(tb testing.TB, replica *redisServer) {
 	tb.Helper()
-	eventually(tb, "the replica is in step", 20*time.Second, func() bool {
+	eventually(tb, "the replica is in step", time.Minute, func() bool {
 		info, _ := replica.client.Info(tb.Context(), "replication").Result()
 		return strings.Contains(info, "master_link_status:up")
 	})

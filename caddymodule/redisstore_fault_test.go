@@ -144,7 +144,7 @@ func TestRedisIsSlow(t *testing.T) {
 		c := &storeCase{T: t, store: node, m: storeCommitment(t, 1, 1)}
 		c.open(1000, 1)
 		proxy.set(fault, 0)
-		const most = 2 * time.Second
+		const most = 5 * time.Second
 		for range 3 {
 			started := time.Now()
 			var group sync.WaitGroup
@@ -162,7 +162,7 @@ func TestRedisIsSlow(t *testing.T) {
 		}
 		proxy.set(proxyFine, 0)
 		proxy.cutAll() // those that are silent stay so
-		eventually(t, "the store works again", 10*time.Second, func() bool {
+		eventually(t, "the store works again", time.Minute, func() bool {
 			outcome, _, err := node.charge(t.Context(), c.m.ID, storeCharge(500))
 			return err == nil && outcome.Reason == payword.Accepted
 		})
@@ -223,7 +223,7 @@ func failover(t *testing.T, withFloor bool) (lost int) {
 		c.charge(storeCharge(number+1), payword.Accepted, false)
 	}
 	key := node.keyOf(c.m.ID)
-	eventually(t, "the replica has the first writes", 10*time.Second, func() bool {
+	eventually(t, "the replica has the first writes", time.Minute, func() bool {
 		return replica.client.HGet(t.Context(), key, fieldVersions).Val() == master.client.HGet(t.Context(), key, fieldVersions).Val()
 	})
 	replica.do(t, "REPLICAOF", "127.0.0.1", "1") // nothing arrives any more
@@ -242,7 +242,7 @@ func failover(t *testing.T, withFloor bool) (lost int) {
 		charge := storeCharge(number + 1)
 		charge.Tail = storeTail(before + after)
 		var outcome payword.Outcome
-		eventually(t, "the promoted replica is used", 10*time.Second, func() bool {
+		eventually(t, "the promoted replica is used", time.Minute, func() bool {
 			var err error
 			outcome, _, err = node.charge(t.Context(), c.m.ID, charge)
 			return err == nil
@@ -286,7 +286,7 @@ func TestRedisSentinel(t *testing.T) {
 	group.master.kill()
 	started := time.Now()
 	number := uint64(1)
-	eventually(t, "the replica serves", 30*time.Second, func() bool {
+	eventually(t, "the replica serves", time.Minute, func() bool {
 		number++
 		outcome, _, err := node.charge(t.Context(), c.m.ID, storeCharge(number))
 		return err == nil && outcome.Reason == payword.Accepted
@@ -358,7 +358,7 @@ func TestRedisClusterMovesSlots(t *testing.T) {
 		moveSlot(t, slot, node.keyOf(c.m.ID), owner, target, ids)
 		owner = target
 		seen := granted.Load()
-		eventually(t, "requests go on", 10*time.Second, func() bool { return granted.Load() > seen+20 })
+		eventually(t, "requests go on", time.Minute, func() bool { return granted.Load() > seen+20 })
 	}
 	if failed.Load() > 0 {
 		t.Errorf("%d requests failed while the slot moved", failed.Load())
@@ -426,7 +426,7 @@ func TestRedisLocalPolicy(t *testing.T) {
 		m     *payword.Commitment
 		units money.Amount
 	}{{c.m, 4}, {late.m, 2}} {
-		eventually(t, "what was charged meanwhile stands in Redis", 10*time.Second, func() bool {
+		eventually(t, "what was charged meanwhile stands in Redis", time.Minute, func() bool {
 			seen, err := other.findNewest(t.Context(), each.m.ID)
 			return err == nil && seen.spent == each.units*storeUnit
 		})

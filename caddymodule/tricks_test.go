@@ -220,7 +220,7 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	broken := s
 	broken.issuer = "https://elsewhere.example"
 	broken.rest = fmt.Sprintf("respond content\n}\nhttp://%s {\nrespond other", taken.Addr())
-	if err := caddy.Load(configOf(t, broken), true); err == nil {
+	if err := gate.load(t, configOf(t, broken)); err == nil {
 		t.Fatal("a configuration on a taken port was loaded")
 	}
 	gate.mustPay(t, "/page", p.opening(p.payment(1, 1)))
