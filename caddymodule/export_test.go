@@ -74,13 +74,19 @@ func RedeemByJob() error {
 func IsRedemptionUrgent(directory string) (bool, error) {
 	app, err := running()
 	if err == nil {
-		err = app.takeSample(context.Background())
+		err = app.takeSampleAndWake(context.Background())
 	}
+	return IsRedemptionAwake(directory), err
+}
+
+// IsRedemptionAwake reports whether something woke the job, and lets it sleep
+// again.
+func IsRedemptionAwake(directory string) bool {
 	select {
 	case <-gateOf(directory).urgent:
-		return true, err
+		return true
 	default:
-		return false, err
+		return false
 	}
 }
 

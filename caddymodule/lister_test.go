@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword"
 )
@@ -63,5 +64,28 @@ func TestAccounts(t *testing.T) {
 				t.Error("given up, and nothing says so")
 			}
 		})
+	}
+}
+
+// TestSampleOfWhatIsLost counts as waiting what can still be claimed: what came
+// too late is not urgent for ever.
+func TestSampleOfWhatIsLost(t *testing.T) {
+	s, err := openFileStore(t.TempDir(), fileStoreOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c := &storeCase{T: t, store: s, m: storeCommitment(t, 310, 1)}
+	c.open(1000, 1)
+	c.charge(storeCharge(1), payword.Accepted, false)
+	ends := storeOpening(c.m, 1000, 1).redeemBy + payword.SkewSeconds
+	for _, each := range []struct {
+		at      int64
+		waiting bool
+	}{{ends - 1, true}, {ends, false}} {
+		taken, err := newSampler().take(t.Context(), s, time.Unix(each.at, 0), 0)
+		if err != nil || taken.waiting != each.waiting {
+			t.Errorf("%d seconds to the end: waiting is %v, %v; want %v", ends-each.at, taken.waiting, err, each.waiting)
+		}
 	}
 }

@@ -449,3 +449,26 @@ func TestRedemptionIsUrgent(t *testing.T) {
 		})
 	}
 }
+
+// TestRedemptionRests has everything urgent and nothing claimed, because the
+// broker is away: the job does not wake itself, which would be round after round
+// without a pause.
+func TestRedemptionRests(t *testing.T) {
+	broker := newFakeBroker(t)
+	broker.set(true, false)
+	gate, _ := startRedeemingGate(t, broker, "claim_delay 0s\nredeem_above 0.001 USD\nredeem_margin 24h")
+	p := newPayer(t, wish{name: "rests", vendor: gate.vendor, issuer: broker.URL})
+	gate.mustPay(t, "/1", p.opening(p.payment(5, 1)))
+	directory := filepath.Join(gate.dir, "store")
+	if urgent, err := caddymodule.IsRedemptionUrgent(directory); err != nil || !urgent {
+		t.Fatalf("urgent is %v, %v; the test tells nothing", urgent, err)
+	}
+	for _, wantsError := range []bool{true, false} { // then the broker rests
+		if err := caddymodule.RedeemByJob(); (err != nil) != wantsError {
+			t.Errorf("claiming: got %v; want an error: %v", err, wantsError)
+		}
+		if caddymodule.IsRedemptionAwake(directory) {
+			t.Error("a round of claiming asked for the next one at once")
+		}
+	}
+}

@@ -121,8 +121,8 @@ func (s *sampler) take(ctx context.Context, from lister, now time.Time, claimDel
 	err := from.accounts(ctx, func(a account) bool {
 		taken.commitments++
 		taken.add(&a, seconds, claimDelay)
-		if a.state.Spent() <= a.state.Claimed {
-			return true
+		if a.state.Spent() <= a.state.Claimed || seconds >= a.redeemBy+payword.SkewSeconds {
+			return true // nothing waits, or nothing can be claimed any more
 		}
 		since, known := s.since[a.commitment.ID]
 		if !known {
@@ -167,7 +167,7 @@ func (a *App) samplePeriodically(ctx context.Context) {
 		interval = sampleInterval
 	}
 	for {
-		if err := a.takeSample(ctx); err != nil && ctx.Err() == nil {
+		if err := a.takeSampleAndWake(ctx); err != nil && ctx.Err() == nil {
 			a.logger.Error("walking the commitments for the metrics", zap.Error(err))
 		}
 		select {
@@ -189,7 +189,17 @@ func (a *App) takeSample(ctx context.Context) error {
 		return err
 	}
 	a.gate.metrics.sample.newest.Store(taken)
-	if a.isRedemptionUrgent(taken) {
+	return nil
+}
+
+// takeSampleAndWake takes a sample and wakes the redemption if it is urgent. A
+// redemption itself takes one without: what it had to leave, because a broker is
+// away or a claim was refused, is as urgent as before, and it would never rest.
+func (a *App) takeSampleAndWake(ctx context.Context) error {
+	if err := a.takeSample(ctx); err != nil {
+		return err
+	}
+	if taken := a.gate.metrics.sample.newest.Load(); taken != nil && a.isRedemptionUrgent(taken) {
 		a.gate.wakeRedemption()
 	}
 	return nil
