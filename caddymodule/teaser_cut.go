@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -23,6 +24,7 @@ const (
 var (
 	errNoMarker    = errors.New("nothing in the page is marked as paid for")
 	errWrongMarker = errors.New("the mark of what is paid for stands where it is no comment, such as in an attribute")
+	errCharset     = errors.New("the page is in a character set that shifts, such as ISO-2022-JP, so that its tags cannot be told")
 )
 
 // teaserInsert is what a teaser holds that the page did not.
@@ -37,6 +39,10 @@ type teaserInsert struct {
 // are not read as HTML here, so that a marker in them would not be seen.
 var hiddenElements = []string{"script", "noscript", "noembed", "noframes", "iframe", "xmp", "plaintext"}
 
+// escape begins another character set in the middle of a page. After it, what
+// looks like a tag may be text, and swallow the tag behind it.
+const escape = 0x1B
+
 // voidElements have no content and no end (HTML, section 13.1.2).
 var voidElements = []string{
 	"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
@@ -47,6 +53,9 @@ var voidElements = []string{
 // taken by the box. Whatever is in doubt is left out, and a page in which
 // nothing is marked is an error.
 func cutPage(page []byte, selector string, insert teaserInsert) ([]byte, error) {
+	if bytes.IndexByte(page, escape) >= 0 {
+		return nil, errCharset
+	}
 	c := pageCutter{
 		tokens: html.NewTokenizer(bytes.NewReader(page)), selector: selector, insert: insert,
 	}
@@ -77,14 +86,13 @@ type pageCutter struct {
 	insert   teaserInsert
 	out      bytes.Buffer
 
-	failed  error  // the page cannot be cut
-	found   bool   // something was paid for
-	paid    int    // how many of the comments that begin what is paid for are open
-	left    string // the element that is being left out; empty: none
-	depth   int    // of elements of that name
-	data    bool   // what is left out is JSON-LD
-	marked  bool   // the page's own JSON-LD says that it is paid for
-	hasHead bool   // what belongs into the head was written
+	failed  error   // the page cannot be cut
+	found   bool    // something was paid for
+	paid    int     // how many of the comments that begin what is paid for are open
+	left    leftOut // the element that is being left out
+	data    bool    // what is left out is JSON-LD
+	marked  bool    // the page's own JSON-LD says that it is paid for
+	hasHead bool    // what belongs into the head was written
 }
 
 // take looks at one token.
@@ -103,8 +111,8 @@ func (c *pageCutter) take(kind html.TokenType) {
 	case html.EndTagToken:
 		c.end(raw)
 	default:
-		if c.left == "" {
-			c.keep(raw)
+		if !c.left.isOpen() {
+			c.keepText(raw)
 		} else if c.data {
 			c.structuredData(raw)
 		}
@@ -113,7 +121,7 @@ func (c *pageCutter) take(kind html.TokenType) {
 
 // comment begins and ends what is paid for. No other comment is shown.
 func (c *pageCutter) comment(text string) {
-	if c.selector != "" || c.left != "" {
+	if c.selector != "" || c.left.isOpen() {
 		return
 	}
 	switch {
@@ -133,26 +141,43 @@ func (c *pageCutter) keep(raw []byte) {
 	c.out.Write(raw)
 }
 
+// keepText shows a text. What stands in some elements is text here and may be
+// elements to a browser, as after <title/> in an SVG image: one that is paid for
+// is in doubt.
+func (c *pageCutter) keepText(raw []byte) {
+	if c.selector != "" && bytes.IndexByte(raw, '<') >= 0 {
+		inner := pageCutter{tokens: html.NewTokenizer(bytes.NewReader(raw)), selector: c.selector}
+		for kind := inner.tokens.Next(); kind != html.ErrorToken; kind = inner.tokens.Next() {
+			if kind != html.StartTagToken && kind != html.SelfClosingTagToken {
+				continue
+			}
+			if _, hasAttributes := inner.tokens.TagName(); inner.isPaid(inner.attributes(hasAttributes)) {
+				c.failed = errWrongMarker
+			}
+			inner.tokens.NextIsNotRawText()
+		}
+	}
+	c.keep(raw)
+}
+
 // start looks at a start tag.
 func (c *pageCutter) start(raw []byte) {
 	name, hasAttributes := c.tokens.TagName()
 	element := string(name)
-	if c.left != "" {
-		if element == c.left {
-			c.depth++
-		}
+	if c.left.isOpen() {
+		c.left.start(element)
 		return
 	}
 	attributes := c.attributes(hasAttributes)
 	if c.isPaid(attributes) {
 		c.placeBox()
 		if !slices.Contains(voidElements, element) {
-			c.left, c.depth = element, 1
+			c.left.begin(element)
 		}
 		return
 	}
 	if slices.Contains(hiddenElements, element) {
-		c.left, c.depth = element, 1
+		c.left.begin(element)
 		c.data = element == "script" && strings.EqualFold(strings.TrimSpace(attributes["type"]), "application/ld+json")
 		return
 	}
@@ -162,22 +187,79 @@ func (c *pageCutter) start(raw []byte) {
 	c.keep(raw)
 }
 
-// end looks at an end tag. Only elements of the same name are counted, so that
-// a missing end tag of another one leaves out more and never less.
+// end looks at an end tag.
 func (c *pageCutter) end(raw []byte) {
 	name, _ := c.tokens.TagName()
-	if c.left == "" {
+	if !c.left.isOpen() {
 		if string(name) == "head" {
 			c.writeHead()
 		}
 		c.keep(raw)
 		return
 	}
-	if string(name) != c.left {
+	if c.left.end(string(name)); !c.left.isOpen() {
+		c.data = false
+	}
+}
+
+// boundaries are the elements that an end tag of another one does not reach out
+// of (HTML, section 13.2.4.2, "has an element in scope"), and those that it does
+// not for some: browsers pass such an end tag over.
+var boundaries = []string{
+	"applet", "button", "caption", "desc", "foreignobject", "marquee", "object", "ol", "select", "table", "td", "template", "th", "ul",
+}
+
+// leftOut is an element that is left out. Only elements of its name and the
+// boundaries are counted, so that a missing end tag of another one leaves out
+// more and never less.
+type leftOut struct {
+	name   string
+	scopes []leftScope // the element itself and the boundaries that are open in it; empty: nothing is left out
+}
+
+type leftScope struct {
+	name  string
+	depth int // of elements of the name that is left out, open in this scope
+}
+
+func (l *leftOut) isOpen() bool { return len(l.scopes) > 0 }
+
+// begin leaves an element out.
+func (l *leftOut) begin(name string) {
+	l.name, l.scopes = name, append(l.scopes[:0], leftScope{name: name})
+}
+
+// start looks at a start tag in what is left out.
+func (l *leftOut) start(name string) {
+	switch {
+	case slices.Contains(boundaries, name):
+		l.scopes = append(l.scopes, leftScope{name: name})
+	case name == l.name:
+		l.scopes[len(l.scopes)-1].depth++
+	}
+}
+
+// end looks at an end tag in what is left out.
+func (l *leftOut) end(name string) {
+	innermost := len(l.scopes) - 1
+	if !slices.Contains(boundaries, name) {
+		switch {
+		case name != l.name:
+		case l.scopes[innermost].depth > 0:
+			l.scopes[innermost].depth--
+		case innermost == 0:
+			l.scopes = l.scopes[:0]
+		}
 		return
 	}
-	if c.depth--; c.depth == 0 {
-		c.left, c.data = "", false
+	for k := innermost; k >= 0; k-- {
+		switch scope := l.scopes[k].name; {
+		case scope == name:
+			l.scopes = l.scopes[:k]
+			return
+		case name != "template" && (scope == "table" || scope == "template"):
+			return // the end tag is one of an element outside of it
+		}
 	}
 }
 
@@ -273,9 +355,7 @@ func (c *pageCutter) cleanse(document any) {
 			c.cleanse(element)
 		}
 	case map[string]any:
-		for _, member := range wholeTexts {
-			delete(value, member)
-		}
+		maps.DeleteFunc(value, func(member string, _ any) bool { return isWholeText(member) })
 		for _, member := range value {
 			c.cleanse(member)
 		}
@@ -284,6 +364,13 @@ func (c *pageCutter) cleanse(document any) {
 			c.marked = true
 		}
 	}
+}
+
+// isWholeText reports whether a member is one of wholeTexts, under its full name
+// too: "schema:articleBody" or "https://schema.org/articleBody".
+func isWholeText(member string) bool {
+	name := member[strings.LastIndexAny(member, ":/#")+1:]
+	return slices.ContainsFunc(wholeTexts, func(text string) bool { return strings.EqualFold(text, name) })
 }
 
 // isSold reports whether a JSON-LD type is one that search engines know a

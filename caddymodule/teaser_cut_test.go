@@ -47,6 +47,12 @@ func TestCutPage(t *testing.T) {
 		{"an element that seems closed", ".paid", page + `a<div class="paid"/>SECRET</div>b`, shown + "a\n[box]b"},
 		{"several elements", ".paid", page + `a<p class="paid">SECRET</p>b<p class="paid">SECRET</p>c`, shown + "a\n[box]bc"},
 		{"two classes", ".paid", page + `a<p class="paid" class="free">SECRET</p>b`, shown + "a\n[box]b"},
+		{"an end tag that a table keeps in", ".paid", page + `a<div class="paid"><table><tr><td></div>SECRET</td></tr></table>SECRET</div>b`, shown + "a\n[box]b"},
+		{"end tags of cells that are missing", ".paid", page + `a<div class="paid"><table><tr><td><div>SECRET<td></div>SECRET</table>SECRET</div>b`, shown + "a\n[box]b"},
+		{"an end tag that a template keeps in", ".paid", page + `a<div class="paid"><table><tr><td><template></table></div></template>SECRET</table>SECRET</div>b`, shown + "a\n[box]b"},
+		{"an end tag that a list keeps in", ".paid", page + `<ul><li class="paid">SECRET<ul></li>SECRET</ul></li><li>b</ul>`, shown + "<ul>\n[box]<li>b</ul>"},
+		{"a table", ".paid", page + `a<table class="paid"><tr><td><table></table>SECRET</table>b`, shown + "a\n[box]b"},
+		{"a cell", ".paid", page + `<table><tr><td class="paid">SECRET<table><td>x</table>SECRET</td><td>b</table>`, shown + "<table><tr>\n[box]<td>b</table>"},
 		{"a hidden one", ".paid", page + `a<script class="paid">SECRET</script>b`, shown + "a\n[box]b"},
 	}
 	for _, c := range cases {
@@ -77,6 +83,9 @@ func TestCutPageShowsNothingInDoubt(t *testing.T) {
 		{"in a script", "", "a<script><!-- payword:paid -->SECRET</script>", errNoMarker},
 		{"in a text field", "", "<!-- payword:paid --><!-- payword:end --><textarea><!-- payword:paid -->SECRET</textarea>", errWrongMarker},
 		{"in an attribute", "", "<!-- payword:paid --><!-- payword:end --><p title=<!-- payword:paid -->SECRET", errWrongMarker},
+		{"after an empty title of an image", ".paid", "<div class=paid></div><svg><title/></svg><div class=paid>SECRET</div><title></title>", errWrongMarker},
+		{"after an empty style of an image", "#paid", "<div id=paid></div><svg><style/></svg><div id=paid>SECRET", errWrongMarker},
+		{"in a charset that shifts", ".paid", "<div class=paid></div>\x1b$B<a\x1b(B<div class=paid>SECRET</div>", errCharset},
 		{"in two bytes a letter", "", "a\x00<\x00!\x00-\x00-\x00 \x00p\x00", errNoMarker},
 		{"an empty page", "", "", errNoMarker},
 	}
@@ -117,6 +126,7 @@ func TestStructuredDataOfATeaser(t *testing.T) {
 		name, data string
 		want       []string
 	}{
+		{"full names", `{"@type":"schema:Article","schema:articleBody":"SECRET","http://schema.org/Text":"SECRET","name":"N"}`, []string{`{"@type":"schema:Article",` + paid + `,"name":"N"}`}},
 		{"an article", `{"@type":"NewsArticle","headline":"H","articleBody":"SECRET","isAccessibleForFree":true}`,
 			[]string{`{"@type":"NewsArticle","hasPart":{"@type":"WebPageElement","cssSelector":".payword-paid","isAccessibleForFree":false},"headline":"H","isAccessibleForFree":false}`}},
 		{"in a graph", `{"@graph":[{"@type":"WebSite","name":"N"},{"@type":["Thing","BlogPosting"],"text":"SECRET"}]}`,
