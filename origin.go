@@ -24,6 +24,9 @@ func CheckOrigin(text string) error {
 			return fmt.Errorf("origin %q: want one that begins with https://", text)
 		}
 	}
+	if strings.ContainsAny(rest, "/?#") {
+		return fmt.Errorf("origin %q: leave out what follows the host and port, the slash too", text)
+	}
 	host, port, err := splitHostPort(rest)
 	if err != nil {
 		return fmt.Errorf("origin %q: %w", text, err)

@@ -283,7 +283,7 @@ var blockListOptions = map[string]option[*Block]{
 	"address":     words(func(b *Block) *[]string { return &b.Addresses }),
 	"certificate": words(func(b *Block) *[]string { return &b.Certificates }),
 	"commitment":  words(func(b *Block) *[]string { return &b.Commitments }),
-	"file":        word(func(b *Block) *string { return &b.File }),
+	"file":        word("<path>", func(b *Block) *string { return &b.File }),
 	"user": func(b *Block, d *caddyfile.Dispenser) error {
 		arguments := d.RemainingArgs()
 		if len(arguments) != 2 {
@@ -297,9 +297,10 @@ var blockListOptions = map[string]option[*Block]{
 // words is an option with at least one argument, which may be repeated.
 func words[T any](field func(target T) *[]string) option[T] {
 	return func(target T, d *caddyfile.Dispenser) error {
+		name := d.Val()
 		arguments := d.RemainingArgs()
 		if len(arguments) == 0 {
-			return d.ArgErr()
+			return d.Errf("want at least one %s behind %s", name, name)
 		}
 		*field(target) = append(*field(target), arguments...)
 		return nil
@@ -308,7 +309,7 @@ func words[T any](field func(target T) *[]string) option[T] {
 
 func readBlockList(a *App, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("block takes no %q: want whom to block in a block, such as: address 203.0.113.0/24", d.Val())
 	}
 	if a.Block == nil {
 		a.Block = new(Block)

@@ -161,6 +161,9 @@ func readBots(h *Handler, d *caddyfile.Dispenser) error {
 	default:
 		return d.Err("want bots <amount> <currency> [<agent>...], such as: bots 0.01 USD; or bots free")
 	}
+	if err := checkWrittenPrice(price); err != nil {
+		return d.Errf("bots: %v", err)
+	}
 	encoded, err := json.Marshal(MatchBot{Agents: arguments})
 	if err != nil {
 		return err

@@ -55,20 +55,33 @@ func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
 // block that it may open. The dispenser stands on the option's name.
 type option[T any] func(target T, d *caddyfile.Dispenser) error
 
-// one is an option with one argument.
-func one[T any](set func(target T, d *caddyfile.Dispenser, argument string) error) option[T] {
+// one is an option with one argument, which form describes to who left it away.
+func one[T any](form string, set func(target T, d *caddyfile.Dispenser, argument string) error) option[T] {
 	return func(target T, d *caddyfile.Dispenser) error {
+		name := d.Val()
 		arguments := d.RemainingArgs()
 		if len(arguments) != 1 {
-			return d.ArgErr()
+			return d.Errf("want %s %s, one argument and not %d", name, form, len(arguments))
 		}
 		return set(target, d, arguments[0])
 	}
 }
 
+// bare is an option without an argument.
+func bare[T any](field func(target T) *bool) option[T] {
+	return func(target T, d *caddyfile.Dispenser) error {
+		name := d.Val()
+		if arguments := d.RemainingArgs(); len(arguments) > 0 {
+			return d.Errf("want %s alone on its line, without %q", name, arguments[0])
+		}
+		*field(target) = true
+		return nil
+	}
+}
+
 // word is an option whose one argument is taken as it stands.
-func word[T any](field func(target T) *string) option[T] {
-	return one(func(target T, _ *caddyfile.Dispenser, argument string) error {
+func word[T any](form string, field func(target T) *string) option[T] {
+	return one(form, func(target T, _ *caddyfile.Dispenser, argument string) error {
 		*field(target) = argument
 		return nil
 	})
@@ -76,7 +89,7 @@ func word[T any](field func(target T) *string) option[T] {
 
 // duration is an option whose one argument is a duration.
 func duration[T any](set func(target T, value caddy.Duration)) option[T] {
-	return one(func(target T, d *caddyfile.Dispenser, argument string) error {
+	return one("<duration>", func(target T, d *caddyfile.Dispenser, argument string) error {
 		value, err := caddy.ParseDuration(argument)
 		if err != nil {
 			return d.Errf("%q: want a duration, such as 5m", argument)
@@ -86,13 +99,28 @@ func duration[T any](set func(target T, value caddy.Duration)) option[T] {
 	})
 }
 
+// repeatable are the options that may stand several times in one block: each
+// adds to those before, or is refused by its reader.
+var repeatable = map[string]bool{
+	"broker": true, "credit": true, "rate_limit": true, // of the global option
+	"address": true, "user": true, "certificate": true, "commitment": true, // of block
+	"price": true, "free": true, "bots": true, "discount": true, "origins": true, // of the directive
+	"from": true, // of meter
+}
+
 // readBlock reads the options of a block into target.
 func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]option[T]) error {
+	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		read, known := options[d.Val()]
+		name := d.Val()
+		read, known := options[name]
 		if !known {
-			return d.Errf("there is no option %q: want one of %s", d.Val(), strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+			return d.Errf("there is no option %q: want one of %s", name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
 		}
+		if seen[name] && !repeatable[name] {
+			return d.Errf("%s stands here twice: want it once", name)
+		}
+		seen[name] = true
 		if err := read(target, d); err != nil {
 			return err
 		}
@@ -103,26 +131,26 @@ func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]optio
 // globalOptions are the options of the global option payword.
 var globalOptions = map[string]option[*App]{
 	"broker":          readBroker,
-	"store":           word(func(a *App) *string { return &a.Store }),
+	"store":           word("<directory>", func(a *App) *string { return &a.Store }),
 	"redis":           readRedis,
 	"credit":          readCredit,
 	"hot_list":        readHotList,
 	"rate_limit":      readRateLimit,
 	"block":           readBlockList,
-	"max_step":        one(readMaxStep),
+	"max_step":        one("<hashes>", readMaxStep),
 	"quote_life":      duration(func(a *App, value caddy.Duration) { a.QuoteLife = value }),
 	"claim_delay":     duration(func(a *App, value caddy.Duration) { a.ClaimDelay = &value }),
 	"redeem_interval": duration(func(a *App, value caddy.Duration) { a.RedeemInterval = &value }),
 	"redeem_above":    readRedeemAbove,
 	"redeem_margin":   duration(func(a *App, value caddy.Duration) { a.RedeemMargin = value }),
-	"unsafe_logs":     readUnsafeLogs,
+	"unsafe_logs":     bare(func(a *App) *bool { return &a.UnsafeLogs }),
 }
 
 // UnmarshalCaddyfile reads the global option payword.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // payword
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("the global option payword takes no %q: want its options in a block", d.Val())
 	}
 	return readBlock(d, a, globalOptions)
 }
@@ -131,6 +159,9 @@ func readBroker(a *App, d *caddyfile.Dispenser) error {
 	arguments := d.RemainingArgs()
 	if len(arguments) < 1 || len(arguments) > 2 {
 		return d.Err("want broker <issuer> [<keys file or URL>]")
+	}
+	if err := payword.CheckOrigin(arguments[0]); err != nil {
+		return d.Errf("broker: %v", err)
 	}
 	broker := Broker{Issuer: arguments[0]}
 	if len(arguments) == 2 {
@@ -219,7 +250,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	switch short := d.RemainingArgs(); len(short) {
 	case 0:
 	case 3:
-		h.Vendor, h.Price = short[0], short[1]+" "+short[2]
+		if err := readVendor(h, d, short[0]); err != nil {
+			return err
+		}
+		h.Price = short[1] + " " + short[2]
+		if err := checkWrittenPrice(h.Price); err != nil {
+			return d.Errf("price: %v", err)
+		}
 	default:
 		return d.Err("want payword <vendor> <price> <currency>, such as: payword https://news.example 0.001 USD")
 	}
@@ -228,28 +265,39 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // handlerOptions are the options of the directive payword.
 var handlerOptions = map[string]option[*Handler]{
-	"vendor":            word(func(h *Handler) *string { return &h.Vendor }),
+	"vendor":            one("<origin>", readVendor),
 	"price":             readPrice,
 	"free":              readFree,
 	"price_map":         readPriceMap,
 	"bots":              readBots,
-	"free_quota":        one(readFreeQuota),
+	"free_quota":        one("<requests a day>", readFreeQuota),
 	"discount":          readDiscount,
 	"pass":              readPass,
-	"mode":              word(func(h *Handler) *string { return &h.Mode }),
-	"scope":             word(func(h *Handler) *string { return &h.Scope }),
-	"description":       word(func(h *Handler) *string { return &h.Description }),
+	"mode":              word("enforce|log_only", func(h *Handler) *string { return &h.Mode }),
+	"scope":             word("<name>", func(h *Handler) *string { return &h.Scope }),
+	"description":       word("<text, in quotes>", func(h *Handler) *string { return &h.Description }),
 	"reread":            readReread,
-	"credential_header": word(func(h *Handler) *string { return &h.CredentialHeader }),
+	"credential_header": word("Authorization|Payment-Authorization", func(h *Handler) *string { return &h.CredentialHeader }),
 	"intent":            readIntentOption,
-	"identity_headers":  word(func(h *Handler) *string { return &h.IdentityHeaders }),
-	"crawler_price":     word(func(h *Handler) *string { return &h.CrawlerPrice }),
+	"identity_headers":  word("<prefix>|off", func(h *Handler) *string { return &h.IdentityHeaders }),
+	"crawler_price":     word("on|off", func(h *Handler) *string { return &h.CrawlerPrice }),
 	"openapi":           readOpenAPIOption,
 	"origins":           readOrigins,
 	"page":              readPage,
 	"teaser":            readTeaser,
-	"language":          word(func(h *Handler) *string { return &h.Language }),
+	"language":          word("<tag>", func(h *Handler) *string { return &h.Language }),
 	"meter":             readMeter,
+}
+
+func readVendor(h *Handler, d *caddyfile.Dispenser, argument string) error {
+	if err := payword.CheckOrigin(argument); err != nil {
+		return d.Errf("vendor: %v", err)
+	}
+	if h.Vendor != "" {
+		return d.Errf("the vendor stands here already, %s: want it once", h.Vendor)
+	}
+	h.Vendor = argument
+	return nil
 }
 
 func readReread(h *Handler, d *caddyfile.Dispenser) error {

@@ -213,6 +213,9 @@ func readFree(h *Handler, d *caddyfile.Dispenser) error {
 		h.Free.List = arguments[0]
 		return nil
 	case len(arguments) > 1 && arguments[0] == "path":
+		if err := checkPathPatterns(d, arguments[1:]); err != nil {
+			return err
+		}
 		h.Free.Paths = append(h.Free.Paths, arguments[1:]...)
 		return nil
 	}

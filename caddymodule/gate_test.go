@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -143,6 +145,9 @@ func freeOrigin(t *testing.T) string {
 	}
 }
 
+// priceForAll is a price without path patterns or matchers behind it.
+var priceForAll = regexp.MustCompile(`(?m)^[ \t]*price \S+ [A-Za-z]+[ \t]*$`)
+
 // configOf returns the configuration of a site as Caddy's JSON.
 func configOf(t *testing.T, s site) []byte {
 	t.Helper()
@@ -163,6 +168,13 @@ func configOf(t *testing.T, s site) []byte {
 	if s.admin == "" {
 		s.admin = "off"
 	}
+	vendor, price := "vendor "+s.vendor, "price 0.001 USD"
+	if strings.Contains("\n"+s.payword, "\nvendor ") {
+		vendor = ""
+	}
+	if priceForAll.MatchString(s.payword) {
+		price = ""
+	}
 	text := fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -182,12 +194,12 @@ func configOf(t *testing.T, s site) []byte {
 }
 %s {
 	payword %s {
-		vendor %s
-		price 0.001 USD
+		%s
+		%s
 		%s
 	}
 	%s
-}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.matcher, s.vendor, s.payword, s.rest)
+}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.matcher, vendor, price, s.payword, s.rest)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		t.Fatalf("adapting the Caddyfile: %v\n%s", err, text)

@@ -69,12 +69,12 @@ func (h *HotList) validate() error {
 // hotListOptions are the options of the option hot_list.
 var hotListOptions = map[string]option[*HotList]{
 	"max_age":  duration(func(h *HotList, value caddy.Duration) { h.MaxAge = value }),
-	"on_stale": word(func(h *HotList) *string { return &h.OnStale }),
+	"on_stale": word("deny|allow", func(h *HotList) *string { return &h.OnStale }),
 }
 
 func readHotList(a *App, d *caddyfile.Dispenser) error {
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("hot_list takes no %q: want its options in a block", d.Val())
 	}
 	a.HotList = new(HotList)
 	return readBlock(d, a.HotList, hotListOptions)

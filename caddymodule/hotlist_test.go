@@ -309,7 +309,7 @@ func TestRevokedIsRedeemed(t *testing.T) {
 
 func TestHotListConfiguration(t *testing.T) {
 	for _, each := range []struct{ option, want string }{
-		{"hot_list 24h", "wrong argument count"},
+		{"hot_list 24h", "want its options in a block"},
 		{"hot_list {\nmax_age 1s\n}", "want 1m to 720h"},
 		{"hot_list {\non_stale perhaps\n}", "want deny or allow"},
 		{"hot_list {\nspeed 9\n}", "want one of max_age, on_stale"},

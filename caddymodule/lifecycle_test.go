@@ -226,6 +226,17 @@ func TestCaddyfileMistakes(t *testing.T) {
 		{"price of nothing", "broker https://broker.example", "payword https://news.example 0 USD", "more than 0"},
 		{"vendor with a slash", "broker https://broker.example", "payword https://news.example/ 0.001 USD", "vendor"},
 		{"unknown option", "broker https://broker.example", "payword https://news.example 0.001 USD {\nprize 1\n}", "there is no option \"prize\": want one of"},
+		{"twice", "broker https://broker.example\nquote_life 1m\nquote_life 2m", "payword https://news.example 0.001 USD", "quote_life stands here twice: want it once, at Caddyfile:12"},
+		{"two prices for all", "broker https://broker.example", "payword https://news.example 0.001 USD {\nprice 0.002 USD\n}", "stands here already, 0.001 USD: want one"},
+		{"two vendors", "broker https://broker.example", "payword https://news.example 0.001 USD {\nvendor https://other.example\n}", "stands here already, https://news.example"},
+		{"no argument", "broker https://broker.example", "payword https://news.example 0.001 USD {\nmode\n}", "want mode enforce|log_only, one argument and not 0"},
+		{"an argument too many", "broker https://broker.example\nmax_step 1 2", "payword https://news.example 0.001 USD", "want max_step <hashes>, one argument and not 2"},
+		{"an argument where none belongs", "broker https://broker.example\nunsafe_logs yes", "payword https://news.example 0.001 USD", "want unsafe_logs alone on its line"},
+		{"free path without a slash", "broker https://broker.example", "payword https://news.example 0.001 USD {\nfree path css\n}", "begins with / or *"},
+		{"a comma, with the line", "broker https://broker.example", "payword https://news.example 0,001 USD", "with at most six digits after the point, at Caddyfile:15"},
+		{"a slash, with the line", "broker https://broker.example/", "payword https://news.example 0.001 USD", "the slash too, at Caddyfile:10"},
+		{"redis without a port", "broker https://broker.example\nredis localhost", "payword https://news.example 0.001 USD", "such as 127.0.0.1:6379"},
+		{"a unit in the plural", "broker https://broker.example", "payword https://news.example 0.001 USD {\nmeter {\nunit bytes\n}\n}", "how many of \"bytes\" there are"},
 		{"duration", "broker https://broker.example\nquote_life soon", "payword https://news.example 0.001 USD", "such as 5m"},
 	}
 	for _, test := range tests {

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -48,12 +47,4 @@ func logsHeader(core zapcore.Core, name string) bool {
 	request := zapcore.ObjectMarshalerFunc(func(encoder zapcore.ObjectEncoder) error { return encoder.AddObject("headers", headers) })
 	core.With([]zapcore.Field{zap.Object("request", request)})
 	return asked
-}
-
-func readUnsafeLogs(a *App, d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	a.UnsafeLogs = true
-	return nil
 }

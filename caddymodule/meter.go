@@ -201,7 +201,7 @@ func (m *Meter) validate(price money.Amount) error {
 	case !unitName.MatchString(m.Unit):
 		return fmt.Errorf("payword: meter: unit %q: want a word in lower case, such as byte or token", m.Unit)
 	case m.isCounted() && m.Unit != unitByte && m.Unit != unitKilobyte && m.Unit != unitEvent && m.Unit != unitMessage && m.Unit != unitSecond:
-		return fmt.Errorf("payword: meter: from: the gate counts byte, kilobyte, event, message and second; say what tells the number of %ss", m.Unit)
+		return fmt.Errorf("payword: meter: from: the gate counts byte, kilobyte, event, message and second; say with from what tells how many of %q there are", m.Unit)
 	case !m.isCounted() && m.ceiling < 1:
 		return errors.New("payword: meter: ceiling: want the most that an answer may cost, such as 0.05")
 	case m.Unit != unitRequest && m.ceiling < price:
@@ -270,15 +270,15 @@ func readMeter(h *Handler, d *caddyfile.Dispenser) error {
 }
 
 var meterOptions = map[string]option[*Meter]{
-	"unit":            word(func(m *Meter) *string { return &m.Unit }),
+	"unit":            word("<unit>, such as byte or token", func(m *Meter) *string { return &m.Unit }),
 	"from":            readMeterSource,
-	"ceiling":         word(func(m *Meter) *string { return &m.Ceiling }),
-	"unreadable":      word(func(m *Meter) *string { return &m.Unreadable }),
-	"window":          word(func(m *Meter) *string { return &m.Window }),
+	"ceiling":         word("<amount>", func(m *Meter) *string { return &m.Ceiling }),
+	"unreadable":      word("ceiling|nothing", func(m *Meter) *string { return &m.Unreadable }),
+	"window":          word("<amount>", func(m *Meter) *string { return &m.Window }),
 	"timeout":         duration(func(m *Meter, value caddy.Duration) { m.Timeout = value }),
-	"keep_header":     meterFlag(func(m *Meter) *bool { return &m.KeepHeader }),
-	"both_directions": meterFlag(func(m *Meter) *bool { return &m.BothDirections }),
-	"slice": one(func(m *Meter, d *caddyfile.Dispenser, argument string) error {
+	"keep_header":     bare(func(m *Meter) *bool { return &m.KeepHeader }),
+	"both_directions": bare(func(m *Meter) *bool { return &m.BothDirections }),
+	"slice": one("<units>", func(m *Meter, d *caddyfile.Dispenser, argument string) error {
 		units, err := strconv.ParseInt(argument, 10, 64)
 		if err != nil || units < 1 {
 			return d.Errf("slice %q: want a number of units", argument)
@@ -286,17 +286,6 @@ var meterOptions = map[string]option[*Meter]{
 		m.Slice = units
 		return nil
 	}),
-}
-
-// meterFlag is an option without argument.
-func meterFlag(field func(m *Meter) *bool) option[*Meter] {
-	return func(m *Meter, d *caddyfile.Dispenser) error {
-		if d.NextArg() {
-			return d.ArgErr()
-		}
-		*field(m) = true
-		return nil
-	}
 }
 
 func readMeterSource(m *Meter, d *caddyfile.Dispenser) error {

@@ -311,7 +311,7 @@ func TestOneCommitmentHasSoManyStreams(t *testing.T) {
 // TestMeterMistakes wants an error that says what would be right.
 func TestMeterMistakes(t *testing.T) {
 	for _, test := range []struct{ meter, want string }{
-		{"unit token", "say what tells the number of tokens"},
+		{"unit token", "say with from what tells how many of"},
 		{"unit token\nfrom usage usage.total", "the most that an answer may cost"},
 		{"unit Byte", "a word in lower case"},
 		{"unit byte\nslice 0", "a number of units"},

@@ -627,6 +627,6 @@ func (m *metering) describe(problem *payword.Problem) {
 		problem.Detail = "What this costs is known when it is answered: " + x.quote.ceiling.Decimal() + " " + x.currency.Code() + " at most."
 		return
 	}
-	problem.Detail = "This costs " + x.quote.amount.Decimal() + " " + x.currency.Code() + " a " + m.Unit + "; " +
+	problem.Detail = "This costs " + x.quote.amount.Decimal() + " " + x.currency.Code() + " per " + m.Unit + "; " +
 		x.quote.ceiling.Decimal() + " " + x.currency.Code() + " are charged before it begins."
 }

@@ -344,6 +344,9 @@ func readPrice(h *Handler, d *caddyfile.Dispenser) error {
 		return d.Err("want price <amount> <currency> [<path pattern>...], such as: price 0.001 USD")
 	}
 	price := strings.TrimSpace(arguments[0] + " " + arguments[1])
+	if err := checkWrittenPrice(price); err != nil {
+		return d.Errf("price: %v", err)
+	}
 	match, err := readRuleMatchers(d, arguments[2:])
 	if err != nil {
 		return err
@@ -352,7 +355,30 @@ func readPrice(h *Handler, d *caddyfile.Dispenser) error {
 		h.Prices = append(h.Prices, PriceRule{Price: price, Match: caddyhttp.RawMatcherSets{match}})
 		return nil
 	}
+	if h.Price != "" {
+		return d.Errf("the price for all there is stands here already, %s: want one, and path patterns or matchers behind others", h.Price)
+	}
 	h.Price = price
+	return nil
+}
+
+// checkWrittenPrice checks a price as far as it can be while the Caddyfile is
+// read, where the line is known: placeholders have no value yet.
+func checkWrittenPrice(price string) error {
+	if price == priceFree || strings.ContainsAny(price, "{}") {
+		return nil
+	}
+	_, _, err := parsePrice(price)
+	return err
+}
+
+// checkPathPatterns refuses what no path could match.
+func checkPathPatterns(d *caddyfile.Dispenser, patterns []string) error {
+	for _, pattern := range patterns {
+		if !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "*") {
+			return d.Errf("%q: want a path pattern that begins with / or *; other matchers stand in a block", pattern)
+		}
+	}
 	return nil
 }
 
@@ -369,10 +395,8 @@ func readRuleMatchers(d *caddyfile.Dispenser, patterns []string) (caddy.ModuleMa
 	if len(patterns) == 0 {
 		return match, nil
 	}
-	for _, pattern := range patterns {
-		if !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "*") {
-			return nil, d.Errf("%q: want a path pattern that begins with / or *; other matchers stand in a block", pattern)
-		}
+	if err := checkPathPatterns(d, patterns); err != nil {
+		return nil, err
 	}
 	if match == nil {
 		match = make(caddy.ModuleMap)

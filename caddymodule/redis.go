@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -132,18 +133,18 @@ func readRedis(a *App, d *caddyfile.Dispenser) error {
 }
 
 var redisOptions = map[string]option[*Redis]{
-	"username":         word(func(r *Redis) *string { return &r.Username }),
-	"password":         word(func(r *Redis) *string { return &r.Password }),
-	"password_file":    word(func(r *Redis) *string { return &r.PasswordFile }),
-	"database":         one(readRedisNumber(func(r *Redis) *int { return &r.Database })),
+	"username":         word("<name>", func(r *Redis) *string { return &r.Username }),
+	"password":         word("<password>", func(r *Redis) *string { return &r.Password }),
+	"password_file":    word("<file>", func(r *Redis) *string { return &r.PasswordFile }),
+	"database":         one("<number>", readRedisNumber(func(r *Redis) *int { return &r.Database })),
 	"tls":              readRedisTLS,
 	"tls_client":       readRedisClient,
-	"tls_server_name":  word(func(r *Redis) *string { return &r.withTLS().ServerName }),
+	"tls_server_name":  word("<name>", func(r *Redis) *string { return &r.withTLS().ServerName }),
 	"sentinel":         readSentinel,
-	"cluster":          readCluster,
-	"prefix":           word(func(r *Redis) *string { return &r.Prefix }),
+	"cluster":          bare(func(r *Redis) *bool { return &r.Cluster }),
+	"prefix":           word("<text>", func(r *Redis) *string { return &r.Prefix }),
 	"timeout":          duration(func(r *Redis, value caddy.Duration) { r.Timeout = value }),
-	"connections":      one(readRedisNumber(func(r *Redis) *int { return &r.Connections })),
+	"connections":      one("<number>", readRedisNumber(func(r *Redis) *int { return &r.Connections })),
 	"on_store_failure": readStoreFailure,
 }
 
@@ -196,14 +197,6 @@ func readSentinel(r *Redis, d *caddyfile.Dispenser) error {
 		return d.Err("want sentinel <master> [<username> <password>]")
 	}
 	r.Sentinel = arguments[0]
-	return nil
-}
-
-func readCluster(r *Redis, d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	r.Cluster = true
 	return nil
 }
 
@@ -277,8 +270,24 @@ func (r *Redis) validate() error {
 	case full.TLS != nil && (full.TLS.Certificate == "") != (full.TLS.Key == ""):
 		return errors.New("tls: a client certificate needs its key, and the other way round")
 	}
+	for _, address := range full.Addresses {
+		if err := checkRedisAddress(address); err != nil {
+			return err
+		}
+	}
 	_, err := full.localPolicy()
 	return err
+}
+
+func checkRedisAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && host != "" {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || host == "" {
+		return fmt.Errorf("address %q: want a host and a port, such as 127.0.0.1:6379", address)
+	}
+	return nil
 }
 
 // poolKey tells one configuration of Redis from another without saying what

@@ -191,7 +191,7 @@ func readTeaser(h *Handler, d *caddyfile.Dispenser) error {
 
 // teaserOptions are the options of the block that teaser opens.
 var teaserOptions = map[string]option[*Teaser]{
-	"status": one(func(t *Teaser, d *caddyfile.Dispenser, argument string) error {
+	"status": one("402|200", func(t *Teaser, d *caddyfile.Dispenser, argument string) error {
 		status, err := strconv.Atoi(argument)
 		if err != nil || status == 0 {
 			return d.Errf("status %q: want 402 or 200", argument)
@@ -199,8 +199,8 @@ var teaserOptions = map[string]option[*Teaser]{
 		t.Status = status
 		return nil
 	}),
-	"selector": word(func(t *Teaser) *string { return &t.Selector }),
-	"max_bytes": one(func(t *Teaser, d *caddyfile.Dispenser, argument string) error {
+	"selector": word(".<class>|#<id>", func(t *Teaser) *string { return &t.Selector }),
+	"max_bytes": one("<size>", func(t *Teaser, d *caddyfile.Dispenser, argument string) error {
 		size, err := humanize.ParseBytes(argument)
 		if err != nil || size == 0 || size > maxTeaserBytes {
 			return d.Errf("max_bytes %q: want a size of at most 16MiB, such as 1MiB", argument)
