@@ -433,3 +433,36 @@ func TestRedisLocalPolicy(t *testing.T) {
 	}
 	c.charge(storeCharge(9), payword.Accepted, false)
 }
+
+// TestRedisLocalPolicyIsOneOutage has a Redis that answers but refuses what steps
+// write: that is one outage however often it is asked, so the sum is one.
+func TestRedisLocalPolicyIsOneOutage(t *testing.T) {
+	for name, breaks := range map[string][]any{
+		"no scripts": {"ACL", "SETUSER", "default", "-eval", "-evalsha"},
+		"full":       {"CONFIG", "SET", "maxmemory", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := startRedis(t)
+			options := testRedisOptions(freshPrefix())
+			options.timeout = 50 * time.Millisecond
+			options.local = newLocalPolicy(3*storeUnit, "usd-micro")
+			node := openNode(t, options, server.address)
+			c := &storeCase{T: t, store: node, m: storeCommitment(t, 1, 1)}
+			c.open(1000, 1)
+			c.charge(storeCharge(1), payword.Accepted, false)
+			server.do(t, breaks...)
+			for number := range uint64(3) {
+				c.charge(storeCharge(number+2), payword.Accepted, false)
+			}
+			for number := range uint64(3) {
+				// It is asked once more first, so that it has the occasion to seem well.
+				if err := node.probe(); err == nil {
+					t.Fatal("a Redis that takes no step seems well")
+				}
+				if outcome, _, err := node.charge(t.Context(), c.m.ID, storeCharge(number+9)); err == nil {
+					t.Fatalf("past the sum of one outage: got %v; want an error", outcome.Reason)
+				}
+			}
+		})
+	}
+}

@@ -131,9 +131,12 @@ func (s *redisStore) probe() error {
 	s.health.mutex.Lock()
 	failed := s.health.failed
 	s.health.mutex.Unlock()
-	// A replica that was not promoted yet answers reads, but not this.
-	asks := s.client.PExpire(ctx, s.keyOf(failed)+"?", time.Second)
-	if err := asks.Err(); err != nil {
+	// It writes what a step would, where that step would write it: a replica that
+	// was not promoted yet answers reads, a full server takes some writes, and a
+	// user may lack the right to run scripts. Were any of them taken for a Redis
+	// that works, every step that fails would be an outage of its own.
+	probe := swapScript.Run(ctx, s.client, []string{s.prefix + "probe:{" + failed.String() + "}"}, "", nextVersions(""), 1, 0)
+	if err := probe.Err(); err != nil {
 		return fmt.Errorf("%w: %w", errStoreDown, err)
 	}
 	return nil
