@@ -267,15 +267,21 @@ func (x *exchange) checkAddress() payword.Refusal {
 
 // checkBlocked refuses users, certificates and commitments that are blocked.
 func (x *exchange) checkBlocked() payword.Refusal {
-	if x.app.Block == nil {
-		return payword.Refusal{}
-	}
-	set, m := x.app.Block.current.Load(), x.view.commitment
-	user := BlockedUser{Issuer: m.Certificate.Issuer, Subject: m.Certificate.Subject}
-	if set.users[user] || set.certificates[m.Certificate.ID] || set.commitments[m.ID] {
+	if x.app.Block.has(x.view.commitment) {
 		return blockedRefusal
 	}
 	return payword.Refusal{}
+}
+
+// has reports whether a commitment, its certificate or its user is blocked.
+// Without a block list nobody is.
+func (b *Block) has(m *payword.Commitment) bool {
+	if b == nil {
+		return false
+	}
+	set := b.current.Load()
+	user := BlockedUser{Issuer: m.Certificate.Issuer, Subject: m.Certificate.Subject}
+	return set.users[user] || set.certificates[m.Certificate.ID] || set.commitments[m.ID]
 }
 
 // blockListOptions are the options of the option block.

@@ -431,6 +431,16 @@ var revoked = payword.Refusal{
 	Reason: payword.CertificateRevoked, Detail: "the broker has revoked the certificate: ask the broker why",
 }
 
+// isRevoked reports whether the newest list that is known says that a certificate
+// is revoked.
+func (h *hotLists) isRevoked(certificate *payword.Certificate, now int64) bool {
+	if certificate.Status == nil {
+		return false
+	}
+	status, isSaid := h.named(certificate.Issuer, certificate.Status.URI, now).status(certificate.Status.Index)
+	return isSaid && status != payword.StatusValid
+}
+
 // checkHotList refuses a certificate that was revoked. Of a new commitment it
 // wants to know; the error means that it could not.
 func (x *exchange) checkHotList(ctx context.Context) (payword.Refusal, error) {

@@ -86,6 +86,8 @@ var (
 	errStreamStore   = errors.New("the store cannot tell")
 	errStreamExpired = errors.New("the commitment has expired")
 	errStreamClosed  = errors.New("the commitment was closed")
+	errStreamRevoked = errors.New("the broker has revoked the certificate")
+	errStreamBlocked = errors.New("the publisher does not serve this payer")
 	errStreamFrames  = errors.New("the stream holds what is no WebSocket frame")
 )
 
@@ -158,6 +160,10 @@ func (s *stream) pay(need int64) (payword.Reason, error) {
 	switch {
 	case s.app.now().Unix() >= s.commitment.Expires:
 		return payword.CommitmentExpired, errStreamExpired
+	case s.gate.hotLists.isRevoked(&s.commitment.Certificate, s.app.now().Unix()):
+		return payword.CertificateRevoked, errStreamRevoked
+	case s.app.Block.has(s.commitment):
+		return payword.Blocked, errStreamBlocked
 	case s.app.ctx.Err() != nil || caddy.Exiting():
 		return 0, errStreamStops
 	case s.ctx.Err() != nil:
