@@ -21,7 +21,8 @@ import (
 // App is what all sites of one Caddy share: the store of commitments, the keys
 // of the brokers, and the job that redeems what was paid.
 type App struct {
-	// The brokers whose certificates are taken. At least one.
+	// The brokers whose certificates are taken. At least one is required; at
+	// most 16.
 	Brokers []Broker `json:"brokers,omitempty"`
 
 	// The directory that holds the commitments, the vendor's key and the
@@ -48,15 +49,16 @@ type App struct {
 	// Who is refused, whatever they pay. Default: nobody.
 	Block *Block `json:"block,omitempty"`
 
-	// The most hashes to compute for one request. Default: 4096.
+	// The most hashes to compute for one request. Default: 4096. At most
+	// 1048576.
 	MaxStep uint32 `json:"max_step,omitempty"`
 
-	// How long a quoted price is honoured. Default: 5m.
+	// How long a quoted price is honoured. Default: 5m. From 1s to 15m.
 	QuoteLife caddy.Duration `json:"quote_life,omitempty"`
 
 	// How long a charge can be given back and is not yet claimed from the
 	// broker. A shorter time than the default may claim what is given back
-	// later; then the next claim is smaller. Default: 15m.
+	// later; then the next claim is smaller. Default: 15m. From 0s to 15m.
 	ClaimDelay *caddy.Duration `json:"claim_delay,omitempty"`
 
 	// How often to claim from the brokers. 0 turns the job off; the admin

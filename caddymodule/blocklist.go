@@ -20,21 +20,22 @@ import (
 // Block names whom the publisher does not serve, whatever they pay. What is
 // free stays free for them.
 type Block struct {
-	// Addresses or prefixes, such as "203.0.113.0/24".
+	// Addresses or prefixes, such as "203.0.113.0/24". Default: none.
 	Addresses []string `json:"addresses,omitempty"`
 
-	// Users, as a broker's certificates name them.
+	// Users, as a broker's certificates name them. Default: none.
 	Users []BlockedUser `json:"users,omitempty"`
 
-	// Certificates, by their jti: 22 characters of base64url.
+	// Certificates, by their jti: 22 characters of base64url. Default: none.
 	Certificates []string `json:"certificates,omitempty"`
 
-	// Commitments, by their id: 22 characters of base64url.
+	// Commitments, by their id: 22 characters of base64url. Default: none.
 	Commitments []string `json:"commitments,omitempty"`
 
 	// A file with more, one a line: "address <prefix>", "user <issuer>
 	// <subject>", "certificate <id>" or "commitment <id>"; what follows a # is a
-	// comment. It is read again when it changes. At most 8 MiB.
+	// comment. It is read again when it changes. At most 8 MiB. Default:
+	// none.
 	File string `json:"file,omitempty"`
 
 	inConfig blockSet                 // without the file
@@ -44,10 +45,10 @@ type Block struct {
 
 // BlockedUser is a user of one broker.
 type BlockedUser struct {
-	// The broker's origin.
+	// The broker's origin. Required.
 	Issuer string `json:"issuer,omitempty"`
 
-	// The subject of the user's certificates.
+	// The subject of the user's certificates. Required.
 	Subject string `json:"subject,omitempty"`
 }
 

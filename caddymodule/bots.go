@@ -17,10 +17,11 @@ import (
 // can be left out and forged, and neither is verified.
 type MatchBot struct {
 	// More product tokens of a User-Agent that are bots, such as "ExampleFetch".
-	// Case does not matter. At most 1000.
+	// Case does not matter. Default: none. At most 1000.
 	Agents []string `json:"agents,omitempty"`
 
-	// Product tokens that are not bots, whatever else says so. At most 1000.
+	// Product tokens that are not bots, whatever else says so. Default: none. At
+	// most 1000.
 	Except []string `json:"except,omitempty"`
 
 	agents map[string]bool // in lower case; false for the exceptions

@@ -18,7 +18,7 @@ import (
 
 // Broker is a broker whose certificates are taken.
 type Broker struct {
-	// The broker's origin, exactly as its certificates name it.
+	// The broker's origin, exactly as its certificates name it. Required.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The broker's public keys, a JSON Web Key Set: a file, or an https URL

@@ -17,14 +17,15 @@ import (
 type Credit struct {
 	// The most that the commitments which one user opens on a day may be worth
 	// together, as a number: "0.50". A user is one subject of one broker.
+	// Required.
 	PerUser string `json:"per_user,omitempty"`
 
 	// The most that the commitments which all users open on a day, at all sites
-	// that share the store, may be worth together, as a number: "100".
+	// that share the store, may be worth together, as a number: "100". Required.
 	InAll string `json:"in_all,omitempty"`
 
 	// The currency of both, such as "USD". Each currency has its own caps;
-	// without any its commitments have to be reserved.
+	// without any its commitments have to be reserved. Required.
 	Currency string `json:"currency,omitempty"`
 }
 

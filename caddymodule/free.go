@@ -21,10 +21,11 @@ type Free struct {
 	// sells them like everything else.
 	List string `json:"list,omitempty"`
 
-	// Path patterns, as Caddy's path matcher reads them. At most 1000.
+	// Path patterns, as Caddy's path matcher reads them. Default: none. At most
+	// 1000.
 	Paths []string `json:"paths,omitempty"`
 
-	// Sets of Caddy's request matchers, of which any may match.
+	// Sets of Caddy's request matchers, of which any may match. Default: none.
 	Match caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	paths    caddyhttp.MatchPath

@@ -26,7 +26,7 @@ type RateLimits struct {
 // RateLimit is how often something may be done. An address is one of IPv4, or a
 // /64 of IPv6, which is what one subscriber has.
 type RateLimit struct {
-	// How often. 0 turns the limit off.
+	// How often, at most 1000000. Default: 0, which turns the limit off.
 	Count int `json:"count"`
 
 	// Within what time, from 1s to 1h. Default: 1m.

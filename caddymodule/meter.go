@@ -24,8 +24,8 @@ type Meter struct {
 	// for prices that From tells. Default: request.
 	Unit string `json:"unit,omitempty"`
 
-	// What tells how much an answer cost; see MeterSource. Needed for units that
-	// the gate does not count by itself.
+	// What tells how much an answer cost; see MeterSource. Required for units
+	// that the gate does not count by itself. Default: none. At most 8.
 	From []MeterSource `json:"from,omitempty"`
 
 	// The most that is charged before an answer begins, in the currency of the
@@ -66,13 +66,15 @@ type Meter struct {
 // Usage is set. Where there are several sources their units are added up.
 type MeterSource struct {
 	// A header of the answer. With the unit "request" it holds an amount in the
-	// currency of the price, such as 0.0123; with other units, how many.
+	// currency of the price, such as 0.0123; with other units, how many. Either
+	// this or Usage is required.
 	Header string `json:"header,omitempty"`
 
 	// The path of a number of units in the JSON of the answer, such as
 	// usage.total_tokens, or several paths with | between them. In a JSON body it
 	// is looked for when the body has ended, and in an event stream in the data
-	// of every event, of which the last that has it counts.
+	// of every event, of which the last that has it counts. Either this or Header
+	// is required.
 	Usage string `json:"usage,omitempty"`
 
 	// How many units one of these is, for sources of different price: 4 where

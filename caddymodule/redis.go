@@ -32,7 +32,8 @@ import (
 // The texts may hold placeholders such as {env.REDIS_PASSWORD}.
 type Redis struct {
 	// Where Redis listens, such as "redis.internal:6379"; of a cluster some of
-	// its nodes, and with sentinel the sentinels. At least one.
+	// its nodes, and with sentinel the sentinels. At least one is
+	// required.
 	Addresses []string `json:"addresses,omitempty"`
 
 	// Whom to log in as. Default: Redis' user "default".

@@ -20,7 +20,7 @@ type Reread struct {
 	// How long. Default: 60s. At most 24h.
 	Within caddy.Duration `json:"within,omitempty"`
 
-	// How often. 0 turns it off. At most 255.
+	// How often. Default: 0, which turns it off. At most 255.
 	Times int `json:"times"`
 }
 
