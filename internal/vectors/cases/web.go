@@ -110,6 +110,20 @@ func priceRequest() object {
 		"methodDetails": object{"brokers": []string{brokerOrigin}, "httpMethod": "GET", "maxStep": 4096, "url": pageURL, "version": 1}}
 }
 
+// meteredRequest quotes the price of a token, and the most that an answer takes.
+func meteredRequest() object {
+	request := priceRequest()
+	request["amount"], request["unitType"] = "3", "token"
+	request["methodDetails"].(object)["ceiling"] = "20000"
+	return request
+}
+
+// classed is the opaque parameter of a challenge that quotes one of a URL's
+// prices.
+func classed(class string) string {
+	return b64([]byte(canonicalJSON(object{"class": class, "prices": b64(hash(nil, 2)[:9])})))
+}
+
 // canonicalJSON is RFC 8785 for what these vectors hold: sorted members, and
 // "&" as it is.
 func canonicalJSON(value object) string {
@@ -167,6 +181,9 @@ func challenges() []Case {
 	bind("separator-in-opaque", "A slot with the separator could pass for two.", failed, challenge(object{"opaque": "a|b"}))
 	all = append(all, Case{Name: "request-canonical", Comment: "The request parameter is canonical JSON (RFC 8785) in base64url.", Expect: accepted,
 		Input: object{"operation": "request", "request": priceRequest()}, Output: object{"text": b64([]byte(canonicalJSON(priceRequest())))}})
+	bind("price-class", "The class of a price, and the set of prices it is of, are opaque and bound.", accepted, challenge(object{"opaque": classed("bots")}))
+	all = append(all, Case{Name: "request-ceiling", Comment: "What is metered has a ceiling among the details.", Expect: accepted,
+		Input: object{"operation": "request", "request": meteredRequest()}, Output: object{"text": b64([]byte(canonicalJSON(meteredRequest())))}})
 	all = append(all, parsedChallenges()...)
 	return append(all, checkedChallenges()...)
 }
@@ -235,6 +252,16 @@ func checkedChallenges() []Case {
 	add("no-request", "A challenge quotes a price.", "invalid-challenge", bound(challenge(object{"request": b64([]byte("{}"))}), serverSecret), nil)
 	add("other-url", "A cheap quote buys nothing dear.", "wrong-resource", good, object{"url": vendorOrigin + "/dear"})
 	add("other-http-method", "Reading is not writing.", "wrong-resource", good, object{"httpMethod": "POST"})
+	metered := bound(challenge(object{"request": b64([]byte(canonicalJSON(meteredRequest())))}), serverSecret)
+	add("ceiling", "A price of what is metered, up to a ceiling.", accepted, metered, nil)
+	all[len(all)-1].Output = object{"request": meteredRequest()}
+	lower := meteredRequest()
+	lower["methodDetails"].(object)["ceiling"] = "3"
+	add("ceiling-changed", "Everything that counts is bound.", "invalid-challenge", with(metered, object{"request": b64([]byte(canonicalJSON(lower)))}), nil)
+	dear := bound(challenge(object{"opaque": classed("people")}), serverSecret)
+	add("price-class", "A quote of one of the URL's prices.", accepted, dear, nil)
+	add("price-class-changed", "A quote of one price buys at no other.", "invalid-challenge", with(dear, object{"opaque": classed("bots")}), nil)
+	add("price-class-removed", "A quote of one price buys at no other.", "invalid-challenge", with(dear, object{"opaque": without}), nil)
 	add("other-method", "This payment method alone.", "method-unsupported", bound(challenge(object{"method": "tempo"}), serverSecret), nil)
 	add("other-intent", "These two intents alone.", "method-unsupported", bound(challenge(object{"intent": "subscription"}), serverSecret), nil)
 	return all
