@@ -3,7 +3,11 @@ package caddymodule
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +185,61 @@ func TestStreamEndsWithItsCommitment(t *testing.T) {
 			t.Errorf("%s: the upstream goes on, or more than was paid was delivered: %d", test.name, s.delivered)
 		}
 	}
+}
+
+// FuzzUsageDocument reads the usage of a JSON answer, and of the same document
+// as another writes it, in a longer one and as an event: the counts are the same,
+// and in range.
+func FuzzUsageDocument(f *testing.F) {
+	for _, seed := range []string{
+		`{"usage":{"in":3,"out":4}}`, `{"usage":{"in":3,"out":4},"usage":{"in":1}}`, `{"usage":[{"in":1}]}`, `{"usage":{"in":-1,"out":1e3}}`,
+		`{"usage":{"in":1000000000001,"out":18446744073709551616}}`, `{"usage":{"in":"3","out":null}} {"usage":{"in":9}}`,
+		`{"choices":[{"text":"\ud800 {\"usage\":{\"in\":9}}"}],"usage":{"in":0.0,"out":00}}`, "\ufeff{}", `[`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	sources := []MeterSource{
+		{Usage: "usage.in", Weight: 1, paths: [][]string{{"usage", "in"}}},
+		{Usage: "usage.out", Weight: maxWeight, paths: [][]string{{"usage", "out"}}},
+	}
+	read := func(document []byte) []int64 {
+		u := newUsage(&Meter{From: sources})
+		u.readDocument(document)
+		for k, count := range u.counts {
+			if count < -1 || count > maxCount {
+				panic(fmt.Sprintf("source %d counts %d", k, count))
+			}
+		}
+		if total, err := u.total(); (err == nil) != (u.counts[0] >= 0 && u.counts[1] >= 0) || total < 0 {
+			panic(fmt.Sprintf("a total of %d, %v, of %v", total, err, u.counts))
+		}
+		return u.counts
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		got := read(document)
+		decoder := json.NewDecoder(bytes.NewReader(document))
+		decoder.UseNumber()
+		var content map[string]any
+		if decoder.Decode(&content) != nil || content == nil {
+			if got[0] >= 0 || got[1] >= 0 {
+				t.Fatalf("%q, which is no object, counts %v", document, got)
+			}
+			return
+		}
+		content["more"] = strings.Repeat("x", 100)
+		again, err := json.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counts := read(again); !slices.Equal(counts, got) {
+			t.Fatalf("%q counts %v, and %q %v", document, got, again, counts)
+		}
+		event := newUsage(&Meter{From: sources})
+		event.readEvent(slices.Concat([]byte("event: x\ndata: "), again, []byte("\n\n")))
+		if !slices.Equal(event.counts, got) {
+			t.Fatalf("%q counts %v, and as an event %v", document, got, event.counts)
+		}
+	})
 }
 
 // FuzzEvents cuts a stream into events in two ways and compares.
