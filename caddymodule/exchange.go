@@ -52,6 +52,7 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submi
 	}
 	if r.Method == http.MethodHead {
 		x.price = 0
+		r.Header.Del("Upgrade") // a HEAD is free because no content comes of it
 	}
 	x.meter = x.newMetering()
 	x.providePlaceholders()

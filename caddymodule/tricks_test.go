@@ -287,3 +287,41 @@ func TestCheapChecksComeFirst(t *testing.T) {
 	p := newPayer(t, wish{name: "right", vendor: gate.vendor})
 	gate.mustPay(t, "/page", p.opening(p.payment(1, 1)))
 }
+
+// TestHeadSwitchesNoProtocol asks with a HEAD, which is free, for a connection of
+// its own, at an upstream that looks at no method.
+func TestHeadSwitchesNoProtocol(t *testing.T) {
+	switching := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			return
+		}
+		connection, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer connection.Close()
+		buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: feed\r\n\r\npaid content")
+		buffered.Flush()
+	})
+	for name, options := range map[string]string{"paid": "", "metered": "meter {\nunit byte\n}", "on a quota": "free_quota 5"} {
+		t.Run(name, func(t *testing.T) {
+			gate := startGate(t, site{upstream: switching, payword: options})
+			p := newPayer(t, wish{name: "head switches " + name, vendor: gate.vendor})
+			connection, err := net.Dial("tcp", strings.TrimPrefix(gate.vendor, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer connection.Close()
+			fmt.Fprintf(connection, "HEAD /socket HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade, close\r\nUpgrade: feed\r\n", strings.TrimPrefix(gate.vendor, "http://"))
+			for name, value := range p.opening(p.payment(9, 1)) {
+				fmt.Fprintf(connection, "%s: %s\r\n", name, value)
+			}
+			io.WriteString(connection, "\r\n")
+			answer, err := io.ReadAll(connection)
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || strings.Contains(string(answer), "content") {
+				t.Errorf("%v: %s", err, answer)
+			}
+		})
+	}
+}
