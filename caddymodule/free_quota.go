@@ -140,14 +140,15 @@ func (x *exchange) serveOnQuota(next caddyhttp.Handler) error {
 		exposeHeaders(x.request, header)
 	}
 	finished := false
+	hasLeft := func() bool { return w.failed || x.request.Context().Err() != nil } // either may be seen first
 	defer func() {
-		if !finished && x.request.Context().Err() == nil {
+		if !finished && !hasLeft() {
 			x.returnQuota()
 		}
 	}()
 	err := next.ServeHTTP(w, x.request)
 	finished = true
-	if (err != nil || w.status == 0) && x.request.Context().Err() == nil {
+	if (err != nil || w.status == 0) && !hasLeft() {
 		x.returnQuota()
 	}
 	return err

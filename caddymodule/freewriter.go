@@ -15,6 +15,7 @@ type freeWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	before func(header http.Header, status int) // called once, when the final status is known; may be nil
 	status int                                  // 0: not written
+	failed bool                                 // something that was written did not arrive
 }
 
 // WriteHeader notes the final status.
@@ -31,19 +32,25 @@ func (w *freeWriter) WriteHeader(status int) {
 // Write writes content, after the header.
 func (w *freeWriter) Write(content []byte) (int, error) {
 	w.begin()
-	return w.ResponseWriterWrapper.Write(content)
+	n, err := w.ResponseWriterWrapper.Write(content)
+	w.failed = w.failed || err != nil
+	return n, err
 }
 
 // ReadFrom copies content, after the header, the fast way where there is one.
 func (w *freeWriter) ReadFrom(source io.Reader) (int64, error) {
 	w.begin()
-	return w.ResponseWriterWrapper.ReadFrom(source)
+	n, err := w.ResponseWriterWrapper.ReadFrom(source)
+	w.failed = w.failed || err != nil // the error may be the source's; see paidWriter
+	return n, err
 }
 
 // FlushError sends what was written so far, after the header.
 func (w *freeWriter) FlushError() error {
 	w.begin()
-	return http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
+	w.failed = w.failed || err != nil
+	return err
 }
 
 // Hijack hands the connection over, which delivers whatever comes then.
