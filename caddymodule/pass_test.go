@@ -194,3 +194,33 @@ func TestLogOnly(t *testing.T) {
 		t.Errorf("would have earned %v, want %v", got, want)
 	}
 }
+
+// TestPassesOfDirectivesWithoutScope wants a configuration refused in which the
+// cheaper pass would open what the dearer one is for.
+func TestPassesOfDirectivesWithoutScope(t *testing.T) {
+	tests := []struct {
+		name, first, second string
+		refused             bool
+	}{
+		{"other prices", "pass 24h", "price 1 USD\npass 24h", true},
+		{"other amounts", "pass 24h 0.01", "price 0.001 USD\npass 24h 5", true},
+		{"other times", "pass 1h", "price 0.001 USD\npass 24h", false},
+		{"the same", "pass 24h 0.01", "price 0.001 USD\npass 24h 0.01", false},
+		{"one has none", "pass 24h", "price 1 USD", false},
+		{"scopes", "pass 24h\nscope one", "price 1 USD\npass 24h\nscope two", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			vendor := freeOrigin(t)
+			config := configOf(t, site{
+				vendor: vendor, dir: t.TempDir(), payword: test.first,
+				rest: "handle /b/* {\npayword {\nvendor " + vendor + "\n" + test.second + "\n}\nrespond content\n}",
+			})
+			t.Cleanup(func() { caddy.Stop() })
+			err := caddy.Load(config, true)
+			if refused := err != nil && strings.Contains(err.Error(), "scope"); refused != test.refused || err != nil && !test.refused {
+				t.Errorf("loading: %v, want it refused: %v", err, test.refused)
+			}
+		})
+	}
+}

@@ -132,6 +132,9 @@ func (h *Handler) provisionPrices(ctx caddy.Context) error {
 		h.unscoped = h.digestAmounts()
 		h.app.priceSets.add(digestOf(h.priceSet, h.unscoped))
 		h.app.priceSets.addUnscoped(h.Vendor, h.unscoped)
+		if h.Pass != nil && !h.app.priceSets.addPass(h.Vendor, digestOf(h.unscoped, h.Pass.Amount)) {
+			return errors.New("payword: pass: several directives of the vendor sell passes at different prices and have no scope, so the cheapest would open what the others sell: give each a scope")
+		}
 	}
 	return nil
 }
@@ -238,6 +241,20 @@ type priceSets struct {
 	mu       sync.RWMutex
 	seen     map[string]struct{}
 	unscoped map[string]map[string]struct{} // by vendor: the different prices of directives without a scope
+	passes   map[string]string              // by vendor: the prices of those directives without a scope that sell passes
+}
+
+// addPass notes the prices of a directive without a scope that sells passes, and
+// reports whether all others of its vendor have the same: they share the passes.
+func (s *priceSets) addPass(vendor, prices string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.passes == nil {
+		s.passes = make(map[string]string)
+	}
+	known, found := s.passes[vendor]
+	s.passes[vendor] = prices
+	return !found || known == prices
 }
 
 func (s *priceSets) addUnscoped(vendor, amounts string) {
