@@ -90,12 +90,15 @@ func (w *paidWriter) giveBack() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.request.Context()), giveBackTimeout)
 	defer cancel()
 	payment := &x.sent.payment
-	_, after, err := x.gate.store.giveBack(ctx, payment.Commitment, payment.Number, x.app.now().Unix())
+	returned, after, err := x.gate.store.giveBack(ctx, payment.Commitment, payment.Number, x.app.now().Unix())
 	if err != nil {
 		x.logger.Error("giving a price back", zap.Error(err))
 		return
 	}
 	x.view = after
+	if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
+		x.view = after
+	}
 }
 
 // paidWriter writes the answer to a granted request. It settles what the

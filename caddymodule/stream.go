@@ -317,6 +317,9 @@ func (s *stream) settle() {
 	}
 	s.reserved -= returned
 	s.view = after
+	if after, collected := s.gate.collectReturned(ctx, s.commitment.ID, returned, s.logger); collected {
+		s.view = after
+	}
 }
 
 // state returns what the stream cost and its newest view of the commitment.

@@ -317,3 +317,33 @@ func TestFramesThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+// TestDebtIsCollectedFromWhatComesBack lets one stream run ahead on what others
+// have only reserved: when they give that back, it pays the debt first.
+func TestDebtIsCollectedFromWhatComesBack(t *testing.T) {
+	meter := &Meter{Unit: unitEvent, Slice: 1, window: 50}
+	s := newMeteredStream(meter, 1, 100) // has sent nothing of its hundred
+	s.entry.state.Charge(s.commitment, payword.Charge{
+		Tail: payword.Tail{Index: 101}, Number: 2, Price: 1, Now: s.began.Unix(), Fingerprint: payword.Fingerprint{2},
+	})
+	ahead := &stream{
+		Meter: meter, id: "t", gate: s.gate, app: s.app, logger: s.logger, commitment: s.commitment, number: 2, price: 1, reserved: 1,
+		ctx: s.ctx, cancel: s.cancel, say: s.say, limit: s.limit, began: s.began, view: s.entry.view(), wake: make(chan struct{}),
+	}
+	for range 51 {
+		if _, err := ahead.take(1, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ahead.settle()
+	if got := s.gate.streams.debt(s.commitment.ID); got != 50 {
+		t.Fatalf("the debt is %d, want 50", got)
+	}
+	s.settle()
+	if got := s.gate.streams.debt(s.commitment.ID); got != 0 || s.entry.state.Spent() != 51 {
+		t.Errorf("after all have ended the debt is %d, spent is %d of %d", got, s.entry.state.Spent(), s.entry.state.Accepted(s.commitment))
+	}
+	if charged, seen := s.state(); charged != 0 || seen.spent != 51 {
+		t.Errorf("the stream that sent nothing cost %d, and says that %d were spent", charged, seen.spent)
+	}
+}

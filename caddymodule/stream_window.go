@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"go.uber.org/zap"
@@ -88,30 +89,53 @@ func (g *streams) isListed(id payword.CommitmentID, a *advance) bool { return g.
 // that the payment is for.
 func (x *exchange) collectDebt(ctx context.Context, tail payword.Tail) error {
 	payment := &x.sent.payment
-	account := x.gate.streams.debtor(payment.Commitment)
+	_, _, err := x.gate.collect(ctx, payment.Commitment, func() (view, error) {
+		return x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail)
+	})
+	return err
+}
+
+// collectReturned charges what was delivered ahead of payment out of an amount
+// that was given back. A stream may run ahead by half of what was spent, and a
+// part of that may only have been reserved by others.
+func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, returned money.Amount, logger *zap.Logger) (view, bool) {
+	if returned == 0 {
+		return view{}, false
+	}
+	after, collected, err := g.collect(ctx, id, func() (view, error) { return g.store.findNewest(ctx, id) })
+	if err != nil {
+		logger.Error("charging what was delivered ahead of payment, after some was given back", zap.Error(err))
+	}
+	return after, collected && err == nil
+}
+
+// collect charges the debt of a commitment, as far as the credit goes that look
+// finds, and reports whether it charged anything.
+func (g *gate) collect(ctx context.Context, id payword.CommitmentID, look func() (view, error)) (view, bool, error) {
+	account := g.streams.debtor(id)
 	if account == nil {
-		return nil
+		return view{}, false, nil
 	}
 	account.mutex.Lock()
 	defer account.mutex.Unlock()
 	if account.debt == 0 {
-		return nil
+		return view{}, false, nil
 	}
-	after, err := x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail)
+	seen, err := look()
 	if err != nil {
-		return err
+		return view{}, false, err
 	}
-	amount := min(account.debt, after.accepted-after.spent)
+	amount := min(account.debt, seen.accepted-seen.spent)
 	if amount <= 0 {
-		return nil
+		return seen, false, nil
 	}
-	outcome, _, err := x.gate.store.flow(ctx, payment.Commitment, amount)
+	outcome, after, err := g.store.flow(ctx, id, amount)
 	switch {
 	case err != nil:
 		account.debt = 0 // it may have been charged, and nobody pays twice
-		x.logger.Error("charging what was delivered ahead of payment", zap.Error(err))
+		err = fmt.Errorf("charging what was delivered ahead of payment: %w", err)
 	case outcome.Reason == payword.Accepted:
 		account.debt -= amount
 	}
-	return err
+	return after, err == nil && outcome.Reason == payword.Accepted, err
 }
