@@ -103,6 +103,19 @@ func FailAcknowledge(directory string) {
 	g.store = deafStore{g.store}
 }
 
+// stubbornStore is a store that lowers no price.
+type stubbornStore struct{ store }
+
+func (stubbornStore) trueUp(context.Context, payword.CommitmentID, uint64, money.Amount, int64) (money.Amount, view, error) {
+	return 0, view{}, errors.New("the store fails on purpose")
+}
+
+// FailTrueUp makes a gate fail to lower prices.
+func FailTrueUp(directory string) {
+	g := gateOf(directory)
+	g.store = stubbornStore{g.store}
+}
+
 // UnearnedOf returns what the gate with a store would have earned at a vendor,
 // by rule.
 func UnearnedOf(directory, vendor string) map[string]money.Amount {

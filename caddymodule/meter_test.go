@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/caddymodule"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -333,4 +335,52 @@ func TestMeterMistakes(t *testing.T) {
 			t.Errorf("%q: got %v, want an error that says %q", test.meter, err, test.want)
 		}
 	}
+}
+
+// TestStoreThatCannotLowerAPriceKeepsNone wants nothing charged for an answer
+// that was replaced by 503.
+func TestStoreThatCannotLowerAPriceKeepsNone(t *testing.T) {
+	for name, test := range map[string]struct{ meter, target string }{
+		"header": {"meter {\nfrom header X-Cost\nceiling 0.01\n}", "/cost?cost=0.0025"},
+		"JSON":   {"meter {\nunit token\nceiling 0.01\nfrom usage usage.prompt_tokens\n}", "/json?output=2"},
+		"length": {"meter {\nunit kilobyte\n}", "/file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gate := startGate(t, site{upstream: metered(t), payword: test.meter, rest: meteredRest})
+			p := newPayer(t, wish{name: "stubborn " + name, vendor: gate.vendor})
+			caddymodule.FailTrueUp(filepath.Join(gate.dir, "store"))
+			response, _ := gate.do(t, http.MethodGet, test.target, p.opening(p.paying(100, 1, 100*testPrice)))
+			if response.StatusCode != http.StatusServiceUnavailable {
+				t.Fatalf("%s, want 503", response.Status)
+			}
+			if got := gate.spentAt(t, test.target, p, 2); got != 0 {
+				t.Errorf("spent is %s for nothing", got)
+			}
+		})
+	}
+}
+
+// TestRangeDoesNotHideTheUsage asks for the part of an answer without its usage.
+func TestRangeDoesNotHideTheUsage(t *testing.T) {
+	upstream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		http.ServeContent(w, r, "a.json", time.Unix(1790000000, 0), strings.NewReader(`{"echo":{"usage":{"tokens":0}},"answer":"long","usage":{"tokens":9}}`))
+	})
+	gate := startGate(t, site{upstream: upstream, payword: "meter {\nunit token\nceiling 0.01\nfrom usage usage.tokens\nunreadable nothing\n}", rest: meteredRest})
+	p := newPayer(t, wish{name: "range", vendor: gate.vendor})
+	for k, part := range []string{"bytes=0-60", "bytes=8-"} {
+		headers := p.opening(p.paying(30, uint64(2*k+1), 20*testPrice))
+		headers["Range"] = part
+		gate.mustPay(t, "/a.json", headers)
+		if got, want := gate.spentAt(t, "/a.json", p, uint64(2*k+2)), 9*testPrice*money.Amount(k+1); got != want {
+			t.Errorf("%s: spent is %s, want %s", part, got, want)
+		}
+	}
+}
+
+// spentAt asks with a HEAD what was spent on a commitment.
+func (g *testGate) spentAt(t *testing.T, target string, p *payer, number uint64) money.Amount {
+	t.Helper()
+	response, _ := g.do(t, http.MethodHead, target, p.header(p.paying(30, number, 0)))
+	return statusOf(t, response).Spent
 }

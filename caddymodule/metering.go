@@ -97,6 +97,9 @@ func (x *exchange) serveMetered(w *paidWriter, next func(http.ResponseWriter, *h
 	if m.readsBody() {
 		request.Header.Set("Accept-Encoding", "identity")
 	}
+	if m.readsBody() && !m.isCounted() {
+		request.Header.Del("Range") // the part without the usage would not tell its cost
+	}
 	if m.BothDirections && isExtendedConnect(request) {
 		request.Body = &countedBody{ReadCloser: request.Body, metering: m}
 	}
@@ -230,6 +233,9 @@ func (m *metering) trueUp(w *paidWriter, cost money.Amount, unreadable error) bo
 	}
 	x.price -= returned
 	x.view = after
+	if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
+		x.view = after
+	}
 	return true
 }
 
@@ -253,6 +259,9 @@ func (m *metering) settleAtOnce(w *paidWriter, cost money.Amount) bool {
 		var returned money.Amount
 		returned, x.view, err = x.gate.store.trueUp(ctx, payment.Commitment, payment.Number, cost, x.app.now().Unix())
 		x.price = charged - returned
+		if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
+			x.view = after
+		}
 	case cost <= charged:
 		x.price = charged
 	case !x.outcome.Repeat:
@@ -325,6 +334,7 @@ func (m *metering) replaceUnavailable(w *paidWriter, cause error) bool {
 	if m.mode == meterScan || m.sent > 0 {
 		return true // it is sent already
 	}
+	w.giveBack() // what was charged, if the store can do that
 	m.restoreHeader(w)
 	m.mode = meterReplaced
 	m.replaced = m.exchange.unavailable(m.exchange.writer, cause)
@@ -537,8 +547,11 @@ func (m *metering) writeTrailer(w *paidWriter) {
 
 // receipt is what the end of a stream says: a receipt of the Payment scheme.
 func (m *metering) receipt() []byte {
-	receipt := m.exchange.receipt()
-	encoded, err := json.Marshal(receipt)
+	receipt := m.exchange.receipt
+	if m.stream != nil { // a WebSocket says it from a goroutine of its own
+		receipt = func() payword.Receipt { return m.exchange.receiptFor(m.stream.state()) }
+	}
+	encoded, err := json.Marshal(receipt())
 	if err != nil {
 		m.exchange.logger.Error("writing a receipt", zap.Error(err))
 		return []byte("{}")

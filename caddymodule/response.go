@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
 )
 
 // giveBackTimeout bounds the store step that gives a price back. It runs on a
@@ -245,14 +246,17 @@ func (x *exchange) writeStatusHeader(header http.Header, reason payword.Reason) 
 }
 
 // receipt returns the receipt of the request, as things stand.
-func (x *exchange) receipt() payword.Receipt {
+func (x *exchange) receipt() payword.Receipt { return x.receiptFor(x.charged(), x.view) }
+
+// receiptFor returns the receipt of a request that cost an amount, in micros.
+func (x *exchange) receiptFor(charged money.Amount, seen view) payword.Receipt {
 	return payword.Receipt{
 		Status: "success", Method: payword.Method, Intent: x.sent.challenge.Intent,
 		Timestamp:   time.Unix(x.now, 0).UTC().Format(time.RFC3339),
 		Reference:   fmt.Sprintf("%s.%d", x.sent.payment.Commitment, x.sent.payment.Number),
 		ChallengeID: x.sent.challenge.ID, Currency: x.currency, Number: x.sent.payment.Number,
-		Accepted: x.view.accepted, Spent: x.view.spent, Credit: x.view.accepted - x.view.spent,
-		Amount: x.charged(), Final: x.view.closed,
+		Accepted: seen.accepted, Spent: seen.spent, Credit: seen.accepted - seen.spent,
+		Amount: charged, Final: seen.closed,
 	}
 }
 

@@ -243,7 +243,6 @@ func (f *frameFlow) say(n notice) {
 
 // sayReceipt sends the receipt before a close frame of the upstream.
 func (f *frameFlow) sayReceipt() {
-	f.readStream()
 	f.sayText(said{eventReceipt, json.RawMessage(f.receipt())})
 }
 
