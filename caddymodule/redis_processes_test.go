@@ -16,14 +16,12 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// TestTwoGatesOnOneRedis runs two Caddy processes for one vendor. Clients send
-// every payment to both, twice, in shuffled order: each number is charged once.
-func TestTwoGatesOnOneRedis(t *testing.T) {
-	server := caddymodule.StartRedis(t)
-	vendor := freeOrigin(t)
-	gates := []*gateProcess{}
-	for k := range 2 {
-		s := site{dir: t.TempDir(), vendor: freeOrigin(t), global: "redis " + server.Address, payword: "reread off\nvendor " + vendor}
+// startTwoGates runs two Caddy processes with a site on one Redis.
+func startTwoGates(t *testing.T, s site) (gates [2]*gateProcess) {
+	t.Helper()
+	s.global += "\nredis " + caddymodule.StartRedis(t).Address
+	for k := range gates {
+		s.dir, s.vendor = t.TempDir(), freeOrigin(t)
 		if k > 0 {
 			copySecrets(t, gates[0].dir, s.dir)
 		}
@@ -36,8 +34,16 @@ func TestTwoGatesOnOneRedis(t *testing.T) {
 		}
 		gate.start(t)
 		t.Cleanup(gate.kill)
-		gates = append(gates, gate)
+		gates[k] = gate
 	}
+	return gates
+}
+
+// TestTwoGatesOnOneRedis runs two Caddy processes for one vendor. Clients send
+// every payment to both, twice, in shuffled order: each number is charged once.
+func TestTwoGatesOnOneRedis(t *testing.T) {
+	vendor := freeOrigin(t)
+	gates := startTwoGates(t, site{payword: "reread off\nvendor " + vendor})
 	const numbers = 150
 	p := newPayer(t, wish{name: "two gates", vendor: vendor, length: 2000})
 	sends := []int{}

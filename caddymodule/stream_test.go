@@ -45,8 +45,11 @@ func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if !more {
 				return
 			}
-			if part == "break" {
+			switch part {
+			case "break":
 				panic(http.ErrAbortHandler)
+			case "end":
+				return
 			}
 			io.WriteString(w, part)
 			w.(http.Flusher).Flush()
