@@ -126,3 +126,81 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 		t.Error("found no link in any document")
 	}
 }
+
+var (
+	headingLine     = regexp.MustCompile("(?m)^#+ (.*)$")
+	notInAnchors    = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+	linkWithAnchor  = regexp.MustCompile(`\]\(([^)#:\s]*)#([^)\s]+)\)`)
+	linksOfHeadings = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+)
+
+// anchors returns what the headings of a document can be linked by.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, match := range headingLine.FindAllStringSubmatch(text, -1) {
+		heading := linksOfHeadings.ReplaceAllString(strings.ToLower(match[1]), "$1")
+		found[strings.ReplaceAll(notInAnchors.ReplaceAllString(heading, ""), " ", "-")] = true
+	}
+	return found
+}
+
+// Links to a heading lead to one.
+func TestDocumentsLinkToHeadings(t *testing.T) {
+	texts := make(map[string]string)
+	for _, file := range tree(t).textFiles {
+		if filepath.Ext(file.path) == ".md" {
+			texts[filepath.Clean(file.path)] = string(file.text)
+		}
+	}
+	seen := 0
+	for path, text := range texts {
+		for _, match := range linkWithAnchor.FindAllStringSubmatch(text, -1) {
+			seen++
+			target := path
+			if match[1] != "" {
+				target = filepath.Join(filepath.Dir(path), filepath.FromSlash(match[1]))
+			}
+			if !anchors(texts[target])[match[2]] {
+				t.Errorf("%s links to #%s, and %s has no such heading", path, match[2], target)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("found no link to a heading")
+	}
+}
+
+var decisionHeading = regexp.MustCompile(`^# ([0-9]{2}): `)
+
+// A decision is numbered, in its name and its heading alike, and a document that
+// is not a decision itself links to it.
+func TestDecisionsAreNumberedAndLinked(t *testing.T) {
+	linked := make(map[string]bool)
+	link := regexp.MustCompile(`\]\((?:docs/)?(decisions/[^)#]+)[)#]`)
+	decisions := make(map[string]string) // their text by their path below docs/
+	for _, file := range tree(t).textFiles {
+		path := filepath.ToSlash(file.path)
+		if below, found := strings.CutPrefix(path, "docs/decisions/"); found {
+			decisions["decisions/"+below] = string(file.text)
+			continue
+		}
+		if filepath.Ext(path) != ".md" {
+			continue
+		}
+		for _, match := range link.FindAllStringSubmatch(string(file.text), -1) {
+			linked[match[1]] = true
+		}
+	}
+	if len(decisions) < 20 {
+		t.Errorf("found %d decisions; there are more", len(decisions))
+	}
+	for path, text := range decisions {
+		heading := decisionHeading.FindStringSubmatch(text)
+		if heading == nil || !strings.HasPrefix(path, "decisions/"+heading[1]+"-") {
+			t.Errorf("docs/%s does not begin with its number, such as: # 07: What we build on", path)
+		}
+		if !linked[path] {
+			t.Errorf("no document links to docs/%s", path)
+		}
+	}
+}
