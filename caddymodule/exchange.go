@@ -181,13 +181,6 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	if err != nil || verdict.Reason != payword.Accepted {
 		return x.explain(verdict.Reason), err
 	}
-	x.price = x.discounted(x.price, x.view.spent)
-	switch {
-	case x.price > 0 && x.isReread():
-		x.price, x.reread = 0, true
-	case x.price > 0 && x.takeQuota():
-		x.price = 0
-	}
 	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
 		return refusal, err
 	}
@@ -195,6 +188,13 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	err = x.collectDebt(ctx, verdict.Tail)
 	if err != nil {
 		return payword.Refusal{}, err
+	}
+	x.price = x.discounted(x.price, x.view.spent)
+	switch {
+	case x.price > 0 && x.isReread():
+		x.price, x.reread = 0, true
+	case x.price > 0 && x.takeQuota():
+		x.price = 0
 	}
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
