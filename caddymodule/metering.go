@@ -448,7 +448,7 @@ func (m *metering) scan(content []byte) {
 // broke off.
 func (m *metering) finish(w *paidWriter, err error, broken bool) error {
 	x := m.exchange
-	failed := (broken || err != nil) && !w.clientLeft()
+	failed := (broken || err != nil) && !w.wasCut()
 	switch {
 	case m.mode == meterReplaced:
 		return m.replaced

@@ -110,16 +110,25 @@ type paidWriter struct {
 	wroteHeader bool
 	status      int
 	writeFailed bool
+	stalled     bool         // the client let a write wait for longer than clientPatience
 	body        *watchedBody // the request's; nil if it has none
 	meter       *metering    // nil if the price is known beforehand
 }
 
+// clientPatience is how long a write may wait for the client. An upstream that
+// breaks off after that may have done so because nobody took its answer.
+const clientPatience = 5 * time.Second
+
 // clientLeft reports whether the client did not get everything through its own
-// doing, and so is given nothing back: it went away, or what was written to it
-// did not arrive. A failed write is often seen before the request's context
-// ends, so one of them alone would let a client cut the connection at the last
-// byte and have its money back.
-func (w *paidWriter) clientLeft() bool {
+// doing, and so is given nothing back: it went away, or it stopped reading, which
+// lets the upstream give up when all but the end has come.
+func (w *paidWriter) clientLeft() bool { return w.stalled || w.wasCut() }
+
+// wasCut reports whether the client went away, or what was written to it did not
+// arrive. A failed write is often seen before the request's context ends, so one
+// of them alone would let a client cut the connection at the last byte and have
+// its money back.
+func (w *paidWriter) wasCut() bool {
 	return w.writeFailed || w.body != nil && w.body.failed.Load() || w.exchange.request.Context().Err() != nil
 }
 
@@ -182,9 +191,16 @@ func (w *paidWriter) Write(content []byte) (int, error) {
 }
 
 func (w *paidWriter) writeThrough(content []byte) (int, error) {
+	began := time.Now()
 	n, err := w.ResponseWriterWrapper.Write(content)
-	w.writeFailed = w.writeFailed || err != nil
+	w.noteWrite(began, err)
 	return n, err
+}
+
+// noteWrite notes what came of a write that began at a time.
+func (w *paidWriter) noteWrite(began time.Time, err error) {
+	w.writeFailed = w.writeFailed || err != nil
+	w.stalled = w.stalled || time.Since(began) > clientPatience
 }
 
 // ReadFrom copies content, after the header, the fast way where there is one.
@@ -213,8 +229,9 @@ func (w *paidWriter) FlushError() error {
 	if w.meter != nil && (w.meter.mode == meterHold || w.meter.mode == meterReplaced) {
 		return nil
 	}
+	began := time.Now()
 	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
-	w.writeFailed = w.writeFailed || err != nil
+	w.noteWrite(began, err)
 	return err
 }
 
