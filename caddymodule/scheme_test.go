@@ -154,6 +154,9 @@ func TestSchemeStatuses(t *testing.T) {
 			if problem.Type != payword.ProblemBase+test.kind || problem.Status != test.status || response.Header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("problem %+v, want %s", problem, test.kind)
 			}
+			if test.kind == "payment-expired" && problem.Reason != payword.ChallengeExpired {
+				t.Errorf("it is the challenge that expired, not %s", problem.Reason)
+			}
 			challenges, err := payword.ParseChallenges(response.Header.Values("WWW-Authenticate"))
 			if err != nil || (len(challenges) > 0) != (test.status == 402) {
 				t.Errorf("%s with %d challenges, %v", response.Status, len(challenges), err)
