@@ -103,11 +103,18 @@ func (c *command) tellPayment(report payment) {
 		_ = json.NewEncoder(c.stderr).Encode(report)
 		return
 	}
-	if len(report.Receipts) == 0 {
+	switch {
+	case len(report.Receipts) > 0:
+	case report.Status/100 == 2:
 		fmt.Fprintln(c.stderr, "Paid nothing: the page is free.")
-		return
+	default:
+		fmt.Fprintln(c.stderr, "Paid nothing.")
 	}
 	for _, receipt := range report.Receipts {
+		if receipt.Amount == 0 {
+			fmt.Fprintf(c.stderr, "Paid nothing to %s: the page is free, or was paid for before.\n", receipt.Vendor)
+			continue
+		}
 		fmt.Fprintf(c.stderr, "Paid %s %s to %s.\n", receipt.Amount.Decimal(), receipt.Currency.Code(), receipt.Vendor)
 	}
 }

@@ -54,6 +54,13 @@ func startBroker(t *testing.T, adminToken string) string {
 // and returns the site's origin.
 func startMeteredSite(t *testing.T, brokerOrigin, meter string, upstream http.Handler) string {
 	t.Helper()
+	return startSite(t, brokerOrigin, "", "", "meter {\n"+meter+"\n}", upstream)
+}
+
+// startSite is the same with options of the gate, global and of the directive, and
+// its matcher.
+func startSite(t *testing.T, brokerOrigin, global, matcher, options string, upstream http.Handler) string {
+	t.Helper()
 	server := httptest.NewServer(upstream)
 	t.Cleanup(server.Close)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,8 +70,8 @@ func startMeteredSite(t *testing.T, brokerOrigin, meter string, upstream http.Ha
 	origin := "http://" + listener.Addr().String()
 	listener.Close()
 	text := fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\ndefault_bind 127.0.0.1\nlog {\nlevel ERROR\nformat payword\n}\n"+
-		"payword {\nbroker %s\nstore %s\nredeem_interval 0\n}\n}\n%s {\nencode gzip\npayword %s 0.0001 USD {\nmeter {\n%s\n}\n}\nreverse_proxy %s\n}\n",
-		brokerOrigin, filepath.Join(t.TempDir(), "gate"), origin, origin, meter, server.Listener.Addr())
+		"payword {\nbroker %s\nstore %s\nredeem_interval 0\n%s\n}\n}\n%s {\nencode gzip\npayword %s %s 0.0001 USD {\n%s\n}\nreverse_proxy %s\n}\n",
+		brokerOrigin, filepath.Join(t.TempDir(), "gate"), global, origin, matcher, origin, options, server.Listener.Addr())
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err == nil {
 		err = caddy.Load(adapted, true)
