@@ -175,6 +175,10 @@ func configOf(t *testing.T, s site) []byte {
 	if priceForAll.MatchString(s.payword) {
 		price = ""
 	}
+	interval := "redeem_interval 0"
+	if strings.Contains(s.global, "redeem_interval ") {
+		interval = ""
+	}
 	text := fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -187,7 +191,7 @@ func configOf(t *testing.T, s site) []byte {
 	payword {
 		broker %s %s
 		store %s
-		redeem_interval 0
+		%s
 		%s
 	}
 	%s
@@ -199,7 +203,7 @@ func configOf(t *testing.T, s site) []byte {
 		%s
 	}
 	%s
-}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), s.global, s.options, s.vendor, s.matcher, vendor, price, s.payword, s.rest)
+}`, s.admin, s.issuer, keys, filepath.Join(s.dir, "store"), interval, s.global, s.options, s.vendor, s.matcher, vendor, price, s.payword, s.rest)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		t.Fatalf("adapting the Caddyfile: %v\n%s", err, text)
