@@ -83,6 +83,12 @@ func testStoreCredit(t *testing.T, make func(t *testing.T) store) {
 		openCredit(t, s, creditCommitment(t, "b", 1, 10), storeDay, nil)
 		openCredit(t, s, creditCommitment(t, "a", 5, 10), storeDay+1, nil)
 	})
+	t.Run("credit after a clock that was ahead", func(t *testing.T) {
+		s := make(t)
+		openCredit(t, s, creditCommitment(t, "a", 1, 10), storeDay+9, nil)
+		openCredit(t, s, creditCommitment(t, "a", 2, 10), storeDay, nil)
+		openCredit(t, s, creditCommitment(t, "a", 3, 1), storeDay, errCreditLimit)
+	})
 	t.Run("credit in all", func(t *testing.T) {
 		s := make(t)
 		openCredit(t, s, creditCommitment(t, "a", 1, 10), storeDay, nil)

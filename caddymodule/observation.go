@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,8 +55,10 @@ const pseudonymBytes = 8
 // pseudonym names a commitment where others may read it: in logs, events and
 // admin answers. Only who holds the vendor's key can make it from the
 // commitment's id.
-func (g *gate) pseudonym(id payword.CommitmentID) string {
-	mac := hmac.New(sha256.New, g.key.Seed()) // it stays when the challenge secret is rotated
+func (g *gate) pseudonym(id payword.CommitmentID) string { return pseudonymUnder(g.key, id) }
+
+func pseudonymUnder(vendor ed25519.PrivateKey, id payword.CommitmentID) string {
+	mac := hmac.New(sha256.New, vendor.Seed()) // it stays when the challenge secret is rotated
 	mac.Write([]byte("payword-pseudonym"))
 	mac.Write(id[:])
 	return hex.EncodeToString(mac.Sum(nil)[:pseudonymBytes])

@@ -299,6 +299,10 @@ func (x *exchange) varyByLanguage(header http.Header) {
 	}
 }
 
+// bracesEscaped keeps Caddy's directive templates from running what a client put
+// into the URL, where a page that handle_errors makes is a template.
+var bracesEscaped = strings.NewReplacer("{", "&#123;", "}", "&#125;")
+
 // setPlaceholders leaves what a page shows to handle_errors. The values are
 // escaped for HTML, since that is where they end up; the description may hold
 // what the client sent.
@@ -318,9 +322,10 @@ func (x *exchange) setPlaceholders(status int, refusal payword.Refusal, challeng
 		"price_in_words": content.Price.InWords, "per": content.Price.Per, "at_most": content.Price.AtMost,
 		"reason": refusal.Reason.String(), "problem": content.Problem, "brokers": strings.Join(content.Brokers, " "),
 	} {
-		filler.Set("payword."+name, html.EscapeString(value))
+		filler.Set("payword."+name, bracesEscaped.Replace(html.EscapeString(value)))
 	}
-	filler.Set("payword.challenge", string(content.Challenge))
+	// In JSON two braces that open stand in a text alone.
+	filler.Set("payword.challenge", strings.ReplaceAll(string(content.Challenge), "{{", `{\u007b`))
 	return nil
 }
 

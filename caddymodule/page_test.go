@@ -342,3 +342,19 @@ func TestDocumentedErrorRoute(t *testing.T) {
 		t.Errorf("%s %v", response.Status, response.Header)
 	}
 }
+
+// TestErrorRoutesRunNoTemplateOfTheClient has an error route whose answer is a
+// template, and a client who sends one in the URL: it is shown, and not run.
+func TestErrorRoutesRunNoTemplateOfTheClient(t *testing.T) {
+	gate := startGate(t, site{payword: "page error\ndescription {query}", rest: `respond content
+	handle_errors 402 {
+		header Content-Type text/html
+		templates
+		respond "{payword.url} {payword.description} {payword.challenge}"
+	}`})
+	_, body := gate.do(t, http.MethodGet, "/article?x={{1}}", reader("en"))
+	mustHold(t, body, "x=&#123;&#123;1&#125;&#125;", "article?x=", `{"id":"`)
+	if strings.Contains(body, "x=1") {
+		t.Errorf("the client's template was run: %s", body)
+	}
+}

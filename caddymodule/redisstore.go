@@ -334,7 +334,7 @@ func (s *redisStore) conclude(e *nodeEntry, try *swap, isDoubtful bool) swapResu
 	}
 	if len(try.call.fields) == 0 {
 		if e.stands != nil {
-			s.logger.Warn("a commitment was gone from Redis; this node writes it again", zap.Stringer("commitment", e.id))
+			s.logger.Warn("a commitment was gone from Redis; this node writes it again", s.named(e.id))
 		}
 		e.raiseAhead(e.stands)
 		e.stands, e.versions = nil, ""
@@ -358,13 +358,21 @@ func (s *redisStore) conclude(e *nodeEntry, try *swap, isDoubtful bool) swapResu
 	if e.ahead != nil && !stands.clone(nil).merge(e.ahead) {
 		e.ahead = nil // the other node was further on, that is all
 	} else if !descends {
-		s.logger.Warn("Redis had lost writes of a commitment; this node writes them again", zap.Stringer("commitment", e.id))
+		s.logger.Warn("Redis had lost writes of a commitment; this node writes them again", s.named(e.id))
 	}
 	fullLength := tagsKept * tagBytes
 	if isDoubtful && try.next != "" && (!descends || try.expected == "" && len(versions) == fullLength) {
 		return swapUnclear
 	}
 	return swapMoved
+}
+
+// named names a commitment in the log as the gate's other entries do.
+func (s *redisStore) named(id payword.CommitmentID) zap.Field {
+	if s.secrets.vendor == nil {
+		return zap.Skip()
+	}
+	return zap.String("commitment", pseudonymUnder(s.secrets.vendor, id))
 }
 
 // replaceStands notes what stands in Redis. The memory of what stood there
