@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -163,7 +164,7 @@ func (a *adminAPI) overview(w http.ResponseWriter, r *http.Request, app *App) er
 func (a *App) overview() overview {
 	seen := overview{
 		Store: storeOverview{
-			Kind: storeKind(a.gate.store), Location: a.Store,
+			Kind: storeKind(a.gate.store), Location: a.storeLocation(),
 			OpenSince: a.gate.openedAt.UTC().Format(time.RFC3339Nano), Up: !isDown(a.gate.store),
 		},
 		Sites: append([]soldSite{}, a.sites...), Brokers: []brokerOverview{}, Totals: []totalOverview{},
@@ -196,6 +197,15 @@ func (a *App) overview() overview {
 }
 
 // storeKind names the kind of a store for people.
+// storeLocation says where commitments are: the directory, or the addresses of
+// Redis as the configuration names them.
+func (a *App) storeLocation() string {
+	if a.Redis != nil {
+		return strings.Join(a.Redis.Addresses, " ")
+	}
+	return a.Store
+}
+
 func storeKind(s store) string {
 	if _, isFile := asStore[*fileStore](s); isFile {
 		return "file"

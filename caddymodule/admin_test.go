@@ -61,6 +61,19 @@ type listedAnswer struct {
 	Next string
 }
 
+// The overview says where commitments are, which with Redis is not the directory.
+func TestAdminOverviewOfRedis(t *testing.T) {
+	admin, address := adminAddress(t), caddymodule.StartRedis(t).Address
+	startGate(t, site{admin: admin, global: "redis " + address})
+	var seen struct {
+		Store struct{ Kind, Location string }
+	}
+	mustGet(t, admin, "/payword/", &seen)
+	if seen.Store.Kind != "redis" || seen.Store.Location != address {
+		t.Errorf("the overview says %+v, want redis at %s", seen.Store, address)
+	}
+}
+
 func TestAdminOverview(t *testing.T) {
 	gate, admin, _ := startAdmin(t, 2)
 	if err := caddymodule.TakeSample(filepath.Join(gate.dir, "store")); err != nil {

@@ -60,7 +60,7 @@ func (c *command) fetch(ctx context.Context, transport *Transport, link *url.URL
 		mu.Lock()
 		defer mu.Unlock()
 		report.Receipts = append(report.Receipts, r)
-		report.Paid, report.Currency = addCapped(report.Paid, r.Amount), r.Currency
+		report.Paid, report.Currency = addCapped(report.Paid, r.Amount)-min(r.Returned, report.Paid), r.Currency
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, link.String(), nil)
 	if err != nil {
@@ -110,11 +110,20 @@ func (c *command) tellPayment(report payment) {
 	default:
 		fmt.Fprintln(c.stderr, "Paid nothing.")
 	}
+	// A stream is paid piece by piece: one line says what a vendor got in all.
+	var vendors []string
+	paid := make(map[string]money.Amount)
 	for _, receipt := range report.Receipts {
-		if receipt.Amount == 0 {
-			fmt.Fprintf(c.stderr, "Paid nothing to %s: the page is free, or was paid for before.\n", receipt.Vendor)
+		if _, seen := paid[receipt.Vendor]; !seen {
+			vendors = append(vendors, receipt.Vendor)
+		}
+		paid[receipt.Vendor] = addCapped(paid[receipt.Vendor], receipt.Amount) - min(receipt.Returned, paid[receipt.Vendor])
+	}
+	for _, vendor := range vendors {
+		if paid[vendor] == 0 {
+			fmt.Fprintf(c.stderr, "Paid nothing to %s: the page is free, or was paid for before.\n", vendor)
 			continue
 		}
-		fmt.Fprintf(c.stderr, "Paid %s %s to %s.\n", receipt.Amount.Decimal(), receipt.Currency.Code(), receipt.Vendor)
+		fmt.Fprintf(c.stderr, "Paid %s %s to %s.\n", paid[vendor].Decimal(), report.Currency.Code(), vendor)
 	}
 }

@@ -126,6 +126,10 @@ type Receipt struct {
 	Vendor   string         `json:"vendor"` // origin
 	Amount   money.Amount   `json:"amount"` // charged, in micros; 0 for a repeat or what was given back
 	Currency money.Currency `json:"currency"`
+
+	// What a metered stream did not cost after all, in micros, of what receipts
+	// before this one say; Amount is 0 then.
+	Returned money.Amount `json:"returned,omitempty"`
 }
 
 // envelope is the outermost object of the file. The checksum is the SHA-256 of

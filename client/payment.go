@@ -338,6 +338,26 @@ func (w *Wallet) settle(t *ticket, amount money.Amount, status payword.Status, l
 	return receipt
 }
 
+// unspend takes out of the books what a stream did not cost after all, of what
+// settle counted. What was released stays so: budgets are about that. mu is held.
+func (w *Wallet) unspend(t ticket, rest money.Amount, link *url.URL) Receipt {
+	if v := w.doc.Vendors[t.vendor]; v != nil {
+		v.Spent -= min(rest, v.Spent)
+	}
+	w.turnDay(dayOf(w.now()))
+	w.doc.Day.Spent -= min(rest, w.doc.Day.Spent)
+	w.doc.Total.Spent -= min(rest, w.doc.Total.Spent)
+	receipt := Receipt{
+		Time: w.now().Unix(), URL: receiptURL(link), Vendor: t.vendor, Returned: rest, Currency: t.commitment.terms.Currency,
+	}
+	if rest > 0 {
+		w.doc.History = append(w.doc.History, receipt)
+		w.doc.History = slices.Delete(w.doc.History, 0, max(0, len(w.doc.History)-maxHistory))
+		w.unsaved = true
+	}
+	return receipt
+}
+
 // learn checks what the vendor said of the commitment against what the wallet
 // knows and keeps it if it can be true: the tail is ours, what was accepted lies
 // between what that tail proves and what was released, and no more was spent

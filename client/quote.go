@@ -110,7 +110,7 @@ func (t *Transport) checkChallenge(ctx context.Context, asked *http.Request, dig
 		o.maxStep = payword.DefaultMaxStep
 	}
 	if !t.speaksFor(ctx, o.vendor, origin) {
-		return refused(payword.WrongVendor, "%s asks to pay %s, which does not list it", origin, o.vendor)
+		return refused(payword.WrongVendor, "%s asks to pay %s, whose discovery document could not be had or does not list it", origin, o.vendor)
 	}
 	return o, nil
 }

@@ -44,13 +44,14 @@ type followed struct {
 	io.ReadCloser
 	trip   *trip
 	ticket ticket // of the request
-	id     string // of the stream
+	id     string // of the stream; "" if it is not paid piece by piece
 	meter  meter
 	events bool // it is an event stream
 
 	mutex     sync.Mutex // between Read and the timer
 	agreed    money.Amount
-	received  int64 // bytes
+	counted   money.Amount // what the wallet counts as spent on it
+	received  int64        // bytes
 	fruitless int
 	kind      string // of the event that is being read
 	line      []byte
@@ -79,17 +80,19 @@ func (m meter) bytes(amount money.Amount) int64 {
 	return -1
 }
 
-// follow returns the body of a granted answer, which is followed if it is a
-// stream.
-func (t *trip) follow(answer *http.Response) io.ReadCloser {
+// follow returns the body of a granted answer that counted as counted, which is
+// followed if it is a stream, or an event stream that ends with what it cost.
+func (t *trip) follow(answer *http.Response, counted money.Amount) io.ReadCloser {
 	id := answer.Header.Get(headerStream)
-	if id == "" || len(id) > 64 || answer.StatusCode == http.StatusSwitchingProtocols {
+	events := strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream")
+	endsWithCost := events && t.offer.meter.price > 0
+	if id == "" && !endsWithCost || len(id) > 64 || answer.StatusCode == http.StatusSwitchingProtocols {
 		return answer.Body
 	}
 	t.locked(func() { t.ticket.commitment.streams++ })
 	return &followed{
 		ReadCloser: answer.Body, trip: t, ticket: *t.ticket, id: id, meter: t.offer.meter, agreed: t.ticket.payment.Max,
-		events: strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream"),
+		counted: counted, events: events,
 	}
 }
 
@@ -140,7 +143,7 @@ func (f *followed) leave() {
 func (f *followed) stalled() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if f.received < f.meter.bytes(f.agreed) || f.failed != nil {
+	if f.id == "" || f.received < f.meter.bytes(f.agreed) || f.failed != nil {
 		return
 	}
 	// If that fails, Read says why when the vendor closes the stream.
@@ -179,7 +182,7 @@ func (f *followed) lookAtLine(line string) {
 			Stream                             string
 			Required, Accepted, Spent, Charged money.Amount
 		}
-		if json.Unmarshal([]byte(data), &n) == nil && n.Stream == f.id && f.failed == nil {
+		if json.Unmarshal([]byte(data), &n) == nil && f.id != "" && n.Stream == f.id && f.failed == nil {
 			f.bring(max(f.ticket.payment.Max, min(n.Required-min(n.Spent, n.Required), money.MaxAmount)))
 		}
 	case f.kind == eventReceipt:
@@ -196,12 +199,19 @@ func (f *followed) lookAtLine(line string) {
 func (f *followed) settle(cost money.Amount) {
 	rest := f.agreed - min(cost, f.agreed)
 	f.agreed -= rest
+	unspent := f.counted - min(cost, f.counted)
+	f.counted -= unspent
+	var receipt Receipt
 	f.trip.locked(func() {
 		if !f.ticket.overtaken() {
 			f.ticket.commitment.Surplus[f.ticket.payment.Chain] += rest
 			f.trip.Wallet.unsaved = true
 		}
+		receipt = f.trip.Wallet.unspend(f.ticket, unspent, f.trip.request.URL)
 	})
+	if unspent > 0 && f.trip.Paid != nil {
+		f.trip.Paid(receipt)
+	}
 }
 
 // bring sends a HEAD that names the stream, with payment for an amount more.
@@ -243,6 +253,7 @@ func (f *followed) bring(amount money.Amount) {
 		return
 	}
 	f.agreed += amount
+	f.counted += amount
 	var receipt Receipt
 	t.locked(func() { receipt = t.Wallet.settle(&taken, amount, status, t.request.URL) })
 	if t.Paid != nil {

@@ -48,7 +48,9 @@ type Transport struct {
 	Budget  Budget            // the zero value allows nothing
 	Base    http.RoundTripper // nil: http.DefaultTransport
 	Deposit money.Amount      // limit of a new commitment, in micros; 0: DefaultDeposit
-	Paid    func(Receipt)     // nil, or called for every granted request, before RoundTrip returns
+	// Paid is nil, or called for every granted request, before RoundTrip returns;
+	// and while a stream is read, for what is brought for it and what it did not cost.
+	Paid func(Receipt)
 
 	discoveries discoveries
 	prices      prices
@@ -425,7 +427,7 @@ func (t *trip) granted(answer *http.Response, status payword.Status, stated bool
 			v.sawPrice(status.Price, !known)
 		}
 	})
-	body := t.follow(answer)
+	body := t.follow(answer, receipt.Amount)
 	if t.safe && answer.StatusCode != http.StatusSwitchingProtocols {
 		paid := *t.ticket
 		answer.Body = &watchedBody{

@@ -129,6 +129,11 @@ func answering(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "data: %d\n\n", k)
 			flush()
 		}
+	case "/tokens":
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: 24\n\n")
+		flush()
+		io.WriteString(w, "data: {\"usage\":{\"total_tokens\":7}}\n\n")
 	case "/body":
 		w.Header().Set("Content-Type", "application/octet-stream")
 		for range 25 {
@@ -217,15 +222,38 @@ func wantSpent(t *testing.T, origin string, wallet *client.Wallet, want money.Am
 	t.Errorf("the gate says %q, want spent=%s", last, want)
 }
 
-// TestPayFollowsAStream runs the command on an event stream.
+// TestPayFollowsAStream runs the command on event streams. It tells what they cost
+// in the end, which is less than the ceiling, or than the slices that were charged.
 func TestPayFollowsAStream(t *testing.T) {
-	brokerOrigin := startBroker(t, testToken)
-	origin := startMeteredSite(t, brokerOrigin, "unit event\nslice 4\ntimeout 5s", http.HandlerFunc(answering))
-	path := filepath.Join(t.TempDir(), "wallet.json")
-	openWallet(t, path, brokerOrigin, testToken)
-	var stdout, stderr bytes.Buffer
-	status := client.Main(context.Background(), []string{"pay", origin + "/events", "--wallet", path, "--max", "0.01"}, nil, &stdout, &stderr)
-	if status != 0 || !strings.Contains(stdout.String(), "data: 24\n") {
-		t.Errorf("status %d: %s\n%s", status, stderr.String(), stdout.String())
+	tests := []struct {
+		name, meter, path, paid string
+		spent                   money.Amount
+	}{
+		{"events", "unit event\nslice 4\ntimeout 5s", "/events", "Paid 0.0025 USD to ", 2500},
+		{"tokens", "unit token\nfrom usage usage.total_tokens\nceiling 0.01", "/tokens", "Paid 0.0007 USD to ", 700},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			brokerOrigin := startBroker(t, testToken)
+			origin := startMeteredSite(t, brokerOrigin, test.meter, http.HandlerFunc(answering))
+			path := filepath.Join(t.TempDir(), "wallet.json")
+			openWallet(t, path, brokerOrigin, testToken)
+			var stdout, stderr bytes.Buffer
+			status := client.Main(context.Background(), []string{"pay", origin + test.path, "--wallet", path, "--max", "0.01"}, nil, &stdout, &stderr)
+			if status != 0 || !strings.Contains(stdout.String(), "data: 24\n") {
+				t.Errorf("status %d: %s\n%s", status, stderr.String(), stdout.String())
+			}
+			if got := stderr.String(); got != test.paid+origin+".\n" {
+				t.Errorf("it says %q, want %q", got, test.paid)
+			}
+			wallet, err := client.OpenWallet(client.WalletConfig{Path: path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer wallet.Close()
+			if got := wallet.Summary().Spent; got != test.spent {
+				t.Errorf("the wallet has spent %s, want %s", got, test.spent)
+			}
+		})
 	}
 }
