@@ -222,17 +222,22 @@ func loadCaddyfile(t *testing.T, text string) error {
 	return caddy.Load(adapted, true)
 }
 
-// do sends a request with headers and returns the answer with its body read.
-func (g *testGate) do(t *testing.T, method, target string, headers map[string]string) (*http.Response, string) {
-	t.Helper()
+// send sends a request with headers.
+func (g *testGate) send(method, target string, headers map[string]string) (*http.Response, error) {
 	request, err := http.NewRequest(method, g.vendor+target, nil)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for name, value := range headers {
 		request.Header.Set(name, value)
 	}
-	response, err := g.http.Do(request)
+	return g.http.Do(request)
+}
+
+// do sends a request with headers and returns the answer with its body read.
+func (g *testGate) do(t *testing.T, method, target string, headers map[string]string) (*http.Response, string) {
+	t.Helper()
+	response, err := g.send(method, target, headers)
 	if err != nil {
 		t.Fatal(err)
 	}

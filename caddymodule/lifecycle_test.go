@@ -52,14 +52,7 @@ func TestReloadKeepsEverything(t *testing.T) {
 // connections it had accepted, and asking again is free.
 func (g *testGate) persist(target string, headers map[string]string) (status int) {
 	for range 20 {
-		request, err := http.NewRequest(http.MethodGet, g.vendor+target, nil)
-		if err != nil {
-			return 0
-		}
-		for name, value := range headers {
-			request.Header.Set(name, value)
-		}
-		if response, err := g.http.Do(request); err == nil {
+		if response, err := g.send(http.MethodGet, target, headers); err == nil {
 			response.Body.Close()
 			return response.StatusCode
 		}

@@ -58,14 +58,7 @@ type day struct {
 // breaks off is part of the day.
 func (d *day) send(method, target string, headers map[string]string) {
 	d.t.Helper()
-	request, err := http.NewRequest(method, d.gate.vendor+target, nil)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	response, err := d.gate.http.Do(request)
+	response, err := d.gate.send(method, target, headers)
 	if err != nil {
 		fmt.Fprintln(&d.outside, err)
 		return

@@ -60,15 +60,7 @@ func TestTwoGatesOnOneRedis(t *testing.T) {
 			for k := int(next.Add(1)) - 1; k < len(sends); k = int(next.Add(1)) - 1 {
 				number, gate := uint64(sends[k]/4+1), gates[sends[k]%2]
 				headers := p.opening(p.payment(1000, number))
-				request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/page/%d", gate.vendor, number), nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				for name, value := range headers {
-					request.Header.Set(name, value)
-				}
-				response, err := gate.http.Do(request)
+				response, err := gate.send(http.MethodGet, fmt.Sprintf("/page/%d", number), headers)
 				if err != nil {
 					t.Error(err)
 					return

@@ -40,8 +40,8 @@ func (a *App) refreshBroker(ctx context.Context, broker Broker) {
 	}
 }
 
-// Refreshed is what came of asking one broker for its keys and hot lists.
-type Refreshed struct {
+// refreshed is what came of asking one broker for its keys and hot lists.
+type refreshed struct {
 	Broker string `json:"broker"`
 	Keys   int    `json:"keys"`            // known now
 	Lists  int    `json:"lists"`           // hot lists that were fetched or still hold
@@ -49,8 +49,8 @@ type Refreshed struct {
 }
 
 // refreshNow asks all brokers at once.
-func (a *App) refreshNow(ctx context.Context) []Refreshed {
-	all := make([]Refreshed, len(a.Brokers))
+func (a *App) refreshNow(ctx context.Context) []refreshed {
+	all := make([]refreshed, len(a.Brokers))
 	done := make(chan struct{})
 	for k, broker := range a.Brokers {
 		go func() {
@@ -58,7 +58,7 @@ func (a *App) refreshNow(ctx context.Context) []Refreshed {
 			keys := keysRefresher{broker: broker, keys: a.gate.keys}
 			err := keys.refresh(ctx)
 			lists, listsError := a.gate.hotLists.refreshAll(ctx, broker.Issuer, a.now())
-			all[k] = Refreshed{Broker: broker.Issuer, Keys: len(a.gate.keys.of(broker.Issuer)), Lists: lists}
+			all[k] = refreshed{Broker: broker.Issuer, Keys: len(a.gate.keys.of(broker.Issuer)), Lists: lists}
 			if err = errors.Join(err, listsError); err != nil {
 				all[k].Error = err.Error()
 			}

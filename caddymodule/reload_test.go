@@ -38,14 +38,7 @@ func (b *buyer) buy(gate *testGate) error {
 	}
 	target := fmt.Sprintf("/%d", number)
 	for range 50 {
-		request, err := http.NewRequest(http.MethodGet, gate.vendor+target, nil)
-		if err != nil {
-			return err
-		}
-		for name, value := range headers {
-			request.Header.Set(name, value)
-		}
-		response, err := gate.http.Do(request)
+		response, err := gate.send(http.MethodGet, target, headers)
 		if err != nil {
 			continue
 		}

@@ -68,14 +68,7 @@ type follower struct {
 // follow begins a stream.
 func (g *testGate) follow(t *testing.T, target string, headers map[string]string) *follower {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodGet, g.vendor+target, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	response, err := g.http.Do(request)
+	response, err := g.send(http.MethodGet, target, headers)
 	if err != nil {
 		t.Fatal(err)
 	}
