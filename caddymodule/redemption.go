@@ -96,7 +96,9 @@ func (a *App) redeem(ctx context.Context, atOnce bool) (Redemption, error) {
 	for {
 		done, more, err := a.redeemRound(ctx, atOnce)
 		total.add(done)
-		if err != nil || !more || done.Claims == 0 {
+		// A round in which nobody paid is no reason for another one at once: what
+		// was refused may be sent again in it, and so on for ever.
+		if err != nil || !more || done.Paid == 0 {
 			return total, errors.Join(err, a.takeSample(ctx))
 		}
 	}

@@ -37,6 +37,10 @@ const (
 	// Past it more are tried again with every round.
 	maxRefusedClaims = 100_000
 
+	// refusedKept is how long a refused claim is remembered that no round comes
+	// across any more, because the store has forgotten its commitment.
+	refusedKept = 7 * 24 * time.Hour
+
 	// defaultRedeemMargin leaves a day to notice that a broker does not pay.
 	defaultRedeemMargin = 24 * time.Hour
 	maxRedeemMargin     = 90 * 24 * time.Hour
@@ -90,6 +94,7 @@ type turns struct {
 	mutex   sync.Mutex
 	brokers map[string]brokerTurn
 	claims  map[payword.CommitmentID]refusedClaim
+	sweptAt time.Time // of the refused claims
 }
 
 // brokerTurn is a broker that failed.
@@ -106,6 +111,7 @@ type refusedClaim struct {
 	reason      payword.Reason
 	times       int
 	notBefore   time.Time
+	lookedAt    time.Time // when a round came across it last
 }
 
 func newTurns() *turns {
@@ -174,15 +180,29 @@ func (t *turns) refused(c *claimable, reason payword.Reason, now time.Time) bool
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	known, isKnown := t.claims[c.commitment.ID]
-	if !isKnown && len(t.claims) >= maxRefusedClaims {
+	if !isKnown && len(t.claims) >= maxRefusedClaims && !t.sweep(now) {
 		return true
 	}
 	refused := refusedClaim{
 		amount: c.amount, final: c.final, reservation: endOf(c.reservation), reason: reason, times: known.times + 1,
+		lookedAt: now,
 	}
 	refused.notBefore = now.Add(t.backoff(refusedRetry, maxRefusedRetry, refused.times))
 	t.claims[c.commitment.ID] = refused
 	return !isKnown || known.reason != reason
+}
+
+// sweep makes room for refused claims, at most once an hour, and reports whether
+// there is some. The caller holds mutex.
+func (t *turns) sweep(now time.Time) bool {
+	if now.Before(t.sweptAt.Add(time.Hour)) {
+		return false
+	}
+	t.sweptAt = now
+	maps.DeleteFunc(t.claims, func(_ payword.CommitmentID, refused refusedClaim) bool {
+		return now.After(refused.lookedAt.Add(refusedKept))
+	})
+	return len(t.claims) < maxRefusedClaims
 }
 
 // paid forgets that a claim was refused.
@@ -199,6 +219,10 @@ func (t *turns) holds(c *claimable, now time.Time, atOnce bool) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	known, isKnown := t.claims[c.commitment.ID]
+	if isKnown {
+		known.lookedAt = now
+		t.claims[c.commitment.ID] = known
+	}
 	if !isKnown || known.amount != c.amount || known.final != c.final || known.reservation != endOf(c.reservation) {
 		return false
 	}

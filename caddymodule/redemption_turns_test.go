@@ -96,6 +96,32 @@ func TestRefusedClaims(t *testing.T) {
 	}
 }
 
+// TestRefusedClaimsAreForgotten fills the memory of refused claims: those that no
+// round comes across any more make room for others.
+func TestRefusedClaimsAreForgotten(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	turns := newTurns()
+	claimOf := func(number int) *claimable {
+		id := payword.CommitmentID{byte(number), byte(number >> 8), byte(number >> 16)}
+		return &claimable{commitment: &payword.Commitment{ID: id}, amount: 5}
+	}
+	for number := range maxRefusedClaims {
+		turns.refused(claimOf(number), payword.ClaimTooLate, now)
+	}
+	late := claimOf(maxRefusedClaims)
+	if turns.refused(late, payword.ClaimTooLate, now); turns.holds(late, now, false) {
+		t.Fatal("there was room for one more: the test tells nothing")
+	}
+	later := now.Add(refusedKept + time.Minute)
+	turns.holds(claimOf(7), later, false) // a round came across this one
+	if turns.refused(late, payword.ClaimTooLate, later); !turns.holds(late, later, false) || !turns.holds(claimOf(7), later, false) {
+		t.Error("what no round comes across any more takes the room of others, or what one does was forgotten")
+	}
+	if len(turns.claims) != 2 {
+		t.Errorf("%d refused claims are remembered; want 2", len(turns.claims))
+	}
+}
+
 // TestFinalRefusals wants every reason that a broker gives decided on.
 func TestFinalRefusals(t *testing.T) {
 	passing := []payword.Reason{

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/paywordhq/payword/internal/filelock"
 )
 
 // secrets are the keys that a gate makes for itself when it first starts. They
@@ -59,7 +61,8 @@ func createSecret(path string) ([]byte, error) {
 	return secret, writeWhole(path, secret)
 }
 
-// writeWhole writes a file whole or not at all: half a key would be no key.
+// writeWhole writes a file whole or not at all, durably: half a key would be no
+// key, and one that a power cut takes back was used already.
 func writeWhole(path string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
@@ -70,7 +73,10 @@ func writeWhole(path string, content []byte) error {
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), path)
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	return filelock.SyncDirectory(filepath.Dir(path))
 }
 
 // fingerprint tells the vendor's key with a challenge secret from others, and
