@@ -30,7 +30,7 @@ const (
 	exitNoGate  = 3 // no gate could be asked, or its store not be read
 )
 
-const commandHelp = `They ask a running gate by Caddy's admin endpoint, which has to be on. --address or
+const commandHelp = `It asks a running gate by Caddy's admin endpoint, which has to be on. --address or
 --config say where it is, as for Caddy's own commands.
 
 Exit status: 0 done; 1 something is wrong with what was found; 2 the command line is

@@ -32,6 +32,14 @@ const priceLogUsage = `Says what an access log would have earned.
 Every request is priced by the rules of the Caddyfile, as the gate would: Caddy's JSON
 access log, and the common and combined log formats. A log may end with .gz; "-" is
 standard input.
+
+  --config  the Caddyfile, or Caddy's JSON (default Caddyfile)
+  --site    the host of a log whose format names none (default the vendor's, if
+            there is one alone)
+  --top     how many paths are shown, at most 1000 (default 10)
+  --json    write what programs read, with amounts in millionths
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
 `
 
 // priceLog is one run of the command.
