@@ -55,6 +55,7 @@ func TestBlockEndsAStream(t *testing.T) {
 	stream.mustEvent(t, "", "one")
 	writeTestFile(t, file, "commitment "+p.commitment.ID.String()+"\n")
 	for isBlocked := false; !isBlocked; { // until the file was read
+		<-time.After(10 * time.Millisecond)
 		response, _ := gate.do(t, http.MethodHead, "/", p.header(p.payment(1500, 2)))
 		isBlocked = response.StatusCode == http.StatusForbidden
 	}
@@ -79,11 +80,12 @@ func TestCommitmentExpiresWhileItsContentFlows(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			content := newFeed(test.kind)
 			gate := startGate(t, site{upstream: content, payword: test.meter, rest: meteredRest})
-			p := newPayer(t, wish{name: "expires", vendor: gate.vendor, commitment: func(c *payword.Commitment) { c.Expires = time.Now().Unix() + 3 }})
+			p := newPayer(t, wish{name: "expires", vendor: gate.vendor, commitment: func(c *payword.Commitment) { c.Expires = time.Now().Unix() + 4 }})
 			go func() { content.parts <- "data: one\n\n" }() // a download has no header before its content
 			stream := gate.follow(t, "/content", p.opening(p.paying(9, 1, 9*testPrice)))
 			stream.mustEvent(t, "", "one")
 			for number := uint64(2); ; number++ {
+				<-time.After(10 * time.Millisecond)
 				response, _ := gate.do(t, http.MethodHead, "/content", p.header(p.paying(9, number, 9*testPrice)))
 				if got := statusOf(t, response).Reason; got == payword.CommitmentExpired {
 					break

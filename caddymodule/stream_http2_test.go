@@ -108,10 +108,16 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 	}
 	gate.start(t)
 	t.Cleanup(gate.kill)
-	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
+	connection, err := net.Dial("tcp", addressOf(gate.testGate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { connection.Close() })
+	//lint:ignore SA1019 the transport of net/http does not send the field :protocol
+	client, err := new(http2.Transport).NewClientConn(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := newPayer(t, wish{name: "websocket over http2", vendor: gate.vendor})
 
 	connect := func(headers map[string]string) (*http.Response, frames) {
@@ -127,7 +133,7 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 		for name, value := range headers {
 			request.Header.Set(name, value)
 		}
-		response, err := transport.RoundTrip(request)
+		response, err := client.RoundTrip(request)
 		if err != nil {
 			t.Fatal(err)
 		}

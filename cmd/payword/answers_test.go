@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/client"
@@ -132,6 +133,7 @@ func TestClientMeetsRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for number := 0; ; number++ { // until the file was read
+		<-time.After(10 * time.Millisecond)
 		if _, err = get(fmt.Sprintf("/e/%d", number)); err != nil {
 			break
 		}
