@@ -224,6 +224,7 @@ func (f *followed) bring(amount money.Amount) {
 	t := f.trip
 	t.offer.price = amount
 	t.forfeited = t.released // counts against the budget per request
+	t.numbered = nil         // the HEAD is a request of its own, with a number of its own
 	taken, err := t.debit()
 	if err != nil {
 		f.failed = fmt.Errorf("paying for a stream: %w", err)
