@@ -325,7 +325,9 @@ func (m *Meter) quote(q quote) quote {
 	if m.isCounted() && m.Ceiling == "" {
 		q.ceiling = q.amount.MulCapped(uint64(m.Slice), money.MaxAmount)
 	}
-	if m.Unit != unitRequest {
+	if m.Unit == unitRequest {
+		q.amount = min(q.amount, q.ceiling) // no answer costs more, whatever was quoted
+	} else {
 		q.ceiling = max(q.ceiling, q.amount)
 	}
 	return q

@@ -384,3 +384,25 @@ func (g *testGate) spentAt(t *testing.T, target string, p *payer, number uint64)
 	response, _ := g.do(t, http.MethodHead, target, p.header(p.paying(30, number, 0)))
 	return statusOf(t, response).Spent
 }
+
+// TestCeilingBoundsWhatWasQuoted answers a session challenge of a site whose
+// price is above its ceiling.
+func TestCeilingBoundsWhatWasQuoted(t *testing.T) {
+	gate := startGate(t, site{upstream: metered(t), payword: "meter {\nfrom header X-Cost\nceiling 0.0004\n}"})
+	p := newPayer(t, wish{name: "price above ceiling", vendor: gate.vendor})
+	response, _ := gate.do(t, http.MethodGet, "/cost?cost=0.001", nil)
+	challenges, err := payword.ParseChallenges(response.Header.Values("WWW-Authenticate"))
+	if err != nil || len(challenges) != 1 {
+		t.Fatalf("%v, %v", challenges, err)
+	}
+	payload := payword.NewPayload(p.payment(1, 1))
+	payload.Commitment, payload.Reservation = p.commitment.Token, p.reservation.Token
+	credential, err := payword.Credential{Challenge: challenges[0], Payload: payload}.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, _ = gate.mustPay(t, "/cost?cost=0.001", map[string]string{"Authorization": credential})
+	if got := statusOf(t, response); got.Spent != 400 {
+		t.Errorf("an answer with a ceiling of 400 cost %s", got.Spent)
+	}
+}
