@@ -97,10 +97,22 @@ func (deafStore) acknowledge(context.Context, payword.CommitmentID, money.Amount
 	return errors.New("the store fails on purpose")
 }
 
-// FailAcknowledge makes a gate fail to acknowledge claims.
-func FailAcknowledge(directory string) {
-	g := gateOf(directory)
-	g.store = deafStore{g.store}
+// FailAcknowledge makes a gate fail to acknowledge claims, and ends its jobs.
+func FailAcknowledge(directory string) error {
+	return replaceStore(directory, func(s store) store { return deafStore{s} })
+}
+
+// replaceStore puts another store in place of a gate's, once nothing looks at it.
+func replaceStore(directory string, replace func(store) store) error {
+	app, err := running()
+	if err == nil {
+		err = app.Stop()
+	}
+	if err == nil {
+		g := gateOf(directory)
+		g.store = replace(g.store)
+	}
+	return err
 }
 
 // stubbornStore is a store that lowers no price.
@@ -110,10 +122,9 @@ func (stubbornStore) trueUp(context.Context, payword.CommitmentID, uint64, money
 	return 0, view{}, errors.New("the store fails on purpose")
 }
 
-// FailTrueUp makes a gate fail to lower prices.
-func FailTrueUp(directory string) {
-	g := gateOf(directory)
-	g.store = stubbornStore{g.store}
+// FailTrueUp makes a gate fail to lower prices, and ends its jobs.
+func FailTrueUp(directory string) error {
+	return replaceStore(directory, func(s store) store { return stubbornStore{s} })
 }
 
 // UnearnedOf returns what the gate with a store would have earned at a vendor,

@@ -348,7 +348,9 @@ func TestStoreThatCannotLowerAPriceKeepsNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			gate := startGate(t, site{upstream: metered(t), payword: test.meter, rest: meteredRest})
 			p := newPayer(t, wish{name: "stubborn " + name, vendor: gate.vendor})
-			caddymodule.FailTrueUp(filepath.Join(gate.dir, "store"))
+			if err := caddymodule.FailTrueUp(filepath.Join(gate.dir, "store")); err != nil {
+				t.Fatal(err)
+			}
 			response, _ := gate.do(t, http.MethodGet, test.target, p.opening(p.paying(100, 1, 100*testPrice)))
 			if response.StatusCode != http.StatusServiceUnavailable {
 				t.Fatalf("%s, want 503", response.Status)

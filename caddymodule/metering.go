@@ -597,7 +597,7 @@ func (r rawWriter) Write(content []byte) (int, error) { return r.w.writeThrough(
 
 func (r rawWriter) flush() {
 	// A client that is gone is noticed by the next write.
-	_ = http.NewResponseController(r.w.ResponseWriterWrapper.ResponseWriter).Flush()
+	_ = r.w.flushThrough()
 }
 
 // onlyWriter hides ReadFrom, which would go past the meter.

@@ -365,7 +365,9 @@ func TestRedemptionCrashPoints(t *testing.T) {
 		{"after the broker paid and before its answer came", func() { broker.set(false, true) }},
 		{"after the answer came and before it is acknowledged", func() {
 			broker.set(false, false)
-			caddymodule.FailAcknowledge(store)
+			if err := caddymodule.FailAcknowledge(store); err != nil {
+				t.Fatal(err)
+			}
 		}},
 	}
 	for _, test := range tests {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -109,10 +110,14 @@ type paidWriter struct {
 	exchange    *exchange
 	wroteHeader bool
 	status      int
-	writeFailed bool
-	stalled     bool         // the client let a write wait for longer than clientPatience
 	body        *watchedBody // the request's; nil if it has none
 	meter       *metering    // nil if the price is known beforehand
+
+	// writing is held while something is written: a WebSocket over HTTP/2 is
+	// written to while its other direction waits for payment and says so.
+	writing     sync.Mutex
+	writeFailed bool
+	stalled     bool // the client let a write wait for longer than clientPatience
 }
 
 // clientPatience is how long a write may wait for the client. An upstream that
@@ -122,14 +127,22 @@ const clientPatience = 5 * time.Second
 // clientLeft reports whether the client did not get everything through its own
 // doing, and so is given nothing back: it went away, or it stopped reading, which
 // lets the upstream give up when all but the end has come.
-func (w *paidWriter) clientLeft() bool { return w.stalled || w.wasCut() }
+func (w *paidWriter) clientLeft() bool {
+	w.writing.Lock()
+	stalled := w.stalled
+	w.writing.Unlock()
+	return stalled || w.wasCut()
+}
 
 // wasCut reports whether the client went away, or what was written to it did not
 // arrive. A failed write is often seen before the request's context ends, so one
 // of them alone would let a client cut the connection at the last byte and have
 // its money back.
 func (w *paidWriter) wasCut() bool {
-	return w.writeFailed || w.body != nil && w.body.failed.Load() || w.exchange.request.Context().Err() != nil
+	w.writing.Lock()
+	failed := w.writeFailed
+	w.writing.Unlock()
+	return failed || w.body != nil && w.body.failed.Load() || w.exchange.request.Context().Err() != nil
 }
 
 // watchedBody notes if reading the body of a request fails: a client that sends
@@ -191,13 +204,16 @@ func (w *paidWriter) Write(content []byte) (int, error) {
 }
 
 func (w *paidWriter) writeThrough(content []byte) (int, error) {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	began := time.Now()
 	n, err := w.ResponseWriterWrapper.Write(content)
 	w.noteWrite(began, err)
 	return n, err
 }
 
-// noteWrite notes what came of a write that began at a time.
+// noteWrite notes what came of a write that began at a time. The caller holds
+// writing.
 func (w *paidWriter) noteWrite(began time.Time, err error) {
 	w.writeFailed = w.writeFailed || err != nil
 	w.stalled = w.stalled || time.Since(began) > clientPatience
@@ -217,6 +233,8 @@ func (w *paidWriter) ReadFrom(source io.Reader) (int64, error) {
 	}
 	// The error may be the source's. Telling would cost the fast way, and
 	// proxies, whose sources break, copy by Write.
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	w.writeFailed = w.writeFailed || err != nil
 	return n, err
 }
@@ -229,6 +247,12 @@ func (w *paidWriter) FlushError() error {
 	if w.meter != nil && (w.meter.mode == meterHold || w.meter.mode == meterReplaced) {
 		return nil
 	}
+	return w.flushThrough()
+}
+
+func (w *paidWriter) flushThrough() error {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	began := time.Now()
 	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
 	w.noteWrite(began, err)
