@@ -364,6 +364,13 @@ func newRedisClient(options *redis.UniversalOptions, timeout time.Duration) redi
 	// Its handshake would be one more round trip for each connection, for what
 	// only one company's hosted Redis sends.
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if options.MasterName == "" && (options.IsClusterMode || len(options.Addrs) > 1) {
+		cluster := options.Cluster()
+		// The client would ask once a minute where the slots are, and until then not
+		// find the replica that took a dead master's place.
+		cluster.ClusterStateReloadInterval = time.Second
+		return redis.NewClusterClient(cluster)
+	}
 	return redis.NewUniversalClient(options)
 }
 

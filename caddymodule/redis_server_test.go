@@ -291,3 +291,16 @@ func StartRedis(tb testing.TB, arguments ...string) *RedisServer {
 	server := startRedis(tb, arguments...)
 	return &RedisServer{Address: server.address, Kill: server.kill}
 }
+
+// StartCluster runs a cluster of three masters with a replica each until the test
+// ends, and returns the masters first. A node that does not answer is given up
+// after two seconds.
+func StartCluster(tb testing.TB) []*RedisServer {
+	tb.Helper()
+	servers := []*RedisServer{}
+	for _, server := range startCluster(tb) {
+		server.do(tb, "CONFIG", "SET", "cluster-node-timeout", 2000)
+		servers = append(servers, &RedisServer{Address: server.address, Kill: server.kill})
+	}
+	return servers
+}
