@@ -4,9 +4,9 @@ GO          ?= go
 FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# What the tests need of the system, as programs and as Debian's packages.
-PROGRAMS = redis-server redis-cli chromium node npm nginx
-PACKAGES = redis-server chromium nodejs npm nginx-light
+# What the tests need of the system: programs, each with the package of Debian
+# that brings it.
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light
 
 # The most that the tests of one package may take. Under the race detector the
 # first run compiles Caddy for minutes; that is not counted here.
@@ -34,13 +34,15 @@ tools: ## install what the tests need, or say what is missing
 	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
 		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
 		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
-	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	@missing=; packages=; for pair in $(PROGRAMS); do \
+		command -v $${pair%%=*} >/dev/null || { missing="$$missing $${pair%%=*}"; packages="$$packages $${pair#*=}"; }; \
+	done; \
 	if test -z "$$missing"; then :; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-		echo "== installing$$missing"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
+		echo "== installing$$packages"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; \
 	else \
-		echo "missing:$$missing. On Debian: apt-get install $(PACKAGES);" >&2; \
+		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
 		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium, nginx and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
 	@cd caddymodule/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
