@@ -63,19 +63,29 @@ type bought struct {
 	chosen  [sha256.Size]byte
 	expires int64 // seconds since 1970
 	left    int
+	number  uint64 // of the request that bought it
+	last    uint64 // of the request that read it again last; 0: none yet
 }
 
 func newRereads() *rereads { return &rereads{bought: make(map[rereadKey]bought)} }
 
-// take reports whether a page may be read again free, and counts it.
-func (r *rereads) take(key rereadKey, header http.Header, now int64) bool {
+// take reports whether a page may be read again free by the request of a number,
+// and counts it. The same request again is not counted twice: neither a retry of
+// the one that bought the page nor one of the newest re-read.
+func (r *rereads) take(key rereadKey, number uint64, header http.Header, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	page, found := r.bought[key]
-	if !found || now >= page.expires || page.left == 0 || page.chosen != representation(page.vary, header) {
+	switch {
+	case !found || now >= page.expires || page.number == number || page.chosen != representation(page.vary, header):
+		return false
+	case page.last == number:
+		return true
+	case page.left == 0:
 		return false
 	}
 	page.left--
+	page.last = number
 	r.bought[key] = page
 	return true
 }
@@ -123,7 +133,7 @@ func (x *exchange) canReread() bool {
 }
 
 func (x *exchange) isReread() bool {
-	return x.canReread() && x.gate.rereads.take(x.rereadKey(), x.request.Header, x.now)
+	return x.canReread() && x.gate.rereads.take(x.rereadKey(), x.sent.payment.Number, x.request.Header, x.now)
 }
 
 // rememberReread notes a page that was bought and delivered whole.
@@ -138,5 +148,6 @@ func (x *exchange) rememberReread(w *paidWriter) {
 	x.gate.rereads.remember(x.rereadKey(), bought{
 		vary: vary, chosen: representation(vary, x.asked),
 		expires: x.now + int64(time.Duration(x.Reread.Within)/time.Second), left: x.Reread.Times,
+		number: x.sent.payment.Number,
 	}, x.now)
 }

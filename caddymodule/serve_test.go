@@ -195,6 +195,23 @@ func TestRetryIsFreeAndRepeatBuysNothing(t *testing.T) {
 	}
 }
 
+// TestRetriesUseNoRereadUp repeats the purchase and a re-read under their own
+// numbers, as a client does whose answer was lost.
+func TestRetriesUseNoRereadUp(t *testing.T) {
+	gate := startGate(t, site{upstream: upstream(t), payword: "reread 2 60s"})
+	p := newPayer(t, wish{name: "retried reread", vendor: gate.vendor})
+	gate.mustPay(t, "/page", p.opening(p.payment(20, 1)))
+	for k, step := range []struct {
+		number uint64
+		want   money.Amount
+	}{{1, testPrice}, {1, testPrice}, {2, testPrice}, {2, testPrice}, {3, testPrice}, {3, testPrice}, {4, 2 * testPrice}} {
+		response, _ := gate.mustPay(t, "/page", p.header(p.payment(20, step.number)))
+		if got := statusOf(t, response).Spent; got != step.want {
+			t.Errorf("request %d, number %d: spent %s, want %s", k, step.number, got, step.want)
+		}
+	}
+}
+
 func TestRereadIsFreeForAWhile(t *testing.T) {
 	gate := startGate(t, site{upstream: upstream(t), payword: "reread 2 60s"})
 	p := newPayer(t, wish{name: "reread", vendor: gate.vendor})
