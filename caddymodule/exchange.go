@@ -174,18 +174,26 @@ func (x *exchange) verdict() payword.Verdict {
 	return payword.Judge(x.view.commitment, known, payment, payword.Terms{Now: x.now, MaxStep: x.app.MaxStep})
 }
 
+// prove verifies the payword, remembers the commitment if it is new, and returns
+// the tail that is proved.
+func (x *exchange) prove(ctx context.Context) (payword.Tail, payword.Refusal, error) {
+	verdict, err := x.judge(ctx)
+	if err != nil || verdict.Reason != payword.Accepted {
+		return payword.Tail{}, x.explain(verdict.Reason), err
+	}
+	refusal, err := x.open(ctx)
+	return verdict.Tail, refusal, err
+}
+
 // pay charges the request. A genuine payword raises the tail even if the
 // request is refused.
 func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
-	verdict, err := x.judge(ctx)
-	if err != nil || verdict.Reason != payword.Accepted {
-		return x.explain(verdict.Reason), err
-	}
-	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
+	tail, refusal, err := x.prove(ctx)
+	if err != nil || refusal.Refused() {
 		return refusal, err
 	}
 	payment := &x.sent.payment
-	err = x.collectDebt(ctx, verdict.Tail)
+	err = x.collectDebt(ctx, tail)
 	if err != nil {
 		return payword.Refusal{}, err
 	}
@@ -197,7 +205,7 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 		x.price = 0
 	}
 	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
-		Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number,
+		Chain: payment.Chain, Tail: tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
 		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Pass: x.passTerms(), Now: x.now,
 	})
@@ -226,15 +234,12 @@ func (x *exchange) fingerprint() payword.Fingerprint {
 
 // close ends a commitment for who proves a payword of it.
 func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
-	verdict, err := x.judge(ctx)
-	if err != nil || verdict.Reason != payword.Accepted {
-		return x.explain(verdict.Reason), err
-	}
-	if refusal, err := x.open(ctx); err != nil || refusal.Refused() {
+	tail, refusal, err := x.prove(ctx)
+	if err != nil || refusal.Refused() {
 		return refusal, err
 	}
 	payment := &x.sent.payment
-	_, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, verdict.Tail)
+	_, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail)
 	if err != nil {
 		return payword.Refusal{}, err
 	}

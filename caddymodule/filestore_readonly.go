@@ -58,7 +58,9 @@ func (d *readOnlyDisk) open(name string) (diskFile, error) {
 func (d *readOnlyDisk) rename(string, string) error { return nil }
 func (d *readOnlyDisk) remove(string) error         { return nil }
 func (d *readOnlyDisk) sync() error                 { return nil }
-func (d *readOnlyDisk) Close() error                { return d.lock.Close() }
+
+// Close lets go of the directory.
+func (d *readOnlyDisk) Close() error { return d.lock.Close() }
 
 // readOnlyFile is a file that seems to be cut, and passes over what is written:
 // recovery writes only where it goes on afterwards.

@@ -134,6 +134,12 @@ func (m *Meter) unitSize() int64 {
 	return 1
 }
 
+// units returns how many units a count of bytes, events or tokens fills or starts.
+func (m *Meter) units(count int64) int64 {
+	size := m.unitSize()
+	return (count + size - 1) / size
+}
+
 // countsBytes reports whether the meter counts bytes of content.
 func (m *Meter) countsBytes() bool { return m.Unit == unitByte || m.Unit == unitKilobyte }
 

@@ -185,8 +185,7 @@ func (m *metering) stripHeaders(header http.Header) {
 
 // costOf returns what a count of bytes, events or tokens costs, in micros.
 func (m *metering) costOf(count int64) money.Amount {
-	size := m.unitSize()
-	return m.price.MulCapped(uint64((count+size-1)/size), money.MaxAmount)
+	return m.price.MulCapped(uint64(m.units(count)), money.MaxAmount)
 }
 
 func contentLength(header http.Header) (int64, bool) {
@@ -233,9 +232,7 @@ func (m *metering) trueUp(w *paidWriter, cost money.Amount, unreadable error) bo
 	}
 	x.price -= returned
 	x.view = after
-	if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
-		x.view = after
-	}
+	x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 	return true
 }
 
@@ -255,13 +252,11 @@ func (m *metering) settleAtOnce(w *paidWriter, cost money.Amount) bool {
 	}
 	var err error
 	switch {
-	case cost <= charged && !x.outcome.Repeat && cost < charged:
+	case cost < charged && !x.outcome.Repeat:
 		var returned money.Amount
 		returned, x.view, err = x.gate.store.trueUp(ctx, payment.Commitment, payment.Number, cost, x.app.now().Unix())
 		x.price = charged - returned
-		if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
-			x.view = after
-		}
+		x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 	case cost <= charged:
 		x.price = charged
 	case !x.outcome.Repeat:
@@ -578,9 +573,7 @@ func (x *exchange) continueStream() error {
 	if x.sent.form == formCredential {
 		x.writeReceipt(header)
 	}
-	header.Set("Cache-Control", "private, no-store")
-	exposeHeaders(x.request, header)
-	x.writer.WriteHeader(http.StatusNoContent)
+	x.writeNoContent()
 	return nil
 }
 
@@ -593,6 +586,7 @@ func isExtendedConnect(r *http.Request) bool {
 // rawWriter writes past the meter.
 type rawWriter struct{ w *paidWriter }
 
+// Write implements io.Writer.
 func (r rawWriter) Write(content []byte) (int, error) { return r.w.writeThrough(content) }
 
 func (r rawWriter) flush() {

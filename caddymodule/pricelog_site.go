@@ -298,7 +298,7 @@ func (h *priceHandler) priceLine(question *asked, r *http.Request) logPrice {
 	if !h.Meter.countsBytes() {
 		return logPrice{free: freeMetered}
 	}
-	units := (line.bytes + h.Meter.unitSize() - 1) / h.Meter.unitSize()
+	units := h.Meter.units(line.bytes)
 	return logPrice{rule: h.ruleName(q.rule), amount: q.amount.MulCapped(uint64(units), money.MaxAmount)}
 }
 

@@ -380,6 +380,7 @@ var logRedisQuietly = sync.OnceFunc(func() { redis.SetLogger(redisLogger{}) })
 
 type redisLogger struct{}
 
+// Printf writes what go-redis has to say to Caddy's log, at DEBUG.
 func (redisLogger) Printf(_ context.Context, format string, values ...any) {
 	if checked := caddy.Log().Named("payword.redis").Check(zap.DebugLevel, "redis client"); checked != nil {
 		checked.Write(zap.String("detail", fmt.Sprintf(format, values...)))

@@ -98,9 +98,7 @@ func (w *paidWriter) giveBack() {
 		return
 	}
 	x.view = after
-	if after, collected := x.gate.collectReturned(ctx, payment.Commitment, returned, x.logger); collected {
-		x.view = after
-	}
+	x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 }
 
 // paidWriter writes the answer to a granted request. It settles what the
@@ -313,14 +311,20 @@ func (x *exchange) writeReceipt(header http.Header) {
 // acknowledge answers open, topUp and close, which never reach the upstream.
 func (x *exchange) acknowledge() error {
 	x.tell(payword.Refusal{})
-	header := x.writer.Header()
 	if x.proved { // a receipt tells the state
-		x.writeReceipt(header)
+		x.writeReceipt(x.writer.Header())
 	}
+	x.writeNoContent()
+	return nil
+}
+
+// writeNoContent ends the answer to a request that brought something and asked
+// for nothing.
+func (x *exchange) writeNoContent() {
+	header := x.writer.Header()
 	header.Set("Cache-Control", "private, no-store")
 	exposeHeaders(x.request, header)
 	x.writer.WriteHeader(http.StatusNoContent)
-	return nil
 }
 
 // tell lets logs and later handlers know what was decided. It names no payword.

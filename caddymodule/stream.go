@@ -100,12 +100,6 @@ func newStreamID() string {
 // charged returns what the request cost so far, in micros. The lock is held.
 func (s *stream) charged() money.Amount { return s.reserved + s.flowed + s.ahead }
 
-// units returns how many units a count fills or starts.
-func (s *stream) units(count int64) int64 {
-	size := s.unitSize()
-	return (count + size - 1) / size
-}
-
 // take charges for a count of bytes, events or messages before they are sent,
 // and waits for payment if it has to. It returns how many may be sent: all of
 // them if whole, else at least one.
@@ -317,9 +311,7 @@ func (s *stream) settle() {
 	}
 	s.reserved -= returned
 	s.view = after
-	if after, collected := s.gate.collectReturned(ctx, s.commitment.ID, returned, s.logger); collected {
-		s.view = after
-	}
+	s.gate.collectReturned(ctx, s.commitment.ID, returned, &s.view, s.logger)
 }
 
 // state returns what the stream cost and its newest view of the commitment.

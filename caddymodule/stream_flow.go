@@ -37,14 +37,18 @@ func (f *plainFlow) write(content []byte) (int, error) {
 		}
 		return f.writer.writeThrough(content)
 	}
+	return f.stream.writeBytes(content, f.writer.writeThrough)
+}
+
+// writeBytes writes content in pieces, as much at a time as is charged for.
+func (s *stream) writeBytes(content []byte, write func([]byte) (int, error)) (int, error) {
 	written := 0
 	for written < len(content) {
-		count := int64(len(content) - written)
-		granted, err := f.stream.take(count, false)
+		granted, err := s.take(int64(len(content)-written), false)
 		if err != nil {
 			return written, err
 		}
-		n, err := f.writer.writeThrough(content[written : written+int(granted)])
+		n, err := write(content[written : written+int(granted)])
 		written += n
 		if err != nil {
 			return written, err

@@ -332,19 +332,7 @@ func (c *meteredConn) Write(content []byte) (int, error) {
 		}
 		return c.Conn.Write(content)
 	}
-	written := 0
-	for written < len(content) {
-		granted, err := c.metering.stream.take(int64(len(content)-written), false)
-		if err != nil {
-			return written, err
-		}
-		n, err := c.Conn.Write(content[written : written+int(granted)])
-		written += n
-		if err != nil {
-			return written, err
-		}
-	}
-	return written, nil
+	return c.metering.stream.writeBytes(content, c.Conn.Write)
 }
 
 // Read passes on what the client sends, charged if both directions are.

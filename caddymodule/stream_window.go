@@ -97,16 +97,19 @@ func (x *exchange) collectDebt(ctx context.Context, tail payword.Tail) error {
 
 // collectReturned charges what was delivered ahead of payment out of an amount
 // that was given back. A stream may run ahead by half of what was spent, and a
-// part of that may only have been reserved by others.
-func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, returned money.Amount, logger *zap.Logger) (view, bool) {
+// part of that may only have been reserved by others. seen is replaced if that
+// changed anything.
+func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, returned money.Amount, seen *view, logger *zap.Logger) {
 	if returned == 0 {
-		return view{}, false
+		return
 	}
 	after, collected, err := g.collect(ctx, id, func() (view, error) { return g.store.findNewest(ctx, id) })
-	if err != nil {
+	switch {
+	case err != nil:
 		logger.Error("charging what was delivered ahead of payment, after some was given back", zap.Error(err))
+	case collected:
+		*seen = after
 	}
-	return after, collected && err == nil
 }
 
 // collect charges the debt of a commitment, as far as the credit goes that look
