@@ -176,6 +176,9 @@ func (s *store) fundIn(ctx context.Context, tx *ledger.Tx, id, account string, a
 	if errors.Is(err, ledger.ErrTransferDiffers) {
 		return payword.Account{}, refused(refuse(payword.IdempotencyDiffers, "that id was booked before, for another account or amount"))
 	}
+	if err == nil {
+		err = audit(ctx, tx, auditEntry{"fund", "account:" + account, id + ": " + amount.Decimal() + " " + s.currency.Code()})
+	}
 	if err != nil {
 		return payword.Account{}, err
 	}
@@ -232,6 +235,9 @@ func (s *store) setCredit(ctx context.Context, account string, credit money.Amou
 			return refused(refuse(payword.InsufficientFunds, "%s %s of the credit line are drawn: more than %s",
 				(before.Credit - before.Available).Decimal(), s.currency.Code(), credit.Decimal()))
 		}
+		if err == nil {
+			err = audit(ctx, tx, auditEntry{"set-credit", "account:" + account, before.Credit.Decimal() + " to " + credit.Decimal() + " " + s.currency.Code()})
+		}
 		if err != nil {
 			return err
 		}
@@ -257,7 +263,10 @@ func (s *store) setAge(ctx context.Context, account string, years int) (payword.
 		if err == nil && !changed {
 			return refused(unknownAccount())
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return audit(ctx, tx, auditEntry{"set-age", "account:" + account, fmt.Sprintf("%d years", years)})
 	})
 }
 

@@ -95,6 +95,7 @@ func usage(format string, arguments ...any) error {
 
 // main parses the flags that define declares and does the work.
 func (c *command) main(ctx context.Context, args []string, define func(*flag.FlagSet), work func(context.Context) error) int {
+	ctx = withActor(ctx, "command")
 	err := c.parse(args, define)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK

@@ -112,6 +112,9 @@ func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Reques
 			return
 		}
 		ctx = context.WithValue(ctx, callerKey{}, sender.caller)
+		ctx = withActor(ctx, sender.actor(entry.access))
+	} else if entry.access == adminOnly {
+		ctx = withActor(ctx, "admin")
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -160,6 +163,14 @@ type sender struct {
 	isSigned  bool
 	request   payword.SignedRequest // as the head says
 	signature string
+}
+
+// actor returns who the audit log names for what a signed request does.
+func (s *sender) actor(kind access) string {
+	if kind == accountSigned {
+		return "account:" + s.account
+	}
+	return "key:" + s.keyID
 }
 
 // admit checks everything in the head of a request that can be checked without
