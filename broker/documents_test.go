@@ -1,0 +1,96 @@
+package broker_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// page returns docs/broker.md.
+func page(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "docs", "broker.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// pageSection returns a section of docs/broker.md, without its heading.
+func pageSection(t *testing.T, heading string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(page(t), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("docs/broker.md has no section %q", heading)
+	}
+	level, _, _ := strings.Cut(heading, " ")
+	section, _, _ := strings.Cut(rest, "\n"+level+" ")
+	return section
+}
+
+var (
+	commandLine    = regexp.MustCompile(`(?m)^  payword broker ([a-z-]+)\s`)
+	commandHeading = regexp.MustCompile(`(?m)^### payword broker ([a-z-]+)$`)
+	flagLine       = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
+	flagRow        = regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\|")
+	routeRow       = regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^`]*)` \\|")
+)
+
+// printed calls the command and returns what it printed.
+func printed(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := run(t, args...)
+	if code != 0 {
+		t.Fatalf("payword broker %q: exit %d: %s", args, code, stderr)
+	}
+	return stdout
+}
+
+// first returns the first submatch of each match, sorted, each once.
+func first(pattern *regexp.Regexp, text string) []string {
+	found := make(map[string]bool)
+	for _, match := range pattern.FindAllStringSubmatch(text, -1) {
+		found[match[1]] = true
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// Every command and each of its flags stands in docs/broker.md, and nothing
+// else does.
+func TestDocumentOfCommands(t *testing.T) {
+	commands := first(commandLine, printed(t, "help"))
+	section := pageSection(t, "## Commands and flags")
+	if got := first(commandHeading, section); !slices.Equal(got, commands) {
+		t.Errorf("docs/broker.md has commands\n%q\nand there are\n%q", got, commands)
+	}
+	for _, command := range commands {
+		flags := first(flagLine, printed(t, command, "-h"))
+		if len(flags) == 0 {
+			t.Errorf("payword broker %s -h lists no flag", command)
+		}
+		got := first(flagRow, pageSection(t, "### payword broker "+command))
+		if !slices.Equal(got, flags) {
+			t.Errorf("docs/broker.md has for payword broker %s\n%q\nand the flags are\n%q", command, got, flags)
+		}
+	}
+}
+
+// Every route stands in docs/broker.md, and nothing else does.
+func TestDocumentOfRoutes(t *testing.T) {
+	var document struct{ Paths map[string]map[string]any }
+	newBank(t).plain("GET", "/openapi.json", nil).into(t, 200, &document)
+	var routes []string
+	for path, operations := range document.Paths {
+		for method := range operations {
+			routes = append(routes, strings.ToUpper(method)+" "+path)
+		}
+	}
+	slices.Sort(routes)
+	if got := first(routeRow, pageSection(t, "## Routes")); !slices.Equal(got, routes) {
+		t.Errorf("docs/broker.md has routes\n%q\nand there are\n%q", got, routes)
+	}
+}
