@@ -56,6 +56,8 @@ type Config struct {
 	// AdminToken opens the administration routes: at least 16 bytes. Empty:
 	// they are closed.
 	AdminToken string
+	// Operators may administrate as well, each by name. At most 100.
+	Operators []Operator
 	// ReleaseInterval is the time between two rounds in which Run releases
 	// reservations whose time is over. Default: 1 minute.
 	ReleaseInterval time.Duration
@@ -94,7 +96,7 @@ type Broker struct {
 	log     *slog.Logger
 
 	challengeKey [sha256.Size]byte
-	adminToken   [sha256.Size]byte // its hash; all tokens take equally long to compare
+	operators    []operator
 	discovery    *http.Client
 
 	accountOpenings *quota // by keys that are not known yet, as are vendorOpenings
@@ -119,7 +121,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	b := &Broker{
 		config:          config,
 		log:             config.Logger,
-		adminToken:      sha256.Sum256([]byte(config.AdminToken)),
+		operators:       newOperators(config),
 		discovery:       newDiscoveryClient(config),
 		accountOpenings: newQuota(config.Now, openingsPerMinute),
 		vendorOpenings:  newQuota(config.Now, openingsPerMinute),
@@ -182,6 +184,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
 	case len(c.Published) > maxPublished:
 		return fmt.Errorf("published keys: %d, want at most %d", len(c.Published), maxPublished)
+	}
+	if err := checkOperators(c.AdminToken, c.Operators); err != nil {
+		return err
 	}
 	if _, isEd25519 := c.Signer.Public().(ed25519.PublicKey); !isEd25519 {
 		return fmt.Errorf("signer: want an Ed25519 key, not %T", c.Signer.Public())

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -311,19 +310,17 @@ func (c *command) check(ctx context.Context) error {
 	})
 }
 
-// readToken reads the administration token from a file, without the line break
-// at its end.
-func readToken(path string) (string, error) {
+// readTokens reads the administration tokens from a file.
+func readTokens(path string) (adminToken string, operators []Operator, err error) {
 	content, mode, err := readSmall(path)
 	if err == nil {
 		err = checkPrivate(path, mode)
 	}
 	if err != nil {
-		return "", usage("--admin-token: %v", err)
+		return "", nil, usage("--admin-token: %v", err)
 	}
-	token := strings.TrimRight(string(content), "\r\n")
-	if len(token) < minAdminToken || strings.ContainsAny(token, " \t\r\n") {
-		return "", usage("--admin-token: %s must hold one word of at least %d characters", path, minAdminToken)
+	if adminToken, operators, err = readOperators(string(content)); err != nil {
+		return "", nil, usage("--admin-token: %s: %v", path, err)
 	}
-	return token, nil
+	return adminToken, operators, nil
 }

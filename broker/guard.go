@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"io"
@@ -83,6 +81,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, newProblem(http.StatusUnauthorized, "want the administration token: Authorization: Bearer …"))
 		return
 	}
+	if errors.Is(err, errReadOnly) {
+		writeProblem(w, newProblem(http.StatusForbidden, "this token may look and not change anything"))
+		return
+	}
 	if p := g.broker.problemOf(ctx, pattern, refusal, err); p != nil {
 		writeProblem(w, p)
 		return
@@ -114,7 +116,7 @@ func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		ctx = context.WithValue(ctx, callerKey{}, sender.caller)
 		ctx = withActor(ctx, sender.actor(entry.access))
 	} else if entry.access == adminOnly {
-		ctx = withActor(ctx, "admin")
+		ctx = withActor(ctx, sender.operator)
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -155,12 +157,28 @@ func readBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, *
 	return body, nil
 }
 
-var errNoToken = errors.New("no administration token")
+var (
+	errNoToken  = errors.New("no administration token")
+	errReadOnly = errors.New("the token of a read-only operator")
+)
+
+// admitOperator checks the administration token of a request.
+func (b *Broker) admitOperator(r *http.Request) (sender, payword.Refusal, error) {
+	o, found := b.bearerOf(r)
+	switch {
+	case !found:
+		return sender{}, payword.Refusal{}, errNoToken
+	case o.ReadOnly && r.Method != http.MethodGet:
+		return sender{}, payword.Refusal{}, errReadOnly
+	}
+	return sender{operator: o.actor()}, payword.Refusal{}, nil
+}
 
 // sender is who sent a request, as far as its head tells.
 type sender struct {
 	caller
 	isSigned  bool
+	operator  string                // the actor, for adminOnly
 	request   payword.SignedRequest // as the head says
 	signature string
 }
@@ -180,10 +198,10 @@ func (s *sender) actor(kind access) string {
 func (g *guard) admit(ctx context.Context, kind access, r *http.Request) (sender, payword.Refusal, error) {
 	b := g.broker
 	switch {
-	case kind == public, kind == adminOnly && b.isAdmin(r):
+	case kind == public:
 		return sender{}, payword.Refusal{}, nil
 	case kind == adminOnly:
-		return sender{}, payword.Refusal{}, errNoToken
+		return b.admitOperator(r)
 	}
 	request, refusal := signedRequest(r, b.config.Issuer)
 	if refusal.Refused() {
@@ -221,14 +239,6 @@ func checkForm(from sender, now int64) payword.Refusal {
 		return refuse(payword.BadSignature, "the request was signed more than %d seconds from now", payword.RequestMaxAgeSeconds)
 	}
 	return payword.Refusal{}
-}
-
-// isAdmin compares the token in constant time.
-func (b *Broker) isAdmin(r *http.Request) bool {
-	token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	sum := sha256.Sum256([]byte(token))
-	isSame := subtle.ConstantTimeCompare(sum[:], b.adminToken[:]) == 1
-	return found && isSame && b.config.AdminToken != ""
 }
 
 // authenticate checks the body of a request against its head, takes the key

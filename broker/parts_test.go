@@ -64,7 +64,10 @@ type bank struct {
 	url     string
 }
 
-func newBank(t *testing.T) *bank {
+func newBank(t *testing.T) *bank { return newBankWith(t) }
+
+// newBankWith opens a broker whose configuration differs.
+func newBankWith(t *testing.T, change ...func(*broker.Config)) *bank {
 	t.Helper()
 	b := &bank{t: t, clock: &clock{}, journal: &journal{}}
 	b.clock.seconds.Store(start)
@@ -72,6 +75,9 @@ func newBank(t *testing.T) *bank {
 		Issuer: issuer, Currency: usd, Database: filepath.Join(t.TempDir(), "broker.db"), Signer: newKey(),
 		AdminToken: adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, apply := range change {
+		apply(&b.config)
 	}
 	b.open()
 	return b

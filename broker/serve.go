@@ -49,7 +49,7 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 		f.otherKeys = append(f.otherKeys, path)
 		return nil
 	})
-	flags.StringVar(&f.tokenFile, "admin-token", "", "`FILE` with the token for the administration routes; without it they are closed")
+	flags.StringVar(&f.tokenFile, "admin-token", "", "`FILE` with the administration token, or a line \"name token\" for each operator; without it administration is closed")
 	flags.StringVar(&f.currency, "currency", "USD", "ISO 4217 `CODE` of the broker's currency")
 	flags.StringVar(&f.limit, "limit", "20", "the most that one vendor may accept from one user in a day, as `AMOUNT`")
 	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long after a commitment's expiry claims are paid")
@@ -114,7 +114,7 @@ func (c *command) servingConfig() (Config, error) {
 		return config, usage("--grace and --certificate-life: want at least 1s")
 	}
 	if f.tokenFile != "" {
-		if config.AdminToken, err = readToken(f.tokenFile); err != nil {
+		if config.AdminToken, config.Operators, err = readTokens(f.tokenFile); err != nil {
 			return config, err
 		}
 	}
