@@ -33,3 +33,31 @@ func BenchmarkPostTogether(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPostAll is one of a thousand transfers in a transaction, made by
+// PostAll from as many accounts.
+func BenchmarkPostAll(b *testing.B) {
+	db, _ := openFunded(b, 1_000_000_000)
+	batch := make([]ledger.Transfer, 1000)
+	update(b, db, func(ctx context.Context, tx *ledger.Tx) error {
+		for k := range batch {
+			from := "user:" + strconv.Itoa(k+2) + ":available"
+			err := tx.CreateAccount(ctx, ledger.Account{ID: from, Currency: usd, Floor: ledger.NoFloor})
+			if err != nil {
+				return err
+			}
+			batch[k] = transfer("", from, vendor, 1)
+		}
+		return nil
+	})
+	for i := 0; b.Loop(); {
+		update(b, db, func(ctx context.Context, tx *ledger.Tx) error {
+			for k := range batch {
+				i++
+				batch[k].ID = "t" + strconv.Itoa(i)
+			}
+			_, err := tx.PostAll(ctx, batch)
+			return err
+		})
+	}
+}

@@ -124,10 +124,11 @@ func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, er
 		query.Set("_journal_mode", "WAL")
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}
-	pool, err := sql.Open("sqlite", name.String())
+	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
 		return nil, err
 	}
+	pool := sql.OpenDB(preparingConnector{connector})
 	pool.SetMaxOpenConns(connections)
 	pool.SetMaxIdleConns(connections)
 	return pool, nil

@@ -133,15 +133,14 @@ func (tx *Tx) begin(ctx context.Context, t Transfer) error {
 		return err
 	}
 	if t.Phase == Single && credit.Balance+t.Amount > MaxBalance {
-		return fmt.Errorf("transfer %s: balance of %s: %w", t.ID, t.Credit, money.ErrOverflow)
+		return overflows(t)
 	}
 	taken, err := tx.take(ctx, t)
 	if err != nil {
 		return err
 	}
 	if !taken {
-		return fmt.Errorf("transfer %s: %s of %s available in %s: %w",
-			t.ID, debit.Available(), t.Amount, t.Debit, ErrInsufficient)
+		return insufficient(t, debit)
 	}
 	if t.Phase == Single {
 		if err := tx.give(ctx, t); err != nil {
@@ -175,11 +174,24 @@ func (tx *Tx) sideOf(ctx context.Context, t Transfer, id string) (Account, error
 	if err != nil {
 		return Account{}, fmt.Errorf("transfer %s: %w", t.ID, err)
 	}
+	return account, checkSide(t, account)
+}
+
+func checkSide(t Transfer, account Account) error {
 	if account.Currency != t.Currency {
-		return Account{}, fmt.Errorf("transfer %s in %s, account %s in %s: %w",
-			t.ID, t.Currency, id, account.Currency, ErrCurrency)
+		return fmt.Errorf("transfer %s in %s, account %s in %s: %w",
+			t.ID, t.Currency, account.ID, account.Currency, ErrCurrency)
 	}
-	return account, nil
+	return nil
+}
+
+func insufficient(t Transfer, debit Account) error {
+	return fmt.Errorf("transfer %s: %s of %s available in %s: %w",
+		t.ID, debit.Available(), t.Amount, t.Debit, ErrInsufficient)
+}
+
+func overflows(t Transfer) error {
+	return fmt.Errorf("transfer %s: balance of %s: %w", t.ID, t.Credit, money.ErrOverflow)
 }
 
 // PostPending ends a pending transfer and moves the amount of e, all or a part
@@ -303,7 +315,7 @@ func (tx *Tx) mayEnd(ctx context.Context, t, pending Transfer) error {
 	}
 	credit, err := tx.Account(ctx, t.Credit)
 	if err == nil && credit.Balance+t.Amount > MaxBalance {
-		err = fmt.Errorf("transfer %s: balance of %s: %w", t.ID, t.Credit, money.ErrOverflow)
+		err = overflows(t)
 	}
 	return err
 }
@@ -318,21 +330,28 @@ func (tx *Tx) repeated(ctx context.Context, t Transfer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return true, differs(made, t)
+}
+
+// differs returns ErrTransferDiffers unless t is what was made under its id.
+func differs(made, t Transfer) error {
 	made.Seq, made.Created = t.Seq, t.Created
 	if made != t {
-		return false, fmt.Errorf("transfer %s: %w", t.ID, ErrTransferDiffers)
+		return fmt.Errorf("transfer %s: %w", t.ID, ErrTransferDiffers)
 	}
-	return true, nil
+	return nil
 }
+
+// insertTransfers is followed by a row for each transfer.
+const insertTransfers = `INSERT INTO transfers
+	(id, phase, pending_id, debit, credit, amount, currency, kind, reference, expires, created) VALUES `
 
 func (tx *Tx) insert(ctx context.Context, t Transfer) error {
 	expires := int64(0)
 	if !t.Expires.IsZero() {
 		expires = t.Expires.UnixMicro()
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO transfers
-		(id, phase, pending_id, debit, credit, amount, currency, kind, reference, expires, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := tx.ExecContext(ctx, insertTransfers+Rows(1, 11),
 		t.ID, string(t.Phase), sql.NullString{String: t.PendingID, Valid: t.PendingID != ""}, t.Debit, t.Credit,
 		int64(t.Amount), string(t.Currency), t.Kind, t.Reference, expires, tx.now.UnixMicro())
 	return err
