@@ -110,7 +110,13 @@ type Broker struct {
 	hashing     chan struct{} // a slot for each processor
 	maxSteps    int           // hashes for one request; tests lower it
 	turnTimeout time.Duration // tests lower it
+
+	redemptionsPerTransaction int // tests lower it
 }
+
+// whenNew, if set, is called with every new broker before it is used; tests set
+// it, in a process that they are going to kill.
+var whenNew func(*Broker)
 
 // New opens the database, brings its tables up to date and prepares the
 // handler. The caller calls Close, and Run beside the HTTP server.
@@ -131,6 +137,8 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
 		maxSteps:        maxSteps,
 		turnTimeout:     turnTimeout,
+
+		redemptionsPerTransaction: redemptionsPerTransaction,
 	}
 	// rand.Read never fails. Challenges live for minutes, so that the key need
 	// not outlive the process.
@@ -149,6 +157,9 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	}
 	if b.handler, err = newHandler(b); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
+	}
+	if whenNew != nil {
+		whenNew(b)
 	}
 	return b, nil
 }

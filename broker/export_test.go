@@ -3,8 +3,16 @@ package broker
 import "time"
 
 // SetFault lets a test make commits fail: hook is asked at "before <name>" and
-// "after <name>" of each transaction. Nothing may run meanwhile.
+// "after <name>" of each transaction, and at a few points between, from many
+// goroutines at once. Nothing may run meanwhile.
 func (b *Broker) SetFault(hook func(point string) error) { b.store.fault = hook }
+
+// WhenNew calls hook with every broker that is opened from now on, as Main does
+// it.
+func WhenNew(hook func(*Broker)) { whenNew = hook }
+
+// SetRedemptionsPerTransaction sets how many claims are paid in one transaction.
+func (b *Broker) SetRedemptionsPerTransaction(count int) { b.redemptionsPerTransaction = count }
 
 // SetMaxSteps sets how many hashes one request for redemptions may cost.
 func (b *Broker) SetMaxSteps(count int) { b.maxSteps = count }

@@ -69,8 +69,8 @@ func (b *Broker) redeem(ctx context.Context, by caller, request payword.Redempti
 	defer leave()
 	current := &batch{vendor: request.Vendor, keys: keys, steps: b.maxSteps}
 	answer := payword.RedemptionAnswer{Results: []payword.RedemptionResult{}}
-	for start := 0; start < len(request.Redemptions); start += redemptionsPerTransaction {
-		end := min(start+redemptionsPerTransaction, len(request.Redemptions))
+	for start := 0; start < len(request.Redemptions); start += b.redemptionsPerTransaction {
+		end := min(start+b.redemptionsPerTransaction, len(request.Redemptions))
 		results, err := b.redeemTogether(ctx, current, request.Redemptions[start:end])
 		if err != nil {
 			return payword.RedemptionAnswer{}, payword.Refusal{}, err
@@ -273,10 +273,14 @@ func (b *Broker) payRedemptions(ctx context.Context, vendor string, payable []*r
 	refusals := make([]payword.Refusal, len(payable))
 	isPaid := make([]bool, len(payable))
 	_, err = b.store.update(ctx, "redeem", func(tx *ledger.Tx) error {
+		frauds = nil // those of an earlier try of this transaction come again
 		for k, r := range payable {
 			var found []fraud
 			var err error
-			if isPaid[k], found, refusals[k], err = b.store.pay(ctx, tx, r); err != nil {
+			if isPaid[k], found, refusals[k], err = b.store.pay(ctx, tx, r); err == nil {
+				err = b.store.fail("within redeem")
+			}
+			if err != nil {
 				return err
 			}
 			frauds = append(frauds, found...)

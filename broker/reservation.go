@@ -67,7 +67,10 @@ func (b *Broker) reserve(ctx context.Context, account string, request payword.Re
 		// The word is made before the money is set aside, and leaves the broker
 		// only after it.
 		after.account = account
-		if after.reservation, err = b.signReservation(&m, after); err != nil {
+		if after.reservation, err = b.signReservation(&m, after); err == nil {
+			err = b.store.fail("signed reservation")
+		}
+		if err != nil {
 			return none, payword.Refusal{}, err
 		}
 		swapped, refusal, err := b.store.setAside(ctx, &m, before, after)
@@ -133,6 +136,7 @@ func (b *Broker) signReservation(m *payword.Commitment, after record) (string, e
 // was changed.
 func (s *store) setAside(ctx context.Context, m *payword.Commitment, before, after record) (swapped bool, refusal payword.Refusal, err error) {
 	refusal, err = s.update(ctx, "reserve", func(tx *ledger.Tx) error {
+		swapped = false // what an earlier try of this transaction did was rolled back
 		stored, err := loadRecord(ctx, tx, m.ID)
 		if err != nil || stored.version != before.version {
 			return err

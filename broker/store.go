@@ -39,8 +39,8 @@ type store struct {
 
 	commitmentsPerDay int64 // of one account; tests lower it
 
-	// fault, if set, is asked before and after each commit and can make it
-	// fail; tests set it.
+	// fault, if set, is asked at every point where a crash could matter, such as
+	// before and after each commit, and can make it fail; tests set it.
 	fault func(point string) error
 }
 
@@ -319,7 +319,7 @@ func registerRoots(ctx context.Context, tx *ledger.Tx, account string, m *paywor
 // takeNonce remembers that the key has used the nonce and reports whether it
 // was for the first time.
 func (s *store) takeNonce(ctx context.Context, keyID, nonce string, expires int64) (isNew bool, err error) {
-	err = s.db.Update(ctx, func(tx *ledger.Tx) error {
+	_, err = s.update(ctx, "nonce", func(tx *ledger.Tx) error {
 		isNew, err = execOne(ctx, tx,
 			`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
 		return err
