@@ -5,8 +5,8 @@ FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests need of the system: programs, each with the package of Debian
-# that brings it.
-PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light
+# that brings it. Debian keeps the server of PostgreSQL out of PATH.
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql
 
 # The most that the tests of one package may take. Under the race detector the
 # first run compiles Caddy for minutes; that is not counted here.
@@ -34,7 +34,8 @@ tools: ## install what the tests need, or say what is missing
 	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
 		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
 		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
-	@missing=; packages=; for pair in $(PROGRAMS); do \
+	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
+	missing=; packages=; for pair in $(PROGRAMS); do \
 		command -v $${pair%%=*} >/dev/null || { missing="$$missing $${pair%%=*}"; packages="$$packages $${pair#*=}"; }; \
 	done; \
 	if test -z "$$missing"; then :; \
@@ -43,7 +44,7 @@ tools: ## install what the tests need, or say what is missing
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; \
 	else \
 		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
-		echo 'elsewhere Redis 7 or newer (or Valkey under that name), Chromium, nginx and Node 20 or newer, found in PATH.' >&2; exit 1; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
 	@cd caddymodule/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 

@@ -36,7 +36,8 @@ type Config struct {
 	// Currency is the one currency of this broker. It cannot be changed later.
 	Currency money.Currency
 	// Database is the path of the SQLite file, which is made where it is
-	// missing.
+	// missing, or the location of a PostgreSQL database (postgres://…), which
+	// several brokers of the same issuer may share.
 	Database string
 	// Signer holds the Ed25519 key that certificates and reservations are
 	// signed with.

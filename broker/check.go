@@ -48,12 +48,12 @@ var comparisons = []comparison{
 		SELECT a.id, COALESCE(c.held, 0), l.balance
 		FROM broker_accounts a
 		JOIN accounts l ON l.id = 'user:' || a.id || ':reserved'
-		LEFT JOIN (SELECT account, SUM(held) AS held FROM broker_commitments GROUP BY account) c ON c.account = a.id
+		LEFT JOIN (SELECT account, CAST(SUM(held) AS BIGINT) AS held FROM broker_commitments GROUP BY account) c ON c.account = a.id
 		WHERE COALESCE(c.held, 0) <> l.balance ORDER BY a.id LIMIT 1000`},
 	{"paid on it, and transferred for it", `
 		SELECT c.id, c.paid, COALESCE(t.amount, 0)
 		FROM broker_commitments c
-		LEFT JOIN (SELECT reference, SUM(amount) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
+		LEFT JOIN (SELECT reference, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
 			ON t.reference = c.id
 		WHERE c.paid <> COALESCE(t.amount, 0) ORDER BY c.id LIMIT 1000`},
 }

@@ -147,7 +147,7 @@ func (c *command) require(names ...string) error {
 }
 
 func (c *command) databaseFlag(flags *flag.FlagSet) {
-	flags.StringVar(&c.database, "db", "", "the broker's database `FILE`")
+	flags.StringVar(&c.database, "db", "", "the broker's `DATABASE`: an SQLite file, or postgres://user@host/name with the password in a file (passfile=… or PGPASSFILE)")
 }
 
 func (c *command) keyFlags(flags *flag.FlagSet) {
@@ -177,7 +177,7 @@ func (c *command) withStore(ctx context.Context, mode ledger.Mode, work func(*st
 	}
 	s, err := openStore(ctx, c.database, mode, time.Now)
 	if errors.Is(err, ledger.ErrNoLedger) {
-		return usage("%s is no broker's database: name the file that \"payword broker serve\" was given", c.database)
+		return usage("%s is no broker's database: name the one that \"payword broker serve\" was given", c.database)
 	}
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/dbtest"
 )
 
 // run calls the command and returns what it printed.
@@ -144,7 +145,7 @@ func TestServe(t *testing.T) {
 	var stderr bytes.Buffer
 	ended := make(chan int)
 	go func() {
-		code := broker.Main(ctx, []string{"serve", "--db", filepath.Join(directory, "broker.db"), "--origin", issuer,
+		code := broker.Main(ctx, []string{"serve", "--db", dbtest.New(t), "--origin", issuer,
 			"--key", key, "--other-key", other, "--other-key", old, "--admin-token", token, "--listen", "127.0.0.1:0"},
 			strings.NewReader(""), writer, &stderr)
 		_ = writer.Close()

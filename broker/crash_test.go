@@ -24,6 +24,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 		})
 		os.Exit(broker.Main(context.Background(), os.Args[1:], strings.NewReader(""), os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	os.Exit(dbtest.Main(m))
 }
 
 // killer kills its own process at a point, as kill -9 does.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -72,7 +72,7 @@ func newBankWith(t *testing.T, change ...func(*broker.Config)) *bank {
 	b := &bank{t: t, clock: &clock{}, journal: &journal{}}
 	b.clock.seconds.Store(start)
 	b.config = broker.Config{
-		Issuer: issuer, Currency: usd, Database: filepath.Join(t.TempDir(), "broker.db"), Signer: newKey(),
+		Issuer: issuer, Currency: usd, Database: dbtest.New(t), Signer: newKey(),
 		AdminToken: adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

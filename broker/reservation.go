@@ -181,7 +181,7 @@ func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.C
 	// A commitment counts on the day of its last raise: with all that is
 	// reserved while it is open, and with what was paid once it is closed.
 	var today money.Amount
-	err = tx.QueryRowContext(ctx, `SELECT COALESCE(SUM(CASE WHEN closed = 1 OR paid > reserved THEN paid ELSE reserved END), 0)
+	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(CASE WHEN closed = 1 OR paid > reserved THEN paid ELSE reserved END), 0) AS BIGINT)
 		FROM broker_commitments WHERE account = ? AND vendor = ? AND day = ? AND id <> ?`,
 		after.account, after.vendor, after.day, m.ID.String()).Scan(&today)
 	if err != nil {

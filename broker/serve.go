@@ -15,6 +15,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/filelock"
+	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -63,14 +64,11 @@ func (c *command) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lock, err := filelock.Lock(config.Database + ".lock")
-	if errors.Is(err, filelock.ErrLocked) {
-		return fmt.Errorf("another broker serves from %s: end that one first", config.Database)
-	}
+	unlock, err := lockDatabase(config.Database)
 	if err != nil {
-		return fmt.Errorf("locking %s: %w", config.Database, err)
+		return err
 	}
-	defer lock.Close()
+	defer unlock()
 	b, err := New(ctx, config)
 	if err != nil {
 		return err
@@ -86,6 +84,22 @@ func (c *command) serve(ctx context.Context) error {
 		return errors.Join(err, listener.Close(), b.Close())
 	}
 	return errors.Join(b.serve(ctx, listener), b.Close())
+}
+
+// lockDatabase keeps a second broker from an SQLite file, which is one
+// machine's. Brokers share a PostgreSQL database.
+func lockDatabase(location string) (unlock func(), err error) {
+	if ledger.IsPostgreSQL(location) {
+		return func() {}, nil
+	}
+	lock, err := filelock.Lock(location + ".lock")
+	if errors.Is(err, filelock.ErrLocked) {
+		return nil, fmt.Errorf("another broker serves from %s: end that one first", location)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", location, err)
+	}
+	return func() { _ = lock.Close() }, nil // the process's end unlocks it, too
 }
 
 // servingConfig turns the flags into a Config. Its errors are mistakes of

@@ -3,7 +3,6 @@ package clearing_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -28,7 +28,7 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 // databaseFile makes a broker's database that owes something to vendors.
 func databaseFile(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "broker.db")
+	path := dbtest.New(t)
 	db, err := ledger.Open(t.Context(), path, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -200,14 +200,7 @@ func TestCommandJSON(t *testing.T) {
 
 func TestCommandCheckFindsFaults(t *testing.T) {
 	database := databaseFile(t)
-	raw, err := sql.Open("sqlite", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = raw.ExecContext(t.Context(), `UPDATE accounts SET balance = balance + 7 WHERE id = 'broker:fees'`)
-	if err := errors.Join(err, raw.Close()); err != nil {
-		t.Fatal(err)
-	}
+	dbtest.Tamper(t, database, `UPDATE accounts SET balance = balance + 7 WHERE id = 'broker:fees'`)
 	for _, args := range [][]string{{"check", "--db", database}, {"check", "--db", database, "--json"}, {"run", "--db", database, "--out", t.TempDir()}} {
 		code, stdout, stderr := command(t, args...)
 		if code != 1 || !strings.Contains(stderr, "broker:fees: balance is 7, its transfers give 0") {

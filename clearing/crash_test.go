@@ -2,14 +2,13 @@ package clearing_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -245,27 +244,19 @@ func TestTamperingStopsTheRun(t *testing.T) {
 	}{
 		{"balance", `UPDATE accounts SET balance = balance + 1000000 WHERE id = 'vendor:https://c.example:8443:payable'`,
 			"the books disagree in 2 places, first vendor:https://c.example:8443:payable", true},
-		{"payout", `DROP TRIGGER settlement_lines_frozen;
-			UPDATE settlement_lines SET payout = payout + 1000000, gross = gross + 1000000 WHERE number = 3`, "it was changed", false},
+		{"payout", `UPDATE settlement_lines SET payout = payout + 1000000, gross = gross + 1000000 WHERE number = 3`, "it was changed", false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "broker.db")
+			path := dbtest.New(t)
 			db, clock := openAt(t, path)
 			oweVendors(t, db)
 			if died := runUntil(t, db, clearing.Config{Directory: t.TempDir()}, 2); died != "line 1" {
 				t.Fatalf("died after %q, want line 1", died)
 			}
 			waitForLease(t, db, clock)
-			raw, err := sql.Open("sqlite", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer raw.Close()
-			if _, err := raw.ExecContext(t.Context(), c.statements); err != nil {
-				t.Fatal(err)
-			}
-			_, err = clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir()})
+			dbtest.Tamper(t, path, c.statements)
+			_, err := clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir()})
 			var books *clearing.BooksError
 			if err == nil || !strings.Contains(err.Error(), c.want) || errors.As(err, &books) != c.books {
 				t.Errorf("got %v, want an error with %q", err, c.want)

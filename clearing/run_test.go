@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -31,7 +32,7 @@ func (c *clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
 // open makes a ledger with the broker's accounts.
 func open(t testing.TB) (*ledger.DB, *clock) {
 	t.Helper()
-	return openAt(t, filepath.Join(t.TempDir(), "broker.db"))
+	return openAt(t, dbtest.New(t))
 }
 
 func openAt(t testing.TB, path string) (*ledger.DB, *clock) {

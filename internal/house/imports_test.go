@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/ledger":   {".", "money"},
 	"internal/purse":    {".", "money"},
 	"internal/filelock": {},
+	"internal/dbtest":   {},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
@@ -41,7 +42,11 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a folder may import besides.
 var testsMayImport = map[string][]string{
-	".": {"internal/vectors"}, // the files are what the generator makes
+	".":               {"internal/vectors"}, // the files are what the generator makes
+	"broker":          {"internal/dbtest"},
+	"clearing":        {"internal/dbtest"},
+	"internal/ledger": {"internal/dbtest"},
+	"cmd/payword":     {"internal/dbtest"},
 }
 
 // caddyFolders are those that may import Caddy, or compile it at all.

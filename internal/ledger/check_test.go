@@ -2,12 +2,11 @@ package ledger_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -15,17 +14,7 @@ import (
 // shell could.
 func tamper(t *testing.T, path, statements string) {
 	t.Helper()
-	raw, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	_, err = raw.ExecContext(t.Context(), `PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF;
-		DROP TRIGGER transfers_no_update; DROP TRIGGER transfers_no_delete; DROP TRIGGER transfers_no_replace;
-		DROP TRIGGER accounts_identity; DROP INDEX transfers_ending; `+statements)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dbtest.Tamper(t, path, `DROP INDEX transfers_ending; `+statements)
 }
 
 // copyOf is an INSERT that copies a transfer with some columns changed.
@@ -60,7 +49,7 @@ func TestCheckFindsWhatDisagrees(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "ledger.db")
+			path := dbtest.New(t)
 			db, err := ledger.Open(t.Context(), path, ledger.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -110,7 +99,7 @@ func TestCheckReport(t *testing.T) {
 }
 
 func TestTrialBalance(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.db")
+	path := dbtest.New(t)
 	db, err := ledger.Open(t.Context(), path, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -9,10 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(dbtest.Main(m))
 }
 
 // postUntilKilled posts from several goroutines and prints the id of every
@@ -69,7 +69,7 @@ func crashStep(ctx context.Context, tx *ledger.Tx, id string) error {
 // leaves nothing half done.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "ledger.db")
+	path := dbtest.New(t)
 	prepareCrashFile(t, path)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -97,7 +97,7 @@ func prepareCrashFile(t *testing.T, path string) {
 			tx.CreateAccount(ctx, ledger.Account{ID: "user:1:available", Currency: usd}),
 			tx.CreateAccount(ctx, ledger.Account{ID: vendor, Currency: usd}))
 	})
-	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT PRIMARY KEY, made INTEGER NOT NULL) STRICT`)
+	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT PRIMARY KEY, made BIGINT NOT NULL)`)
 	if err := db.Migrate(t.Context(), "notes", files); err != nil {
 		t.Fatal(err)
 	}

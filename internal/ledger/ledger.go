@@ -8,9 +8,9 @@
 // and does nothing.
 //
 // Callers keep tables of their own in the same database (Migrate) and change
-// them in the same transaction as the transfers (Update). SQLite is the
-// database here; what depends on it stands in sqlite.go and in the folder
-// migrations/sqlite.
+// them in the same transaction as the transfers (Update). The database is an
+// SQLite file or PostgreSQL; what only one of them knows stands in sqlite.go,
+// postgres.go and the folders migrations/sqlite and migrations/postgres.
 package ledger
 
 import (
@@ -18,6 +18,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -42,43 +43,84 @@ type Options struct {
 	Now func() time.Time
 }
 
-// DB is an open ledger. It is safe for concurrent use: any number of Views run
-// beside one Update at a time.
+// DB is an open ledger. It is safe for concurrent use.
 type DB struct {
-	writer *sql.DB // one connection: SQLite has one writer
+	writer *sql.DB
 	reader *sql.DB
+	engine engine
 	now    func() time.Time
 	mode   Mode
 }
 
-// ErrNoLedger means that the file holds something else than a ledger, or, where
-// the mode requires a ledger, that there is none.
+// engine is what differs between the databases.
+type engine interface {
+	// dialect is the folder of migrations that it reads.
+	dialect() string
+	// rebind writes the arguments of a query, ?, as the database reads them.
+	rebind(query string) string
+	// check refuses a database of a version or setting that is not safe.
+	check(ctx context.Context, pool *sql.DB) error
+	// hasLedger reports whether there is a ledger.
+	hasLedger(ctx context.Context, pool *sql.DB) (bool, error)
+	// options are those of a transaction.
+	options(k kind) *sql.TxOptions
+	// enter is run first in a transaction, before it reads anything: it waits
+	// for others as the kind and the number of the attempt (from 0) ask for.
+	enter(ctx context.Context, tx *sql.Tx, k kind, attempt int) error
+	// isConflict reports whether an error only means that another transaction
+	// was in the way, so that the same again may succeed.
+	isConflict(err error) bool
+}
+
+// kind is what a transaction is for.
+type kind int
+
+const (
+	reading kind = iota
+	writing
+	migrating
+)
+
+// ErrNoLedger means that the file or database holds something else than a
+// ledger, or, where the mode requires a ledger, that there is none.
 var ErrNoLedger = errors.New("no ledger here")
 
-// Open opens the ledger in the file at path and brings its tables up to date.
+// ErrContended means that others were in the way of every attempt of an Update.
+// Nothing was changed.
+var ErrContended = errors.New("other transactions kept getting in the way")
+
+// Open opens the ledger at location and brings its tables up to date. A
+// location that begins with postgres:// is a PostgreSQL database, in the form
+// of libpq without a password in it; any other is the path of an SQLite file.
+//
 // It refuses an SQLite older than 3.51.3, which can corrupt a database in WAL
-// mode. ErrNoLedger comes back as the mode says.
-func Open(ctx context.Context, path string, options Options) (*DB, error) {
+// mode, a PostgreSQL older than 14, and one that does not make commits durable.
+// ErrNoLedger comes back as the mode says.
+func Open(ctx context.Context, location string, options Options) (*DB, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	db, err := openSQLite(ctx, path, options)
+	open, name := openSQLite, location
+	if IsPostgreSQL(location) {
+		open, name = openPostgreSQL, "in PostgreSQL"
+	}
+	db, err := open(ctx, location, options)
 	if err != nil {
-		return nil, fmt.Errorf("opening ledger %s: %w", path, err)
+		return nil, fmt.Errorf("opening ledger %s: %w", name, err)
 	}
 	if err := db.prepare(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening ledger %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("opening ledger %s: %w", name, err), db.Close())
 	}
 	return db, nil
 }
 
-// prepare checks what is in the file against the mode and migrates it.
+// prepare checks what is in the database against the mode and migrates it.
 func (db *DB) prepare(ctx context.Context) error {
-	if err := checkSQLiteVersion(ctx, db.reader); err != nil {
+	if err := db.engine.check(ctx, db.reader); err != nil {
 		return err
 	}
 	if db.mode != Create {
-		found, err := db.hasLedger(ctx)
+		found, err := db.engine.hasLedger(ctx, db.reader)
 		if err != nil {
 			return err
 		}
@@ -89,58 +131,106 @@ func (db *DB) prepare(ctx context.Context) error {
 	return db.Migrate(ctx, "ledger", migrations)
 }
 
-// Close waits for what runs and closes the files.
+// Close waits for what runs and closes the connections.
 func (db *DB) Close() error { return errors.Join(db.writer.Close(), db.reader.Close()) }
+
+// maxAttempts is how often an Update is tried. From the third on it has the
+// database for itself, so that more attempts are needed only if something else
+// than Updates writes to it.
+const maxAttempts = 12
 
 // Update runs change in one write transaction and commits it durably: when
 // Update returns nil, everything that change did survives a crash. When change
 // fails nothing of it is kept and its error comes back as it is, for errors.Is.
 //
-// Updates run one at a time, so change must be short and must not call Update
-// (it would wait for itself). An error of the commit itself leaves open whether
-// it took effect; the ids of the transfers make it safe to do it all again.
+// All Updates have an effect as if they ran one at a time, in SQLite because
+// they do, in PostgreSQL by serializable transactions. There, another
+// transaction in the way makes change run again, so it must begin from nothing
+// each time: what an earlier attempt left in variables is not to be read, and
+// nothing but the database is to be changed. change must be short and must not
+// call Update (in SQLite it would wait for itself).
+//
+// An error of the commit itself leaves open whether it took effect; the ids of
+// the transfers make it safe to do it all again.
 func (db *DB) Update(ctx context.Context, change func(tx *Tx) error) error {
+	return db.write(ctx, writing, change)
+}
+
+func (db *DB) write(ctx context.Context, k kind, change func(tx *Tx) error) error {
 	if db.mode == ReadOnly {
 		return errors.New("this ledger was opened read-only")
 	}
-	return db.within(ctx, db.writer, change)
+	for attempt := range maxAttempts {
+		isConflict, err := db.within(ctx, db.writer, k, attempt, change)
+		if !isConflict {
+			return err
+		}
+		if err := wait(ctx, attempt); err != nil {
+			return err
+		}
+	}
+	return ErrContended
+}
+
+// wait lets others finish: a millisecond after the first attempt, twice that
+// after each further one, and a random part, so that two do not meet again.
+func wait(ctx context.Context, attempt int) error {
+	longest := time.Millisecond << min(attempt, 6)
+	timer := time.NewTimer(longest/2 + rand.N(longest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // View runs read in one read transaction, which sees one state of the books
 // however long it takes. Nothing can be written in it.
 func (db *DB) View(ctx context.Context, read func(tx *Tx) error) error {
-	return db.within(ctx, db.reader, read)
+	_, err := db.within(ctx, db.reader, reading, 0, read)
+	return err
 }
 
-func (db *DB) within(ctx context.Context, pool *sql.DB, work func(tx *Tx) error) (err error) {
+// within runs work in one transaction. isConflict means that another was in its
+// way and nothing was changed.
+func (db *DB) within(ctx context.Context, pool *sql.DB, k kind, attempt int, work func(tx *Tx) error) (isConflict bool, err error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("waiting for the ledger: %w", err)
+		return false, fmt.Errorf("waiting for the ledger: %w", err)
 	}
 	defer conn.Close()
 	// The context ends statements, not the transaction: a commit that is cut
 	// off half way would leave open whether the money moved.
-	sqlTx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	sqlTx, err := conn.BeginTx(context.WithoutCancel(ctx), db.engine.options(k))
 	if err != nil {
-		return fmt.Errorf("beginning a transaction: %w", err)
+		return false, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	defer func() {
 		// After a commit this does nothing; after an error or a panic of work
 		// it undoes everything.
 		_ = sqlTx.Rollback()
 	}()
-	tx := &Tx{tx: sqlTx, now: db.now().UTC().Truncate(time.Microsecond)}
-	if err := work(tx); err != nil {
-		return err
+	tx := &Tx{tx: sqlTx, engine: db.engine, now: db.now().UTC().Truncate(time.Microsecond)}
+	if err := db.engine.enter(ctx, sqlTx, k, attempt); err != nil {
+		return db.engine.isConflict(err), fmt.Errorf("beginning a transaction: %w", err)
 	}
-	if tx.failed != nil {
-		return tx.failed
+	err = work(tx)
+	if tx.failed != nil && db.engine.isConflict(tx.failed) {
+		return true, tx.failed
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if err == nil {
+		err = tx.failed
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return false, err
 	}
 	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
+		return db.engine.isConflict(err), fmt.Errorf("committing: %w", err)
 	}
-	return nil
+	return false, nil
 }

@@ -3,11 +3,11 @@ package ledger_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -27,7 +27,7 @@ func (c *clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
 func open(t testing.TB) (*ledger.DB, *clock) {
 	t.Helper()
 	c := new(clock)
-	db, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{Now: c.Now})
+	db, err := ledger.Open(t.Context(), dbtest.New(t), ledger.Options{Now: c.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 //go:embed migrations
 var embedded embed.FS
 
-// migrations holds one folder for each database, here "sqlite".
+// migrations holds one folder for each database.
 var migrations = func() fs.FS {
 	folder, err := fs.Sub(embedded, "migrations")
 	if err != nil {
@@ -49,7 +49,7 @@ type migration struct {
 
 // Migrate applies the migrations of one package, in one transaction, and
 // records them under the namespace (1 to 20 letters a-z). files has a folder
-// for each database ("sqlite") that holds SQL files named 0001_word.sql,
+// for each database ("sqlite" and "postgres") that holds SQL files named 0001_word.sql,
 // numbered from 1 without a gap. What was applied before must still be there,
 // byte for byte: a migration is never edited, only followed by another.
 //
@@ -59,22 +59,23 @@ func (db *DB) Migrate(ctx context.Context, namespace string, files fs.FS) error 
 	if !namespaceName.MatchString(namespace) {
 		return fmt.Errorf("migrations of %.20q: want a namespace of 1 to 20 letters a-z", namespace)
 	}
-	wanted, err := readMigrations(files)
+	wanted, err := readMigrations(files, db.engine.dialect())
 	if err != nil {
 		return fmt.Errorf("migrations of %s: %w", namespace, err)
 	}
-	run := db.Update
+	work := func(tx *Tx) error { return migrate(ctx, tx, namespace, wanted, db.mode) }
 	if db.mode == ReadOnly {
-		run = db.View
+		err = db.View(ctx, work)
+	} else {
+		err = db.write(ctx, migrating, work)
 	}
-	err = run(ctx, func(tx *Tx) error { return migrate(ctx, tx, namespace, wanted, db.mode) })
 	if err != nil {
 		return fmt.Errorf("migrations of %s: %w", namespace, err)
 	}
 	return nil
 }
 
-func readMigrations(files fs.FS) ([]migration, error) {
+func readMigrations(files fs.FS, dialect string) ([]migration, error) {
 	entries, err := fs.ReadDir(files, dialect)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -174,9 +175,31 @@ func drawStep(random *rand.Rand) step {
 	return s
 }
 
-// history collects the steps of committed transactions in their order. A
-// transaction adds its steps as its last act: while it runs no other one does.
-type history struct{ steps []step }
+// history collects the steps of committed transactions by their places. Each
+// transaction counts a row up as its last act, so that there is one order that
+// all of them agree on.
+type history struct {
+	mutex  sync.Mutex
+	places map[int64][]step
+}
+
+var placesTable = migrationFiles("0001_places.sql", `CREATE TABLE places (place BIGINT NOT NULL); INSERT INTO places VALUES (0)`)
+
+func takePlace(ctx context.Context, tx *ledger.Tx) (place int64, err error) {
+	if _, err := tx.ExecContext(ctx, `UPDATE places SET place = place + 1`); err != nil {
+		return 0, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT place FROM places`).Scan(&place)
+	return place, err
+}
+
+// steps returns all steps in the order of their transactions.
+func (h *history) steps() (all []step) {
+	for place := int64(1); len(h.places[place]) > 0; place++ {
+		all = append(all, h.places[place]...)
+	}
+	return all
+}
 
 var errAbandoned = errors.New("abandoned")
 
@@ -193,17 +216,23 @@ func (h *history) work(ctx context.Context, db *ledger.DB, c *clock, random *ran
 			}
 		}
 		abandon := random.IntN(8) == 0
-		err := db.Update(ctx, func(tx *ledger.Tx) error {
+		var place int64
+		err := db.Update(ctx, func(tx *ledger.Tx) (err error) {
 			for i := range steps {
 				steps[i].run(ctx, tx)
 			}
 			if abandon {
 				return errAbandoned
 			}
-			h.steps = append(h.steps, steps...)
-			return nil
+			place, err = takePlace(ctx, tx)
+			return err
 		})
-		if err != nil && !errors.Is(err, errAbandoned) {
+		switch {
+		case err == nil:
+			h.mutex.Lock()
+			h.places[place] = steps
+			h.mutex.Unlock()
+		case !errors.Is(err, errAbandoned):
 			return err
 		}
 		recent = append(recent, steps...)
@@ -229,8 +258,15 @@ func TestLedgerAgreesWithModel(t *testing.T) {
 		return failed
 	})
 
-	const goroutines, transactions = 4, 120
-	var h history
+	if err := db.Migrate(t.Context(), "places", placesTable); err != nil {
+		t.Fatal(err)
+	}
+
+	goroutines, transactions := 4, 120
+	if dbtest.IsPostgreSQL() {
+		transactions = 40 // each takes its turn at the row of places, several times over
+	}
+	h := history{places: make(map[int64][]step)}
 	var group sync.WaitGroup
 	for i := range goroutines {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -244,14 +280,14 @@ func TestLedgerAgreesWithModel(t *testing.T) {
 	group.Wait()
 
 	outcomes := map[string]int{}
-	for i, s := range h.steps {
+	for i, s := range h.steps() {
 		want := s.replay(m)
 		if !errors.Is(s.got, want) || (want == nil) != (s.got == nil) {
 			t.Fatalf("step %d, %s: got %v, want %v", i, s.phase, s.got, want)
 		}
 		outcomes[fmt.Sprint(s.phase, " ", want)]++
 	}
-	t.Logf("outcomes: %v", outcomes)
+	t.Logf("%d transactions, outcomes: %v", len(h.places), outcomes)
 	compareWithModel(t, db, m)
 }
 

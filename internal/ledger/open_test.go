@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -47,6 +48,18 @@ func TestOpenModes(t *testing.T) {
 	}
 }
 
+// A password would stand in the process list, and in what Open says.
+func TestOpenRefusesPassword(t *testing.T) {
+	for _, location := range []string{
+		"postgres://anna:hunter2hunter2@db.example/payword", "postgresql://db.example/payword?user=anna&password=hunter2hunter2",
+	} {
+		db, err := ledger.Open(t.Context(), location, ledger.Options{})
+		if db != nil || err == nil || !strings.Contains(err.Error(), "passfile") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v", location, err)
+		}
+	}
+}
+
 // A name with characters that a URI gives a meaning to is still that file.
 func TestOpenTakesAnyFileName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?mode=ro#100%.db")
@@ -63,7 +76,7 @@ func TestOpenTakesAnyFileName(t *testing.T) {
 }
 
 func TestOpenReadOnlyChangesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.db")
+	path := dbtest.New(t)
 	db, err := ledger.Open(t.Context(), path, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +96,7 @@ func TestOpenReadOnlyChangesNothing(t *testing.T) {
 	if err == nil || called {
 		t.Errorf("update of a read-only ledger: got error %v, called %v; want an error, not called", err, called)
 	}
-	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT) STRICT`)
+	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT)`)
 	if err := reading.Migrate(t.Context(), "notes", files); err == nil {
 		t.Error("migrating a read-only ledger: got no error")
 	}
@@ -134,14 +147,16 @@ func TestRequireSQLite(t *testing.T) {
 func migrationFiles(pairs ...string) fstest.MapFS {
 	files := fstest.MapFS{}
 	for i := 0; i < len(pairs); i += 2 {
-		files["sqlite/"+pairs[i]] = &fstest.MapFile{Data: []byte(pairs[i+1])}
+		for _, dialect := range []string{"sqlite", "postgres"} {
+			files[dialect+"/"+pairs[i]] = &fstest.MapFile{Data: []byte(pairs[i+1])}
+		}
 	}
 	return files
 }
 
 func TestMigrateAppliesEachOnce(t *testing.T) {
 	db, _ := open(t)
-	first := []string{"0001_notes.sql", `CREATE TABLE notes (text TEXT) STRICT; INSERT INTO notes VALUES ('one');`}
+	first := []string{"0001_notes.sql", `CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('one');`}
 	second := append(first[:2:2], "0002_more.sql", `INSERT INTO notes VALUES ('two');`)
 	for _, files := range []fstest.MapFS{migrationFiles(first...), migrationFiles(first...), migrationFiles(second...), migrationFiles(second...)} {
 		if err := db.Migrate(t.Context(), "notes", files); err != nil {
@@ -149,7 +164,7 @@ func TestMigrateAppliesEachOnce(t *testing.T) {
 		}
 	}
 	// Another package may use the same names.
-	other := migrationFiles("0001_notes.sql", `CREATE TABLE other_notes (text TEXT) STRICT`)
+	other := migrationFiles("0001_notes.sql", `CREATE TABLE other_notes (text TEXT)`)
 	if err := db.Migrate(t.Context(), "other", other); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +178,7 @@ func TestMigrateAppliesEachOnce(t *testing.T) {
 }
 
 func TestMigrateRefuses(t *testing.T) {
-	const table = `CREATE TABLE notes (text TEXT) STRICT`
+	const table = `CREATE TABLE notes (text TEXT)`
 	applied := migrationFiles("0001_notes.sql", table, "0002_more.sql", `INSERT INTO notes VALUES ('two')`)
 	cases := []struct {
 		name, namespace string
@@ -176,7 +191,7 @@ func TestMigrateRefuses(t *testing.T) {
 		{"begins at two", "gap", migrationFiles("0002_a.sql", ""), "want number 0001"},
 		{"name", "name", migrationFiles("1.sql", ""), "want a name such as"},
 		{"namespace", "Notes 2", migrationFiles("0001_a.sql", ""), "want a namespace"},
-		{"no folder", "none", fstest.MapFS{}, "sqlite"},
+		{"no folder", "none", fstest.MapFS{}, "does not exist"},
 		{"bad SQL", "bad", migrationFiles("0001_a.sql", `CREATE TABLE kept (a TEXT); NONSENSE;`), "applying 0001_a.sql"},
 	}
 	for _, c := range cases {
@@ -192,7 +207,11 @@ func TestMigrateRefuses(t *testing.T) {
 			// Nothing of a migration that failed is kept.
 			var count int
 			err = db.View(t.Context(), func(tx *ledger.Tx) error {
-				return tx.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM sqlite_master WHERE name = 'kept'`).Scan(&count)
+				query := `SELECT COUNT(*) FROM sqlite_master WHERE name = 'kept'`
+				if dbtest.IsPostgreSQL() {
+					query = `SELECT COUNT(*) FROM pg_class WHERE relname = 'kept'`
+				}
+				return tx.QueryRowContext(t.Context(), query).Scan(&count)
 			})
 			if err != nil || count != 0 {
 				t.Errorf("tables left behind: got %d, %v; want 0", count, err)
@@ -203,7 +222,7 @@ func TestMigrateRefuses(t *testing.T) {
 
 // Two programs on one file wait for one another.
 func TestTwoProcessesShareTheFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.db")
+	path := dbtest.New(t)
 	var databases []*ledger.DB
 	for range 2 {
 		db, err := ledger.Open(t.Context(), path, ledger.Options{})

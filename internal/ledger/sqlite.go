@@ -17,8 +17,18 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// dialect names the folder of migrations that this driver reads.
-const dialect = "sqlite"
+// sqliteEngine is SQLite: one connection writes, so that nobody is ever in the
+// way of an Update.
+type sqliteEngine struct{}
+
+func (sqliteEngine) dialect() string                                 { return "sqlite" }
+func (sqliteEngine) rebind(query string) string                      { return query }
+func (sqliteEngine) options(kind) *sql.TxOptions                     { return nil }
+func (sqliteEngine) enter(context.Context, *sql.Tx, kind, int) error { return nil }
+func (sqliteEngine) isConflict(error) bool                           { return false }
+func (sqliteEngine) check(ctx context.Context, pool *sql.DB) error {
+	return checkSQLiteVersion(ctx, pool)
+}
 
 const (
 	// busyTimeout is how long a write waits for another process that writes:
@@ -52,7 +62,7 @@ func openSQLite(ctx context.Context, path string, options Options) (*DB, error) 
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
-	db := &DB{writer: writer, reader: reader, now: options.Now, mode: options.Mode}
+	db := &DB{writer: writer, reader: reader, engine: sqliteEngine{}, now: options.Now, mode: options.Mode}
 	// The writer comes first: it makes the file that the readers then find.
 	err = writer.PingContext(ctx)
 	if err == nil {
@@ -134,9 +144,9 @@ func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, er
 	return pool, nil
 }
 
-func (db *DB) hasLedger(ctx context.Context) (bool, error) {
+func (sqliteEngine) hasLedger(ctx context.Context, pool *sql.DB) (bool, error) {
 	var count int
-	err := db.reader.QueryRowContext(ctx,
+	err := pool.QueryRowContext(ctx,
 		`SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'payword_migrations'`).Scan(&count)
 	return count > 0, notDatabase(err)
 }

@@ -16,6 +16,7 @@ import (
 // that expects a conflict says ON CONFLICT DO NOTHING and counts rows.
 type Tx struct {
 	tx     *sql.Tx
+	engine engine
 	now    time.Time
 	failed error
 }
@@ -29,7 +30,7 @@ func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if tx.failed != nil {
 		return nil, tx.failed
 	}
-	result, err := tx.tx.ExecContext(ctx, query, args...)
+	result, err := tx.tx.ExecContext(ctx, tx.engine.rebind(query), args...)
 	return result, tx.fail(err)
 }
 
@@ -39,7 +40,7 @@ func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	if tx.failed != nil {
 		return nil, tx.failed
 	}
-	rows, err := tx.tx.QueryContext(ctx, query, args...)
+	rows, err := tx.tx.QueryContext(ctx, tx.engine.rebind(query), args...)
 	return rows, tx.fail(err)
 }
 
@@ -53,7 +54,7 @@ func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *s
 		cancel(tx.failed)
 		ctx = done
 	}
-	row := tx.tx.QueryRowContext(ctx, query, args...)
+	row := tx.tx.QueryRowContext(ctx, tx.engine.rebind(query), args...)
 	_ = tx.fail(row.Err())
 	return row
 }

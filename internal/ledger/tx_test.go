@@ -13,7 +13,7 @@ import (
 // openWithNotes makes a ledger with a table of the caller's own.
 func openWithNotes(t *testing.T) *ledger.DB {
 	db, _ := openFunded(t, 1000)
-	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT PRIMARY KEY, made INTEGER NOT NULL) STRICT`)
+	files := migrationFiles("0001_notes.sql", `CREATE TABLE notes (id TEXT PRIMARY KEY, made BIGINT NOT NULL)`)
 	if err := db.Migrate(t.Context(), "notes", files); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestRefusalDoesNotSpoilTheTransaction(t *testing.T) {
 func TestViewWritesNothing(t *testing.T) {
 	db := openWithNotes(t)
 	err := db.View(t.Context(), func(tx *ledger.Tx) error { return payAndNote(t.Context(), tx, "a") })
-	if err == nil || !strings.Contains(err.Error(), "readonly") {
+	if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), "-", ""), "readonly") {
 		t.Errorf("got %v, want that the database is read-only", err)
 	}
 	if got := countNotes(t, db); got != 0 {
