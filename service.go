@@ -18,6 +18,8 @@ const (
 	PathAccounts     = "/v1/accounts"
 	PathAccount      = "/v1/account"
 	PathCertificates = "/v1/certificates"
+	PathRenewals     = "/v1/renewals"
+	PathRevocations  = "/v1/revocations"
 	PathReservations = "/v1/reservations"
 	PathVendors      = "/v1/vendors"
 	PathRedemptions  = "/v1/redemptions"
@@ -82,6 +84,22 @@ type CertificateRequest struct {
 // CertificateAnswer holds the certificates in the order of the keys.
 type CertificateAnswer struct {
 	Certificates []string `json:"certificates"`
+}
+
+// RenewalRequest asks for another certificate for each pseudonym.
+type RenewalRequest struct {
+	Subjects []string `json:"subjects" minItems:"1" maxItems:"16" maxLength:"64" doc:"the pseudonyms, from the certificates' sub"`
+}
+
+// RevocationRequest asks that certificates count for nothing any more.
+type RevocationRequest struct {
+	Subjects []string `json:"subjects,omitempty" maxItems:"16" maxLength:"64" doc:"the pseudonyms, from the certificates' sub"`
+	All      bool     `json:"all,omitempty" doc:"every one of the account, in place of subjects"`
+}
+
+// RevocationAnswer says what came of it.
+type RevocationAnswer struct {
+	Revoked int64 `json:"revoked" doc:"how many pseudonyms were not revoked before"`
 }
 
 // ReservationRequest asks that an amount be set aside for a commitment, or that

@@ -28,34 +28,50 @@ const (
 	challengeMACBytes    = 24 // all in all 48 bytes, 64 characters
 )
 
-// newChallenge makes a challenge that the broker can recognise without having
-// kept it: its expiry, random bytes and a MAC over both.
-func (b *Broker) newChallenge() payword.AccountChallenge {
+// newChallenge makes a challenge that every broker on the database can recognise
+// without having kept it: its expiry, random bytes and a MAC over both.
+func (b *Broker) newChallenge(ctx context.Context) (payword.AccountChallenge, error) {
+	secret, _, err := b.challengeSecret(ctx, b.now()/secondsPerDay, true)
+	if err != nil {
+		return payword.AccountChallenge{}, err
+	}
 	expires := b.now() + challengeSeconds
 	raw := binary.BigEndian.AppendUint64(nil, uint64(expires))
 	raw = append(raw, make([]byte, challengeRandomBytes)...)
 	_, _ = rand.Read(raw[challengeExpiryBytes:]) // never fails
-	raw = append(raw, b.challengeMAC(raw)...)
-	return payword.AccountChallenge{Challenge: base64.RawURLEncoding.EncodeToString(raw), Expires: expires}
+	raw = append(raw, challengeMAC(secret, raw)...)
+	return payword.AccountChallenge{Challenge: base64.RawURLEncoding.EncodeToString(raw), Expires: expires}, nil
 }
 
-func (b *Broker) challengeMAC(message []byte) []byte {
-	mac := hmac.New(sha256.New, b.challengeKey[:])
+func challengeMAC(secret [sha256.Size]byte, message []byte) []byte {
+	mac := hmac.New(sha256.New, secret[:])
 	mac.Write(message)
 	return mac.Sum(nil)[:challengeMACBytes]
 }
 
 // checkChallenge refuses with InvalidChallenge or ChallengeExpired.
-func (b *Broker) checkChallenge(challenge string) payword.Refusal {
+func (b *Broker) checkChallenge(ctx context.Context, challenge string) (payword.Refusal, error) {
 	const signed = challengeExpiryBytes + challengeRandomBytes
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(challenge)
-	if err != nil || len(raw) != signed+challengeMACBytes || !hmac.Equal(raw[signed:], b.challengeMAC(raw[:signed])) {
-		return refuse(payword.InvalidChallenge, "the challenge was not made here: ask for a new one")
+	isMade := false
+	if err == nil && len(raw) == signed+challengeMACBytes {
+		// One that was made before midnight is under yesterday's secret.
+		today := b.now() / secondsPerDay
+		for _, day := range []int64{today, today - 1} {
+			secret, found, err := b.challengeSecret(ctx, day, false)
+			if err != nil {
+				return payword.Refusal{}, err
+			}
+			isMade = isMade || found && hmac.Equal(raw[signed:], challengeMAC(secret, raw[:signed]))
+		}
+	}
+	if !isMade {
+		return refuse(payword.InvalidChallenge, "the challenge was not made here: ask for a new one"), nil
 	}
 	if uint64(b.now()) >= binary.BigEndian.Uint64(raw) {
-		return refuse(payword.ChallengeExpired, "the challenge is older than %d seconds: ask for a new one", challengeSeconds)
+		return refuse(payword.ChallengeExpired, "the challenge is older than %d seconds: ask for a new one", challengeSeconds), nil
 	}
-	return payword.Refusal{}
+	return payword.Refusal{}, nil
 }
 
 // randomID returns 80 random bits as 16 lower-case letters and digits: opaque,
@@ -69,8 +85,8 @@ func randomID() string {
 // openAccount opens an account for the key that signed the request, or finds
 // the one it has. It refuses with InvalidChallenge or ChallengeExpired.
 func (b *Broker) openAccount(ctx context.Context, by caller, request payword.OpenAccount) (account payword.Account, isNew bool, refusal payword.Refusal, err error) {
-	if refusal := b.checkChallenge(request.Challenge); refusal.Refused() {
-		return payword.Account{}, false, refusal, nil
+	if refusal, err := b.checkChallenge(ctx, request.Challenge); err != nil || refusal.Refused() {
+		return payword.Account{}, false, refusal, err
 	}
 	id := randomID()
 	refusal, err = b.store.update(ctx, "open account", func(tx *ledger.Tx) error {

@@ -182,7 +182,7 @@ func TestCertificates(t *testing.T) {
 			t.Fatal(refusal)
 		}
 		if payword.NewPublicKey(c.Key) != request.Keys[k] || c.Issuer != issuer || c.Currency != usd || c.Age != 18 ||
-			c.Limit != 20*money.Unit || c.IssuedAt != start || c.Expires != start+30*24*3600 || len(c.Prefixes) != 2 {
+			c.Limit != 20*money.Unit || c.IssuedAt != start-start%3600 || c.Expires != c.IssuedAt+3600+7*24*3600 || len(c.Prefixes) != 2 {
 			t.Errorf("certificate %d: got %+v", k, c)
 		}
 		if seen[c.Subject] || strings.Contains(token, u.account) {
@@ -303,7 +303,7 @@ func TestConfig(t *testing.T) {
 		{"no grace", func(c *broker.Config) { c.Grace = -1 }, "grace"},
 		{"a limit past all", func(c *broker.Config) { c.CertificateLimit = money.MaxAmount + 1 }, "limit"},
 		{"a published key of small order", func(c *broker.Config) { c.Published = []ed25519.PublicKey{make([]byte, 32)} }, "published"},
-		{"more published keys than a key set holds", func(c *broker.Config) { c.Published = keysFor(64) }, "at most 63"},
+		{"more published keys than a key set holds", func(c *broker.Config) { c.Published = keysFor(64) }, "at most 64"},
 		{"another issuer than before", func(c *broker.Config) { c.Issuer = "https://other.example" }, "belongs to"},
 		{"another currency than before", func(c *broker.Config) { c.Currency = "eur-micro" }, "belongs to"},
 	}
@@ -352,10 +352,18 @@ func TestKeyRotation(t *testing.T) {
 	late.mustReserve(10 * cent)
 	s.wantResult(s.claim(early, 5, 5*cent), payword.Accepted, 5*cent, 5*cent)
 
-	// The old key was stolen and is withdrawn: new promises under it are not
-	// taken, and what the books know is paid.
+	// Nobody names the old key any more: what it signed is good all the same.
 	b.config.Published = nil
 	b.open()
+	b.wantPublished(publicKey(b.config.Signer.(ed25519.PrivateKey)), old)
+	u.commit(s.origin, 10*cent).mustReserve(10 * cent)
+
+	// The old key was stolen and is withdrawn: new promises under it are not
+	// taken, and what the books know is paid.
+	if found, err := b.WithdrawKey(t.Context(), payword.Thumbprint(old)); !found || err != nil {
+		t.Error(found, err)
+	}
+	b.clock.advance(10)
 	s.wantResult(s.claim(early, 6, 6*cent), payword.Accepted, 6*cent, cent)
 	want(t, late.reserve(10*cent), 422, payword.UnknownBroker)
 	b.wantSound()
@@ -399,7 +407,9 @@ func TestOpenAPI(t *testing.T) {
 	routes := map[string]string{
 		"get " + payword.PathBrokerKeys: "", "get /healthz": "", "get /readyz": "", "get /openapi.json": "",
 		"post " + payword.PathChallenges: "", "post " + payword.PathAccounts: "requestSignature",
-		"get " + payword.PathAccount: "requestSignature", "post " + payword.PathCertificates: "requestSignature",
+		"get " + payword.PathAccount: "requestSignature", "get " + payword.PathCertificates: "requestSignature",
+		"post " + payword.PathRenewals: "requestSignature", "post " + payword.PathRevocations: "requestSignature",
+		"get /v1/status-lists/{list}": "", "post /v1/admin/revocations": "administrationToken", "post " + payword.PathCertificates: "requestSignature",
 		"post " + payword.PathReservations: "requestSignature", "get " + payword.PathReservations: "requestSignature",
 		"post " + payword.PathVendors: "requestSignature", "get /v1/vendor": "requestSignature",
 		"post " + payword.PathRedemptions: "requestSignature", "post /v1/admin/fundings": "administrationToken",

@@ -13,7 +13,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -42,6 +41,13 @@ type Config struct {
 	// Signer holds the Ed25519 key that certificates and reservations are
 	// signed with.
 	Signer crypto.Signer
+	// NextSigners are keys that are to sign later: each is published at once and
+	// takes over when it has been for KeyLead, the last one in the end. SetKeys
+	// replaces all of them.
+	NextSigners []crypto.Signer
+	// KeyLead is how long a key is published before it signs, in whole seconds:
+	// the time in which every gate has fetched it. Default: 1 day.
+	KeyLead time.Duration
 	// Published are further keys of this broker: those of the past, as long as
 	// something signed with them is valid, and those of the future. At most 63.
 	Published []ed25519.PublicKey
@@ -49,7 +55,7 @@ type Config struct {
 	// seconds. Default: 7 days.
 	Grace time.Duration
 	// CertificateLife is how long a certificate is valid, in whole seconds.
-	// Default: 30 days.
+	// Default: 7 days.
 	CertificateLife time.Duration
 	// CertificateLimit is the most that one vendor may accept from one user in
 	// a day, in micros. Default: 20 units of the currency.
@@ -75,30 +81,32 @@ type Config struct {
 }
 
 const (
-	defaultGrace            = 7 * 24 * time.Hour
-	defaultCertificateLife  = 30 * 24 * time.Hour
+	defaultGrace = 7 * 24 * time.Hour
+	// defaultCertificateLife is a week: a gate that has lost its broker and takes
+	// what is new all the same is open to a stolen certificate for no longer; a
+	// wallet has days in which to renew while the broker is down; and each lives
+	// in a hot list for a week and not for a month, which keeps the lists small.
+	defaultCertificateLife  = 7 * 24 * time.Hour
+	defaultKeyLead          = 24 * time.Hour
 	defaultCertificateLimit = 20 * money.Unit
 	defaultReleaseInterval  = time.Minute
 
 	// minAdminToken is the length below which a token can be guessed.
 	minAdminToken = 16
-
-	// maxPublished is how many further keys fit into the broker's key set:
-	// payword.ParseJWKS takes 64 in all, and one is the signer's.
-	maxPublished = 63
 )
 
 // Broker is a running broker. It is safe for concurrent use.
 type Broker struct {
 	config  Config
 	store   *store
-	keys    payword.Brokers // of this broker alone
+	keyring keyring
 	handler http.Handler
 	log     *slog.Logger
 
-	challengeKey [sha256.Size]byte
-	operators    []operator
-	discovery    *http.Client
+	challenges challengeSecrets
+	lists      listCache
+	operators  []operator
+	discovery  *http.Client
 
 	accountOpenings *quota // by keys that are not known yet, as are vendorOpenings
 	vendorOpenings  *quota
@@ -141,19 +149,17 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 
 		redemptionsPerTransaction: redemptionsPerTransaction,
 	}
-	// rand.Read never fails. Challenges live for minutes, so that the key need
-	// not outlive the process.
-	_, _ = rand.Read(b.challengeKey[:])
-	published := make(map[string]ed25519.PublicKey)
-	for _, key := range b.publishedKeys() {
-		published[payword.Thumbprint(key)] = key
-	}
-	b.keys = payword.Brokers{config.Issuer: published}
+	b.challenges.byDay = make(map[int64][sha256.Size]byte)
+	b.lists.byNumber = make(map[int64]*servedList)
+	b.keyring.signing = make(chan struct{}, maxSigning)
 	var err error
 	if b.store, err = openStore(ctx, config.Database, ledger.Create, config.Now); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if err := b.store.settle(ctx, config.Issuer, config.Currency); err != nil {
+		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
+	}
+	if err := b.SetKeys(ctx, append([]crypto.Signer{config.Signer}, config.NextSigners...), config.Published); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
 	}
 	if b.handler, err = newHandler(b); err != nil {
@@ -171,6 +177,7 @@ func (c *Config) complete() error {
 	setDefault(&c.CertificateLife, defaultCertificateLife)
 	setDefault(&c.CertificateLimit, defaultCertificateLimit)
 	setDefault(&c.ReleaseInterval, defaultReleaseInterval)
+	setDefault(&c.KeyLead, defaultKeyLead)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -194,8 +201,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("certificate limit: want 1 to %d micros", money.MaxAmount)
 	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
 		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
-	case len(c.Published) > maxPublished:
-		return fmt.Errorf("published keys: %d, want at most %d", len(c.Published), maxPublished)
+	case c.KeyLead < time.Second:
+		return errors.New("key lead: want at least a second")
 	}
 	if err := checkOperators(c.AdminToken, c.Operators); err != nil {
 		return err
@@ -216,18 +223,6 @@ func setDefault[T comparable](value *T, otherwise T) {
 	if *value == zero {
 		*value = otherwise
 	}
-}
-
-// publishedKeys returns the signer's key and the others, each once.
-func (b *Broker) publishedKeys() []ed25519.PublicKey {
-	signer, _ := b.config.Signer.Public().(ed25519.PublicKey) // complete has checked it
-	keys := []ed25519.PublicKey{signer}
-	for _, key := range b.config.Published {
-		if !containsKey(keys, key) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 func containsKey(keys []ed25519.PublicKey, key ed25519.PublicKey) bool {

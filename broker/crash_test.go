@@ -291,9 +291,11 @@ func (b *bank) pointsOf(s story, arguments []string) []string {
 }
 
 // isBackground reports whether a point is of the work that the broker does by
-// itself when it starts, which may still be going on.
+// itself when it starts, which may still be going on, or of what it notes once
+// for all the requests of a day, which another story may have had it do.
 func isBackground(at string) bool {
-	return strings.HasSuffix(at, " release") || strings.HasSuffix(at, " forget")
+	return slices.ContainsFunc([]string{" release", " forget", " note signed", " add list", " challenge secret"},
+		func(point string) bool { return strings.HasSuffix(at, point) })
 }
 
 // tell goes through the steps until the process dies at the point, goes on with
@@ -346,7 +348,7 @@ var stories = []story{
 
 func openingStory(b *bank) ([]step, func()) {
 	u := &user{bank: b, key: newKey()}
-	// The challenge comes from the process that is asked, and is good there alone.
+	// A challenge is good at every process on the database, for five minutes.
 	send := func(b *bank) *http.Request {
 		var challenge payword.AccountChallenge
 		b.plain("POST", payword.PathChallenges, nil).into(b.t, http.StatusOK, &challenge)

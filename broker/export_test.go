@@ -1,6 +1,12 @@
 package broker
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+)
 
 // SetFault lets a test make commits fail: hook is asked at "before <name>" and
 // "after <name>" of each transaction, and at a few points between, from many
@@ -35,3 +41,34 @@ const LargeBodies = largeBodies
 
 // CheckAddress is what guards connections to vendors.
 var CheckAddress = checkAddress
+
+// Suspend suspends the certificates of an account, or brings them back.
+func (b *Broker) Suspend(ctx context.Context, account string, isSuspended bool) error {
+	_, err := b.store.update(ctx, "suspend", func(tx *ledger.Tx) error {
+		if isSuspended {
+			return suspendCertificates(ctx, tx, account)
+		}
+		return resumeCertificates(ctx, tx, account)
+	})
+	return err
+}
+
+// AddStatusList makes a hot list with room for so many certificates, a power of
+// two.
+func (b *Broker) AddStatusList(ctx context.Context, number, places int64) error {
+	return b.store.addList(ctx, number, places)
+}
+
+// SignStatuses signs a hot list with so many certificates revoked, and returns
+// the token.
+func (b *Broker) SignStatuses(ctx context.Context, places int64, revoked []uint32) (string, error) {
+	statuses := make(map[uint32]uint8)
+	for _, index := range revoked {
+		statuses[index] = payword.StatusInvalid
+	}
+	list, err := b.signList(ctx, listRow{number: 1, places: places}, statuses, b.now())
+	return list.token, err
+}
+
+// RunOnce does one round of the background work.
+func (b *Broker) RunOnce(ctx context.Context) error { return b.store.forget(ctx, b.now()) }

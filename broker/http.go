@@ -104,6 +104,7 @@ func newHandler(b *Broker) (http.Handler, error) {
 	a := &api{broker: b, huma: humago.New(mux, apiConfig(b.config)), routes: make(map[string]route)}
 	registerPublic(a)
 	registerAccounts(a)
+	registerCertificates(a)
 	registerVendors(a)
 	registerAdministration(a)
 	var document json.RawMessage // written once, below, before anything is served
@@ -185,8 +186,8 @@ func registerPublic(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: payword.PathBrokerKeys, id: "getKeys",
 		summary: "The broker's public keys, as a JSON Web Key Set (RFC 7517)"},
-		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {
-			set, err := payword.FormatJWKS(b.publishedKeys()...)
+		func(ctx context.Context, _ *struct{}) (*rawAnswer, payword.Refusal, error) {
+			set, err := payword.FormatJWKS(b.keys(ctx).published...)
 			return &rawAnswer{"application/jwk-set+json", "public, max-age=300", set}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodGet, path: pathHealth, id: "getHealth", summary: "Whether the process answers"},
@@ -199,8 +200,9 @@ func registerPublic(a *api) {
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathChallenges, id: "createChallenge",
 		summary: "A fresh challenge for opening an account, good for five minutes", maxBody: smallBody},
-		func(context.Context, *struct{}) (*body[payword.AccountChallenge], payword.Refusal, error) {
-			return &body[payword.AccountChallenge]{b.newChallenge()}, payword.Refusal{}, nil
+		func(ctx context.Context, _ *struct{}) (*body[payword.AccountChallenge], payword.Refusal, error) {
+			challenge, err := b.newChallenge(ctx)
+			return &body[payword.AccountChallenge]{challenge}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathAccounts, id: "openAccount", access: newAccount,
 		summary: "Open an account", maxBody: smallBody, status: http.StatusCreated,
@@ -223,11 +225,6 @@ type openedAccount struct {
 	Body   payword.Account
 }
 
-type certificateInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"the same key and body get the same answer for a week"`
-	Body           payword.CertificateRequest
-}
-
 type listInput struct {
 	After string `query:"after" maxLength:"22" doc:"the id of a commitment, from next of the page before"`
 }
@@ -239,12 +236,6 @@ func registerAccounts(a *api) {
 		func(ctx context.Context, _ *struct{}) (*body[payword.Account], payword.Refusal, error) {
 			account, refusal, err := b.store.account(ctx, callerOf(ctx).account)
 			return &body[payword.Account]{account}, refusal, err
-		})
-	register(a, route{method: http.MethodPost, path: payword.PathCertificates, id: "createCertificates", access: accountSigned,
-		summary: "Issue one certificate for each key", maxBody: certificateBody},
-		func(ctx context.Context, input *certificateInput) (*body[payword.CertificateAnswer], payword.Refusal, error) {
-			answer, refusal, err := b.certify(ctx, callerOf(ctx).account, input.IdempotencyKey, input.Body)
-			return &body[payword.CertificateAnswer]{answer}, refusal, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathReservations, id: "reserve", access: accountSigned,
 		summary: "Set an amount aside for a commitment, or raise what is set aside", maxBody: reservationBody,

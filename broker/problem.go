@@ -70,6 +70,7 @@ var statuses = map[payword.Reason]int{
 	payword.UnknownAccount:       http.StatusNotFound,
 	payword.UnknownVendor:        http.StatusNotFound,
 	payword.VendorNotProved:      http.StatusForbidden,
+	payword.CertificateRevoked:   http.StatusForbidden,
 	payword.InsufficientFunds:    http.StatusConflict,
 	payword.RootReused:           http.StatusConflict,
 	payword.CommitmentClosed:     http.StatusConflict,

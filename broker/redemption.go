@@ -58,6 +58,7 @@ type batch struct {
 // takes all processors with claims that it made up. An error leaves open what
 // was paid; asking again pays nothing twice.
 func (b *Broker) redeem(ctx context.Context, by caller, request payword.RedemptionRequest) (payword.RedemptionAnswer, payword.Refusal, error) {
+	b.keys(ctx)
 	keys, refusal, err := b.store.keysOf(ctx, by, request.Vendor)
 	if err != nil || refusal.Refused() {
 		return payword.RedemptionAnswer{}, refusal, err
@@ -173,7 +174,7 @@ func (b *Broker) parseRedemption(current *batch, r *redemption) payword.Refusal 
 	// Without one, a word that is not the broker's is refused, and one that is
 	// makes the commitment no more than unreserved.
 	if token := r.request.Reservation; token != "" && r.before.sequence == 0 {
-		if _, refusal := payword.ParseReservation(token, &m, b.keys); refusal.Refused() {
+		if _, refusal := payword.ParseReservation(token, &m, b.trustedKeys()); refusal.Refused() {
 			return refusal
 		}
 	}
@@ -186,7 +187,7 @@ func (b *Broker) parseRedemption(current *batch, r *redemption) payword.Refusal 
 
 func (b *Broker) parseStored(token string, stored record) (payword.Commitment, payword.Refusal) {
 	if stored.version == 0 {
-		return payword.ParseCommitment(token, b.keys)
+		return payword.ParseCommitment(token, b.trustedKeys())
 	}
 	m, err := payword.UnverifiedCommitment(token)
 	if err != nil || token != stored.token {

@@ -213,7 +213,7 @@ func TestCommitmentsOfADay(t *testing.T) {
 	s.wantResult(s.claim(closed, 0, 0, final), payword.Accepted, 0, 0)
 	s.wantResult(s.claim(u.commit(s.origin, 10*cent), 1, 1), payword.Accepted, 1, 1)
 
-	week := func(m *payword.Commitment) { m.Expires += 7 * 24 * 3600 }
+	week := func(m *payword.Commitment) { m.Expires += 6 * 24 * 3600 }
 	reserved, claimed := u.commit(s.origin, 10*cent, week), u.commit(s.origin, 10*cent, week)
 	claim := s.claim(claimed, 1, 1)
 	want(t, reserved.reserve(cent), http.StatusTooManyRequests, payword.RateLimited)

@@ -87,8 +87,10 @@ func (s *store) forget(ctx context.Context, now int64) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM broker_nonces WHERE expires < ?`, now); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM broker_answers WHERE expires < ?`, now)
-		return err
+		if _, err := tx.ExecContext(ctx, `DELETE FROM broker_answers WHERE expires < ?`, now); err != nil {
+			return err
+		}
+		return forgetStatuses(ctx, tx, now)
 	})
 	return err
 }

@@ -42,13 +42,14 @@ var errContended = errors.New("others kept changing the commitment")
 // again.
 //
 // It refuses as payword.ParseCommitment and CheckTerms do, and with
-// UnknownAccount (the certificate is another account's), ReservationMismatch
+// UnknownAccount (the certificate is another account's), CertificateRevoked,
+// ReservationMismatch
 // (the amount exceeds the commitment's limit), CommitmentClosed, RootReused,
 // OverCertificateLimit (all reservations of the day for that vendor together),
 // InsufficientFunds or RateLimited. Then nothing changes.
 func (b *Broker) reserve(ctx context.Context, account string, request payword.ReservationRequest) (payword.ReservationAnswer, payword.Refusal, error) {
 	var none payword.ReservationAnswer
-	m, refusal := payword.ParseCommitment(request.Commitment, b.keys)
+	m, refusal := payword.ParseCommitment(request.Commitment, b.keys(ctx).trusted)
 	if refusal.Refused() {
 		return none, refusal, nil
 	}
@@ -67,7 +68,7 @@ func (b *Broker) reserve(ctx context.Context, account string, request payword.Re
 		// The word is made before the money is set aside, and leaves the broker
 		// only after it.
 		after.account = account
-		if after.reservation, err = b.signReservation(&m, after); err == nil {
+		if after.reservation, err = b.signReservation(ctx, &m, after); err == nil {
 			err = b.store.fail("signed reservation")
 		}
 		if err != nil {
@@ -122,11 +123,15 @@ func judgeReservation(m *payword.Commitment, before record, amount money.Amount,
 	return after, payword.Refusal{}
 }
 
-func (b *Broker) signReservation(m *payword.Commitment, after record) (string, error) {
+func (b *Broker) signReservation(ctx context.Context, m *payword.Commitment, after record) (string, error) {
+	signer, err := b.signer(ctx, after.redeemBy)
+	if err != nil {
+		return "", err
+	}
 	reservation, err := payword.SignReservation(payword.Reservation{
 		Issuer: b.config.Issuer, Commitment: m.ID, Amount: after.reserved, Currency: m.Currency,
 		Sequence: after.sequence, IssuedAt: b.now(), RedeemBy: after.redeemBy,
-	}, b.config.Signer)
+	}, signer)
 	return reservation.Token, err
 }
 
@@ -171,6 +176,9 @@ func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.C
 		}
 	}
 	var open int64
+	if err := checkCertificate(ctx, tx, &m.Certificate); err != nil {
+		return err
+	}
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_commitments WHERE account = ? AND held > 0`, after.account).Scan(&open)
 	if err != nil {
 		return err

@@ -128,6 +128,16 @@ func (s *store) update(ctx context.Context, name string, change func(tx *ledger.
 	return payword.Refusal{}, nil
 }
 
+// view runs look in one read transaction. An error of type refused comes back as
+// a refusal.
+func (s *store) view(ctx context.Context, look func(tx *ledger.Tx) error) (payword.Refusal, error) {
+	err := s.db.View(ctx, look)
+	if refusal := (refused{}); errors.As(err, &refusal) {
+		return payword.Refusal(refusal), nil
+	}
+	return payword.Refusal{}, err
+}
+
 func (s *store) fail(point string) error {
 	if s.fault == nil {
 		return nil
