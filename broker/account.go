@@ -186,15 +186,7 @@ func (s *store) fundIn(ctx context.Context, tx *ledger.Tx, id, account string, a
 	} else if err != nil {
 		return payword.Account{}, err
 	}
-	err := tx.Post(ctx, ledger.Transfer{
-		ID: "fund/" + id, Debit: bankIn, Credit: availableAccount(account), Amount: amount, Currency: s.currency, Kind: "fund",
-	})
-	if errors.Is(err, ledger.ErrTransferDiffers) {
-		return payword.Account{}, refused(refuse(payword.IdempotencyDiffers, "that id was booked before, for another account or amount"))
-	}
-	if err == nil {
-		err = audit(ctx, tx, auditEntry{"fund", "account:" + account, id + ": " + amount.Decimal() + " " + s.currency.Code()})
-	}
+	_, err := s.book(ctx, tx, fundingRecord{source: sourceBank, id: id, named: account, amount: amount, currency: s.currency})
 	if err != nil {
 		return payword.Account{}, err
 	}
@@ -208,7 +200,7 @@ func isFundingID(id string) bool {
 			return false
 		}
 	}
-	return id != "" && len(id) <= 100
+	return id != "" && len(id) <= maxFundingIDBytes
 }
 
 // fundOnce is the request for Fund, with its Idempotency-Key.

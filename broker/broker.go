@@ -6,7 +6,7 @@
 // that compares what it changes with what was judged, answer. The books are
 // double entry (internal/ledger): what a user has is in user:<id>:available
 // and user:<id>:reserved, what a vendor is owed in vendor:<origin>:payable, and
-// broker:bank:in gave it.
+// broker:bank:in, or the account of another source, gave it.
 package broker
 
 import (
@@ -65,6 +65,9 @@ type Config struct {
 	AdminToken string
 	// Operators may administrate as well, each by name. At most 100.
 	Operators []Operator
+	// PaymentServices are those whose webhooks are read, such as NewStripe's.
+	// Default: none.
+	PaymentServices []PaymentService
 	// ReleaseInterval is the time between two rounds in which Run releases
 	// reservations whose time is over. Default: 1 minute.
 	ReleaseInterval time.Duration
@@ -203,6 +206,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
 	case c.KeyLead < time.Second:
 		return errors.New("key lead: want at least a second")
+	}
+	if err := checkPaymentServices(c.PaymentServices); err != nil {
+		return err
 	}
 	if err := checkOperators(c.AdminToken, c.Operators); err != nil {
 		return err

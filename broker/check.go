@@ -56,6 +56,17 @@ var comparisons = []comparison{
 		LEFT JOIN (SELECT reference, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
 			ON t.reference = c.id
 		WHERE c.paid <> COALESCE(t.amount, 0) ORDER BY c.id LIMIT 1000`},
+	{"came in from there and stayed, and in its account", `
+		SELECT f.debit, f.amount, -l.balance
+		FROM (SELECT debit, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings GROUP BY debit) f
+		JOIN accounts l ON l.id = f.debit
+		WHERE f.amount <> -l.balance ORDER BY f.debit LIMIT 1000`},
+	{"in payments that nobody has, and in the account of those", `
+		SELECT l.id, COALESCE(f.amount, 0), l.balance
+		FROM accounts l
+		LEFT JOIN (SELECT currency, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings WHERE account = '' GROUP BY currency) f
+			ON f.currency = l.currency
+		WHERE l.id LIKE 'broker:unassigned%' AND COALESCE(f.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
 }
 
 func (c comparison) disagreements(ctx context.Context, tx *ledger.Tx) (found []string, err error) {

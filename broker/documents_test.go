@@ -37,7 +37,7 @@ var (
 	commandHeading = regexp.MustCompile(`(?m)^### payword broker ([a-z-]+)$`)
 	flagLine       = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
 	flagRow        = regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\|")
-	routeRow       = regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^`]*)` \\|")
+	routeRow       = regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^`]*)` \\| ([^|]*) \\|")
 )
 
 // printed calls the command and returns what it printed.
@@ -79,18 +79,38 @@ func TestDocumentOfCommands(t *testing.T) {
 	}
 }
 
-// Every route stands in docs/broker.md, and nothing else does.
+// callers says by what those prove who they are whom docs/broker.md calls so.
+var callers = map[string]string{
+	"anybody": "", "payment service": "", "new key": "requestSignature", "account": "requestSignature",
+	"vendor": "requestSignature", "gateway": "requestSignature", "administration": "administrationToken",
+}
+
+// Every route stands in docs/broker.md with who may call it, and nothing else
+// does.
 func TestDocumentOfRoutes(t *testing.T) {
-	var document struct{ Paths map[string]map[string]any }
+	var document struct {
+		Paths map[string]map[string]struct{ Security []map[string]any }
+	}
 	newBank(t).plain("GET", "/openapi.json", nil).into(t, 200, &document)
-	var routes []string
+	described := make(map[string]string)
 	for path, operations := range document.Paths {
-		for method := range operations {
-			routes = append(routes, strings.ToUpper(method)+" "+path)
+		for method, operation := range operations {
+			scheme := ""
+			for _, way := range operation.Security {
+				scheme = strings.Join(slices.Sorted(maps.Keys(way)), " ")
+			}
+			described[strings.ToUpper(method)+" "+path] = scheme
 		}
 	}
-	slices.Sort(routes)
-	if got := first(routeRow, pageSection(t, "## Routes")); !slices.Equal(got, routes) {
-		t.Errorf("docs/broker.md has routes\n%q\nand there are\n%q", got, routes)
+	for _, row := range routeRow.FindAllStringSubmatch(pageSection(t, "## Routes"), -1) {
+		scheme, isDescribed := described[row[1]]
+		want, isKnown := callers[row[2]]
+		if !isDescribed || !isKnown || scheme != want {
+			t.Errorf("docs/broker.md has %s for %q; served: %t, security %q, want %q", row[1], row[2], isDescribed, scheme, want)
+		}
+		delete(described, row[1])
+	}
+	for route := range described {
+		t.Errorf("docs/broker.md has no row for %s", route)
 	}
 }

@@ -36,6 +36,9 @@ func (b *Broker) SetOpeningsPerMinute(count int) {
 	b.accountOpenings.perMinute, b.vendorOpenings.perMinute = count, count
 }
 
+// CollectDue is the part of the background work that collects debts.
+func (b *Broker) CollectDue(ctx context.Context) error { return b.store.collectDue(ctx) }
+
 // LargeBodies is how many large bodies are held at once.
 const LargeBodies = largeBodies
 

@@ -24,6 +24,7 @@ const (
 	newAccount           // signed by the key in the body, which need not be known
 	newVendor            // likewise
 	adminOnly            // the administration token
+	gatewaySigned        // signed by the key of a gateway
 )
 
 const (
@@ -49,6 +50,7 @@ type caller struct {
 	keyID   string
 	key     ed25519.PublicKey
 	account string // for accountSigned
+	gateway string // for gatewaySigned
 }
 
 type callerKey struct{}
@@ -185,8 +187,11 @@ type sender struct {
 
 // actor returns who the audit log names for what a signed request does.
 func (s *sender) actor(kind access) string {
-	if kind == accountSigned {
+	switch kind {
+	case accountSigned:
 		return "account:" + s.account
+	case gatewaySigned:
+		return sourceGateway + s.gateway
 	}
 	return "key:" + s.keyID
 }
@@ -215,10 +220,14 @@ func (g *guard) admit(ctx context.Context, kind access, r *http.Request) (sender
 		return from, checkForm(from, b.now()), nil
 	}
 	var err error
-	if kind == accountSigned {
+	switch kind {
+	case accountSigned:
 		refusal = refuse(payword.UnknownAccount, "no account has that key: open one first")
 		from.account, from.key, err = b.store.accountOf(ctx, request.KeyID)
-	} else {
+	case gatewaySigned:
+		refusal = refuse(payword.BadSignature, "no gateway is registered with that key")
+		from.gateway, from.key, err = b.store.gatewayOf(ctx, request.KeyID)
+	default:
 		refusal = refuse(payword.UnknownVendor, "no vendor has registered that key")
 		from.key, err = b.store.vendorKey(ctx, request.KeyID)
 	}

@@ -17,12 +17,13 @@ import (
 // The paths that only a broker's owner, a vendor or an operator needs. The
 // others are in package payword.
 const (
-	pathVendor   = "/v1/vendor"
-	pathFundings = "/v1/admin/fundings"
-	pathCredit   = "/v1/admin/accounts/{account}/credit"
-	pathOpenAPI  = "/openapi.json"
-	pathHealth   = "/healthz"
-	pathReady    = "/readyz"
+	pathVendor     = "/v1/vendor"
+	pathFundings   = "/v1/admin/fundings"
+	pathAssignment = "/v1/admin/fundings/{funding}/assignment"
+	pathCredit     = "/v1/admin/accounts/{account}/credit"
+	pathOpenAPI    = "/openapi.json"
+	pathHealth     = "/healthz"
+	pathReady      = "/readyz"
 )
 
 // The largest bodies, in bytes.
@@ -52,6 +53,7 @@ type route struct {
 	status       int // of success; 0: 200
 	id, summary  string
 	description  string
+	hasRawBody   bool // the handler reads and checks the body itself
 }
 
 func (r route) pattern() string { return r.method + " " + r.path }
@@ -69,8 +71,13 @@ func (r route) operation() huma.Operation {
 		// The guard has read the body; these are past its own limits.
 		MaxBodyBytes: r.maxBody + 2, BodyReadTimeout: -1,
 	}
+	if r.hasRawBody {
+		operation.SkipValidateBody = true
+		operation.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}}}
+	}
 	switch r.access {
-	case accountSigned, vendorSigned, newAccount, newVendor:
+	case accountSigned, vendorSigned, newAccount, newVendor, gatewaySigned:
 		operation.Security = []map[string][]string{{schemeSignature: {}}}
 	case adminOnly:
 		operation.Security = []map[string][]string{{schemeToken: {}}}
@@ -107,6 +114,9 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerCertificates(a)
 	registerVendors(a)
 	registerAdministration(a)
+	registerFundings(a)
+	registerGateways(a)
+	registerPayments(a)
 	var document json.RawMessage // written once, below, before anything is served
 	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", summary: "This document"},
 		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {

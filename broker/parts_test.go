@@ -23,11 +23,12 @@ import (
 )
 
 const (
-	issuer     = "https://broker.example"
-	usd        = money.Currency("usd-micro")
-	adminToken = "a token for administrators"
-	start      = 1_700_000_000 // seconds since 1970; 22:13 UTC
-	cent       = money.Amount(10_000)
+	issuer       = "https://broker.example"
+	usd          = money.Currency("usd-micro")
+	adminToken   = "a token for administrators"
+	stripeSecret = "whsec_of_the_tests_0123456789"
+	start        = 1_700_000_000 // seconds since 1970; 22:13 UTC
+	cent         = money.Amount(10_000)
 )
 
 // clock is a clock that goes only when it is told to.
@@ -71,9 +72,14 @@ func newBankWith(t *testing.T, change ...func(*broker.Config)) *bank {
 	t.Helper()
 	b := &bank{t: t, clock: &clock{}, journal: &journal{}}
 	b.clock.seconds.Store(start)
+	stripe, err := broker.NewStripe(stripeSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.config = broker.Config{
 		Issuer: issuer, Currency: usd, Database: dbtest.New(t), Signer: newKey(),
-		AdminToken: adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
+		PaymentServices: []broker.PaymentService{stripe},
+		AdminToken:      adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, apply := range change {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -98,10 +99,13 @@ func refusalProblem(refusal payword.Refusal) *problem {
 	return p
 }
 
-// problemOf turns the outcome of a request into its problem details, or nil.
+// problemOf turns the outcome of a request into its problem details, or nil. An
+// error that is a problem is what the client is told.
 // What went wrong inside is logged and never told.
 func (b *Broker) problemOf(ctx context.Context, pattern string, refusal payword.Refusal, err error) *problem {
-	switch {
+	switch told := (*problem)(nil); {
+	case errors.As(err, &told):
+		return told
 	case err != nil:
 		b.log.ErrorContext(ctx, "request failed", "route", pattern, "error", err)
 		p := newProblem(http.StatusServiceUnavailable, "The broker cannot tell at the moment. Ask again; it is safe to.")

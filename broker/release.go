@@ -14,13 +14,17 @@ import (
 const perRound = 200
 
 // Run does the background work at once and then at every interval, until ctx
-// is done: it releases what is reserved past its time, and forgets nonces and
-// answers past theirs. What fails is logged and tried again. It returns nil.
+// is done: it releases what is reserved past its time, collects what accounts
+// owe from what they have, and forgets nonces and answers past theirs. What
+// fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
 	ticker := time.NewTicker(b.config.ReleaseInterval)
 	defer ticker.Stop()
 	for {
 		released, err := b.Release(ctx)
+		if err == nil {
+			err = b.store.collectDue(ctx)
+		}
 		if err == nil {
 			err = b.store.forget(ctx, b.now())
 		}

@@ -34,7 +34,7 @@ const (
 
 type servingFlags struct {
 	origin, listen, currency, keyFile, tokenFile string
-	otherKeys                                    []string
+	otherKeys, stripeFiles                       []string
 	limit                                        string
 	grace, life                                  time.Duration
 	loopback                                     bool
@@ -51,6 +51,10 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 		return nil
 	})
 	flags.StringVar(&f.tokenFile, "admin-token", "", "`FILE` with the administration token, or a line \"name token\" for each operator; without it administration is closed")
+	flags.Func("stripe-secret", "`FILE` with the signing secret of an endpoint at Stripe that posts to /v1/payments/stripe (repeatable, while one replaces another)", func(path string) error {
+		f.stripeFiles = append(f.stripeFiles, path)
+		return nil
+	})
 	flags.StringVar(&f.currency, "currency", "USD", "ISO 4217 `CODE` of the broker's currency")
 	flags.StringVar(&f.limit, "limit", "20", "the most that one vendor may accept from one user in a day, as `AMOUNT`")
 	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long after a commitment's expiry claims are paid")
@@ -129,6 +133,11 @@ func (c *command) servingConfig() (Config, error) {
 	}
 	if f.tokenFile != "" {
 		if config.AdminToken, config.Operators, err = readTokens(f.tokenFile); err != nil {
+			return config, err
+		}
+	}
+	if len(f.stripeFiles) > 0 {
+		if config.PaymentServices, err = loadStripe(f.stripeFiles, config.Currency); err != nil {
 			return config, err
 		}
 	}

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	pathGatewayFundings = "/v1/gateway/fundings"
+	pathGateways        = "/v1/admin/gateways"
+	pathGateway         = "/v1/admin/gateways/{gateway}"
+)
+
+// maxGateways bounds the list of gateways, which comes in one page: a broker has
+// a few.
+const maxGateways = 100
+
+// gateway is a card purse or the like, whose key may put money on accounts.
+type gateway struct {
+	Gateway  string            `json:"gateway" doc:"its name" example:"purse"`
+	Key      payword.PublicKey `json:"key" doc:"what it signs its requests with"`
+	DayLimit money.Amount      `json:"dayLimit" doc:"what it may book in a day (UTC), in micros; 0 stops it" example:"1000000000"`
+	Today    money.Amount      `json:"today" doc:"what it booked today, in micros" example:"5000000"`
+}
+
+// gatewayOf returns the gateway of a key and the key, or "".
+func (s *store) gatewayOf(ctx context.Context, keyID string) (name string, key ed25519.PublicKey, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		var raw []byte
+		err := tx.QueryRowContext(ctx, `SELECT name, key FROM broker_gateways WHERE key_id = ?`, keyID).Scan(&name, &raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		key = raw
+		return err
+	})
+	return name, key, err
+}
+
+// setGateway registers a gateway, or gives one another key or limit. It answers
+// 409 if the key is another's, and 422 if there are too many.
+func (s *store) setGateway(ctx context.Context, name string, key ed25519.PublicKey, dayLimit money.Amount) (set gateway, refusal payword.Refusal, err error) {
+	refusal, err = s.update(ctx, "set gateway", func(tx *ledger.Tx) error {
+		if err := checkGateway(ctx, tx, name, payword.Thumbprint(key)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO broker_gateways (name, key_id, key, day_limit, created) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET key_id = excluded.key_id, key = excluded.key, day_limit = excluded.day_limit`,
+			name, payword.Thumbprint(key), []byte(key), dayLimit, tx.Now().UnixMicro())
+		if err == nil {
+			err = tx.CreateAccount(ctx, ledger.Account{
+				ID: s.sourceAccount(sourceGateway+name, s.currency), Currency: s.currency, Floor: ledger.NoFloor})
+		}
+		if err == nil {
+			err = audit(ctx, tx, auditEntry{"set-gateway", sourceGateway + name,
+				"key " + payword.Thumbprint(key) + ", " + dayLimit.Decimal() + " " + s.currency.Code() + " a day"})
+		}
+		if err != nil {
+			return err
+		}
+		set = gateway{Gateway: name, Key: payword.NewPublicKey(key), DayLimit: dayLimit}
+		set.Today, err = bookedOn(ctx, tx, sourceGateway+name)
+		return err
+	})
+	return set, refusal, err
+}
+
+func checkGateway(ctx context.Context, tx *ledger.Tx, name, keyID string) error {
+	var others, sameKey int64
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN key_id = ? THEN 1 ELSE 0 END), 0) AS BIGINT)
+		FROM broker_gateways WHERE name <> ?`, keyID, name).Scan(&others, &sameKey)
+	switch {
+	case err != nil:
+		return err
+	case sameKey > 0:
+		return newProblem(http.StatusConflict, "Another gateway has that key.")
+	case others >= maxGateways:
+		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("There are %d gateways, and more are not taken.", others))
+	}
+	return nil
+}
+
+// gateways returns all gateways, in the order of their names.
+func (s *store) gateways(ctx context.Context) (list []gateway, err error) {
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		if list, err = selectGateways(ctx, tx); err != nil {
+			return err
+		}
+		for k := range list {
+			if list[k].Today, err = bookedOn(ctx, tx, sourceGateway+list[k].Gateway); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+func selectGateways(ctx context.Context, tx *ledger.Tx) ([]gateway, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT name, key, day_limit FROM broker_gateways ORDER BY name LIMIT ?`, maxGateways+1)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	list := []gateway{}
+	for rows.Next() {
+		var g gateway
+		var key []byte
+		if err := rows.Scan(&g.Gateway, &key, &g.DayLimit); err != nil {
+			return nil, err
+		}
+		g.Key = payword.NewPublicKey(key)
+		list = append(list, g)
+	}
+	return list, rows.Err()
+}
+
+// gatewayFunding is the answer to a gateway: what it booked, and nothing else of
+// the account.
+type gatewayFunding struct {
+	ID       string         `json:"id" doc:"the gateway's transaction" example:"card-0001-17"`
+	Account  string         `json:"account" example:"qwertyuiop234567"`
+	Amount   money.Amount   `json:"amount" doc:"in micros" example:"5000000"`
+	Currency money.Currency `json:"currency" example:"usd-micro"`
+}
+
+// fundByGateway books what a gateway took from a card. The transaction's id is
+// the idempotency key, for ever. It refuses with WrongCurrency, UnknownAccount,
+// IdempotencyDiffers, or RateLimited past the limit of the day.
+func (b *Broker) fundByGateway(ctx context.Context, name string, request funding) (booked gatewayFunding, refusal payword.Refusal, err error) {
+	s := b.store
+	if request.Currency != s.currency {
+		return booked, refuse(payword.WrongCurrency, "accounts here are in %s", s.currency), nil
+	}
+	refusal, err = s.update(ctx, "fund by gateway", func(tx *ledger.Tx) error {
+		source := sourceGateway + name
+		_, isKnown, err := fundingOf(ctx, tx, source, request.ID)
+		if err == nil && !isKnown {
+			err = s.checkGatewayFunding(ctx, tx, name, request)
+		}
+		if err != nil {
+			return err
+		}
+		f, err := s.book(ctx, tx, fundingRecord{
+			source: source, id: request.ID, named: request.Account, amount: request.Amount, currency: request.Currency,
+		})
+		booked = gatewayFunding{ID: f.id, Account: f.named, Amount: f.amount, Currency: f.currency}
+		return err
+	})
+	return booked, refusal, err
+}
+
+// checkGatewayFunding refuses what the gateway can still undo: it has not told
+// the card yet.
+func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name string, request funding) error {
+	if _, err := s.accountIn(ctx, tx, request.Account); errors.Is(err, ledger.ErrNotFound) {
+		return refused(unknownAccount())
+	} else if err != nil {
+		return err
+	}
+	var dayLimit money.Amount
+	err := tx.QueryRowContext(ctx, `SELECT day_limit FROM broker_gateways WHERE name = ?`, name).Scan(&dayLimit)
+	if err != nil {
+		return err
+	}
+	booked, err := bookedOn(ctx, tx, sourceGateway+name)
+	if err != nil {
+		return err
+	}
+	if request.Amount > dayLimit-booked {
+		return refused(refuse(payword.RateLimited, "%s of this gateway's %s %s a day are booked: the rest is for tomorrow, UTC",
+			booked.Decimal(), dayLimit.Decimal(), s.currency.Code()))
+	}
+	return nil
+}
+
+type gatewayFundingInput struct{ Body funding }
+
+type gatewayInput struct {
+	Gateway string `path:"gateway" pattern:"^[a-z]{1,16}$" doc:"its name"`
+	Body    struct {
+		Key      payword.PublicKey `json:"key" doc:"what it signs its requests with"`
+		DayLimit money.Amount      `json:"dayLimit" doc:"what it may book in a day (UTC), in micros; 0 stops it" example:"1000000000"`
+	}
+}
+
+type gatewayList struct {
+	Gateways []gateway `json:"gateways"`
+}
+
+func registerGateways(a *api) {
+	b := a.broker
+	register(a, route{method: http.MethodPost, path: pathGatewayFundings, id: "fundByGateway", access: gatewaySigned,
+		summary: "Put on an account what was taken from a card", maxBody: smallBody,
+		description: "The transaction's id is the idempotency key: the same again gets the same answer for ever."},
+		func(ctx context.Context, input *gatewayFundingInput) (*body[gatewayFunding], payword.Refusal, error) {
+			booked, refusal, err := b.fundByGateway(ctx, callerOf(ctx).gateway, input.Body)
+			return &body[gatewayFunding]{booked}, refusal, err
+		})
+	register(a, route{method: http.MethodPut, path: pathGateway, id: "setGateway", access: adminOnly,
+		summary: "Register a gateway, or change its key or limit", maxBody: smallBody},
+		func(ctx context.Context, input *gatewayInput) (*body[gateway], payword.Refusal, error) {
+			key, err := input.Body.Key.Key()
+			if err != nil {
+				return nil, payword.Refusal{}, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("key: %v", err))
+			}
+			set, refusal, err := b.store.setGateway(ctx, input.Gateway, key, input.Body.DayLimit)
+			return &body[gateway]{set}, refusal, err
+		})
+	register(a, route{method: http.MethodGet, path: pathGateways, id: "listGateways", access: adminOnly,
+		summary: "The gateways, all on one page"},
+		func(ctx context.Context, _ *struct{}) (*body[gatewayList], payword.Refusal, error) {
+			list, err := b.store.gateways(ctx)
+			return &body[gatewayList]{gatewayList{list}}, payword.Refusal{}, err
+		})
+}
