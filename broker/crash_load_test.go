@@ -54,8 +54,7 @@ const (
 // next process; whatever was answered stays true, and everything happens once.
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := newSeed(t)
 	b, arguments := newCrashBank(t)
 	var workers []*worker
 	for k := range crashWorkers {
