@@ -343,7 +343,7 @@ var stories = []story{
 	{"certificates", []string{"before nonce", "after nonce", "before certify", "after certify"}, certificateStory},
 	{"funding", []string{"before fund", "after fund"}, fundingStory},
 	{"reservation", []string{"before nonce", "after nonce", "signed reservation", "before reserve", "after reserve"}, reservationStory},
-	{"redemption", []string{"before nonce", "after nonce", "within redeem", "before redeem", "after redeem"}, redemptionStory},
+	{"redemption", []string{"before nonce", "after nonce", "judged redemption", "within redeem", "before redeem", "after redeem"}, redemptionStory},
 }
 
 func openingStory(b *bank) ([]step, func()) {

@@ -136,7 +136,7 @@ func (m *model) now() int64 { return m.bank.clock.seconds.Load() }
 func (m *model) ask(do func(b *bank) (isAnswered bool)) (lost string) {
 	m.t.Helper()
 	if m.random.IntN(3) == 0 {
-		m.crash.arm([]string{"before ", "after ", "within ", "signed "}[m.random.IntN(4)], m.random.IntN(6) > 0)
+		m.crash.arm([]string{"before ", "after ", "within ", "signed ", "judged "}[m.random.IntN(5)], m.random.IntN(6) > 0)
 	}
 	isAnswered := do(m.brokers[m.random.IntN(len(m.brokers))])
 	lost = m.crash.point()

@@ -97,6 +97,9 @@ func (b *Broker) redeemTogether(ctx context.Context, current *batch, requests []
 			return nil, err
 		}
 		payable, err := b.judgeRedemptions(ctx, current, waiting)
+		if err == nil {
+			err = b.store.fail("judged redemption")
+		}
 		if err != nil {
 			return nil, err
 		}
