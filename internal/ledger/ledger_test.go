@@ -27,7 +27,18 @@ func (c *clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
 func open(t testing.TB) (*ledger.DB, *clock) {
 	t.Helper()
 	c := new(clock)
-	db, err := ledger.Open(t.Context(), dbtest.New(t), ledger.Options{Now: c.Now})
+	return openWith(t, dbtest.New(t), ledger.Options{Now: c.Now}), c
+}
+
+// openAt opens a ledger of a location, which others may have open, too.
+func openAt(t testing.TB, location string) *ledger.DB {
+	t.Helper()
+	return openWith(t, location, ledger.Options{})
+}
+
+func openWith(t testing.TB, location string, options ledger.Options) *ledger.DB {
+	t.Helper()
+	db, err := ledger.Open(t.Context(), location, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +47,7 @@ func open(t testing.TB) (*ledger.DB, *clock) {
 			t.Error(err)
 		}
 	})
-	return db, c
+	return db
 }
 
 // openFunded makes a ledger where "user:1:available" holds the amount.

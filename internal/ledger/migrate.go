@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 //go:embed migrations
@@ -52,6 +53,11 @@ type migration struct {
 // for each database ("sqlite" and "postgres") that holds SQL files named 0001_word.sql,
 // numbered from 1 without a gap. What was applied before must still be there,
 // byte for byte: a migration is never edited, only followed by another.
+//
+// An older program works on a database that a newer one has migrated, so that
+// brokers can be replaced one after the other: migrations only add. One that
+// older programs cannot live with has a name that ends in "_breaking", and is
+// refused by them at their next start.
 //
 // It is safe to call at every start, from several processes. In mode ReadOnly
 // it only checks that nothing is left to do.
@@ -111,7 +117,9 @@ func migrate(ctx context.Context, tx *Tx, namespace string, wanted []migration, 
 		return err
 	}
 	if newest > len(wanted) {
-		return fmt.Errorf("the database is at %04d and this program knows %04d: use a newer program", newest, len(wanted))
+		if err := checkNewer(ctx, tx, namespace, len(wanted)); err != nil {
+			return err
+		}
 	}
 	for _, m := range wanted {
 		if m.number <= newest {
@@ -133,6 +141,27 @@ func appliedNumber(ctx context.Context, tx *Tx, namespace string) (int, error) {
 	err := tx.QueryRowContext(ctx,
 		`SELECT MAX(number) FROM payword_migrations WHERE namespace = ?`, namespace).Scan(&newest)
 	return int(newest.Int64), err
+}
+
+// breakingSuffix ends the name of a migration that older programs cannot live
+// with.
+const breakingSuffix = "_breaking.sql"
+
+// checkNewer refuses a database that a newer program has changed in a way that
+// this one, which knows the migrations up to known, cannot live with.
+func checkNewer(ctx context.Context, tx *Tx, namespace string, known int) error {
+	rows, err := tx.QueryContext(ctx,
+		`SELECT name FROM payword_migrations WHERE namespace = ? AND number > ? ORDER BY number`, namespace, known)
+	if err != nil {
+		return err
+	}
+	names, err := collect(rows, func(row scanner) (name string, err error) { return name, row.Scan(&name) })
+	for _, name := range names {
+		if strings.HasSuffix(name, breakingSuffix) {
+			return fmt.Errorf("the database was changed by %s and this program knows up to %04d: use a newer program", name, known)
+		}
+	}
+	return err
 }
 
 func checkApplied(ctx context.Context, tx *Tx, namespace string, m migration) error {

@@ -177,6 +177,42 @@ func TestMigrateAppliesEachOnce(t *testing.T) {
 	}
 }
 
+// A program that knows less goes on, and starts again, on a database that a
+// newer one has added to.
+func TestMigrateForwardWhileOldProgramRuns(t *testing.T) {
+	location := dbtest.New(t)
+	old, newer := openAt(t, location), openAt(t, location)
+	first := []string{"0001_notes.sql", `CREATE TABLE notes (text TEXT)`}
+	second := append(first[:2:2], "0002_stars.sql", `ALTER TABLE notes ADD COLUMN stars BIGINT NOT NULL DEFAULT 0`)
+	if err := old.Migrate(t.Context(), "notes", migrationFiles(first...)); err != nil {
+		t.Fatal(err)
+	}
+	write := func(db *ledger.DB, statement string) {
+		t.Helper()
+		update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+			_, err := tx.ExecContext(ctx, statement)
+			return err
+		})
+	}
+	write(old, `INSERT INTO notes (text) VALUES ('before')`)
+	if err := newer.Migrate(t.Context(), "notes", migrationFiles(second...)); err != nil {
+		t.Fatal(err)
+	}
+	write(newer, `INSERT INTO notes (text, stars) VALUES ('new', 5)`)
+	write(old, `INSERT INTO notes (text) VALUES ('after')`)
+	again := openAt(t, location)
+	if err := again.Migrate(t.Context(), "notes", migrationFiles(first...)); err != nil {
+		t.Errorf("the old program does not start again: %v", err)
+	}
+	var count, stars int
+	err := again.View(t.Context(), func(tx *ledger.Tx) error {
+		return tx.QueryRowContext(t.Context(), `SELECT COUNT(*), CAST(SUM(stars) AS BIGINT) FROM notes`).Scan(&count, &stars)
+	})
+	if err != nil || count != 3 || stars != 5 {
+		t.Errorf("got %d notes with %d stars (%v), want 3 with 5", count, stars, err)
+	}
+}
+
 func TestMigrateRefuses(t *testing.T) {
 	const table = `CREATE TABLE notes (text TEXT)`
 	applied := migrationFiles("0001_notes.sql", table, "0002_more.sql", `INSERT INTO notes VALUES ('two')`)
@@ -186,7 +222,7 @@ func TestMigrateRefuses(t *testing.T) {
 		want            string
 	}{
 		{"edited", "notes", migrationFiles("0001_notes.sql", table+" ", "0002_more.sql", `INSERT INTO notes VALUES ('two')`), "changed after"},
-		{"database is newer", "notes", migrationFiles("0001_notes.sql", table), "newer program"},
+		{"database is newer, and breaks", "breaks", migrationFiles("0001_a.sql", ""), "newer program"},
 		{"gap", "gap", migrationFiles("0001_a.sql", "", "0003_c.sql", ""), "want number 0002"},
 		{"begins at two", "gap", migrationFiles("0002_a.sql", ""), "want number 0001"},
 		{"name", "name", migrationFiles("1.sql", ""), "want a name such as"},
@@ -197,7 +233,8 @@ func TestMigrateRefuses(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			db, _ := open(t)
-			if err := db.Migrate(t.Context(), "notes", applied); err != nil {
+			breaking := migrationFiles("0001_a.sql", "", "0002_b_breaking.sql", "")
+			if err := errors.Join(db.Migrate(t.Context(), "notes", applied), db.Migrate(t.Context(), "breaks", breaking)); err != nil {
 				t.Fatal(err)
 			}
 			err := db.Migrate(t.Context(), c.namespace, c.files)
