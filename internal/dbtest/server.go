@@ -27,20 +27,21 @@ type Server struct {
 const startTimeout = time.Minute
 
 // Start makes and starts a server. PostgreSQL does not run as root: for root it
-// runs as the user postgres, whom Debian's package makes.
-func Start() (*Server, error) {
+// runs as the user postgres, whom Debian's package makes. Settings such as
+// "fsync=on" come after those that make tests fast.
+func Start(settings ...string) (*Server, error) {
 	folder, err := os.MkdirTemp("", "postgres")
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{folder: folder}
-	if err := s.start(); err != nil {
+	if err := s.start(settings); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Server) start() error {
+func (s *Server) start(settings []string) error {
 	identity, err := identityFor(s.folder)
 	if err != nil {
 		return err
@@ -62,9 +63,12 @@ func (s *Server) start() error {
 	}
 	// What the tests kill is the broker, never the server: it need not wait for
 	// a disk. The many small databases of the tests need more locks.
-	s.process = exec.Command(serve, "-D", data, "-k", s.folder, "-c", "listen_addresses=", "-c", "fsync=off",
-		"-c", "max_connections=300", "-c", "max_pred_locks_per_transaction=256", "-c", "log_min_messages=fatal",
-		"-c", "autovacuum_naptime=10s")
+	arguments := []string{"-D", data, "-k", s.folder}
+	for _, setting := range append([]string{"listen_addresses=", "fsync=off", "max_connections=300",
+		"max_pred_locks_per_transaction=256", "log_min_messages=fatal"}, settings...) {
+		arguments = append(arguments, "-c", setting)
+	}
+	s.process = exec.Command(serve, arguments...)
 	s.process.SysProcAttr, s.process.Dir = identity, s.folder
 	log, err := os.Create(filepath.Join(s.folder, "log"))
 	if err != nil {
