@@ -15,7 +15,7 @@ TESTTIME    ?= 10m
 GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path './.git/*'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test tools format vet lint vectors fuzz bench demo clean
+.PHONY: help build test tools format vet lint vectors fuzz bench simulate demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 
 bench: ## run the benchmarks of the protocol and of the gate
 	$(GO) test -run '^$$' -bench . -benchmem . ./caddymodule
+
+simulate: ## a hundredth of a broker's day with a million users, on SQLite and on PostgreSQL (takes minutes, and 3 GB in /tmp)
+	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; \
+	$(GO) run ./internal/simulation -database "$$folder/day.db" && \
+	$(GO) run ./internal/simulation -database postgres && \
+	$(GO) run ./internal/simulation -database postgres -brokers 2
 
 demo: ## run a broker, a gate and a wallet on this machine, and pay
 	$(GO) run ./cmd/payword demo

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"database/sql"
@@ -329,12 +330,12 @@ func registerRoots(ctx context.Context, tx *ledger.Tx, account string, m *paywor
 // takeNonce remembers that the key has used the nonce and reports whether it
 // was for the first time.
 func (s *store) takeNonce(ctx context.Context, keyID, nonce string, expires int64) (isNew bool, err error) {
-	_, err = s.update(ctx, "nonce", func(tx *ledger.Tx) error {
-		isNew, err = execOne(ctx, tx,
-			`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
-		return err
-	})
-	return isNew, err
+	if err := s.fail("before nonce"); err != nil {
+		return false, err
+	}
+	isNew, err = s.db.ExecOne(ctx,
+		`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
+	return isNew, cmp.Or(err, s.fail("after nonce"))
 }
 
 // accountOf returns the account of a key and the key, or "".

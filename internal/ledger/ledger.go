@@ -158,7 +158,7 @@ func (db *DB) Update(ctx context.Context, change func(tx *Tx) error) error {
 
 func (db *DB) write(ctx context.Context, k kind, change func(tx *Tx) error) error {
 	if db.mode == ReadOnly {
-		return errors.New("this ledger was opened read-only")
+		return errReadOnly
 	}
 	for attempt := range maxAttempts {
 		isConflict, err := db.within(ctx, db.writer, k, attempt, change)
@@ -185,6 +185,24 @@ func wait(ctx context.Context, attempt int) error {
 		return ctx.Err()
 	}
 }
+
+// ExecOne runs one statement in a transaction of its own and commits it durably.
+// It reports whether the statement changed a row, of at most one. In PostgreSQL
+// it is not serializable with Updates: it is for a statement that is a
+// compare-and-swap by itself, on rows that no Update reads.
+func (db *DB) ExecOne(ctx context.Context, statement string, args ...any) (bool, error) {
+	if db.mode == ReadOnly {
+		return false, errReadOnly
+	}
+	result, err := db.writer.ExecContext(ctx, db.engine.rebind(statement), args...)
+	if err != nil {
+		return false, err
+	}
+	count, err := result.RowsAffected()
+	return count == 1, err
+}
+
+var errReadOnly = errors.New("this ledger was opened read-only")
 
 // View runs read in one read transaction, which sees one state of the books
 // however long it takes. Nothing can be written in it.

@@ -153,6 +153,19 @@ func TestRefusalDoesNotSpoilTheTransaction(t *testing.T) {
 	}
 }
 
+func TestExecOne(t *testing.T) {
+	db := openWithNotes(t)
+	const statement = `INSERT INTO notes (id, made) VALUES (?, ?) ON CONFLICT DO NOTHING`
+	for _, want := range []bool{true, false} {
+		if got, err := db.ExecOne(t.Context(), statement, "a", 1); err != nil || got != want {
+			t.Errorf("got %t (%v), want %t", got, err, want)
+		}
+	}
+	if got := countNotes(t, db); got != 1 {
+		t.Errorf("notes: got %d, want 1", got)
+	}
+}
+
 func TestViewWritesNothing(t *testing.T) {
 	db := openWithNotes(t)
 	err := db.View(t.Context(), func(tx *ledger.Tx) error { return payAndNote(t.Context(), tx, "a") })
