@@ -127,12 +127,13 @@ type Broker struct {
 	fetches         *quota // of discovery documents, for keys that are not the vendor's yet
 	renewals        *quota // of discovery documents, for those that are
 
-	byKey       turns         // of requests with large bodies
-	byVendor    turns         // of redemptions
-	large       chan struct{} // a slot for each large body
-	hashing     chan struct{} // a slot for each processor
-	maxSteps    int           // hashes for one request; tests lower it
-	turnTimeout time.Duration // tests lower it
+	byKey            turns // of requests with large bodies
+	byVendor         turns // of redemptions
+	byIdempotencyKey turns
+	large            chan struct{} // a slot for each large body
+	hashing          chan struct{} // a slot for each processor
+	maxSteps         int           // hashes for one request; tests lower it
+	turnTimeout      time.Duration // tests lower it
 
 	redemptionsPerTransaction int // tests lower it
 }

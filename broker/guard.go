@@ -122,6 +122,10 @@ func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if entry.keepsAnswers() && strings.Join(r.Header.Values(headerIdempotencyKey), ",") != "" {
+		g.serveKept(w, r, entry, body)
+		return
+	}
 	g.mux.ServeHTTP(w, r)
 }
 
