@@ -82,7 +82,6 @@ const (
 	VendorNotProved    // the vendor's origin does not list the key
 	RateLimited        // too many refused attempts: wait
 	IdempotencyDiffers // the key was used for another request
-	VendorBlocked      // the broker has blocked the vendor: make no commitment to it
 
 	reasonCount
 )
@@ -143,7 +142,6 @@ var reasonWords = [reasonCount]string{
 	VendorNotProved:       "vendor-not-proved",
 	RateLimited:           "rate-limited",
 	IdempotencyDiffers:    "idempotency-differs",
-	VendorBlocked:         "vendor-blocked",
 }
 
 // String returns the reason's word, such as "forged-payword".
