@@ -82,6 +82,7 @@ const (
 	VendorNotProved    // the vendor's origin does not list the key
 	RateLimited        // too many refused attempts: wait
 	IdempotencyDiffers // the key was used for another request
+	VendorBlocked      // the broker has blocked the vendor: make no commitment to it
 
 	reasonCount
 )
@@ -142,6 +143,7 @@ var reasonWords = [reasonCount]string{
 	VendorNotProved:       "vendor-not-proved",
 	RateLimited:           "rate-limited",
 	IdempotencyDiffers:    "idempotency-differs",
+	VendorBlocked:         "vendor-blocked",
 }
 
 // String returns the reason's word, such as "forged-payword".

@@ -26,6 +26,9 @@ const (
 
 	// PathDiscovery is where a gate describes itself, at the vendor's origin.
 	PathDiscovery = "/.well-known/payword"
+	// PathClaims is where a gate that allows it hands its claims to a broker
+	// that asks, at the vendor's origin.
+	PathClaims = "/.well-known/payword/claims"
 )
 
 const (
@@ -156,6 +159,21 @@ type RedemptionResult struct {
 	Due        money.Amount `json:"due" doc:"paid by this claim, in micros"`
 }
 
+// ClaimsRequest is what a broker asks a gate for, signed with one of the
+// broker's keys: claims on what was spent. It says what came of the claims that
+// the gate handed out before.
+type ClaimsRequest struct {
+	Vendor  string             `json:"vendor"`
+	Results []RedemptionResult `json:"results,omitempty"` // at most MaxRedemptionsPerRequest
+}
+
+// ClaimsAnswer holds the claims of a gate, in the form in which it would send
+// them, at most MaxRedemptionsPerRequest; More says that some are left.
+type ClaimsAnswer struct {
+	RedemptionRequest
+	More bool `json:"more"`
+}
+
 // Discovery is what a gate says of itself at PathDiscovery.
 type Discovery struct {
 	Vendor     string         `json:"vendor"`             // V
@@ -165,6 +183,7 @@ type Discovery struct {
 	Currency   money.Currency `json:"currency,omitempty"` // of the prices
 	MaxStep    uint32         `json:"maxStep"`            // most hashes for one request
 	Unreserved bool           `json:"unreserved"`         // commitments on credit are taken too
+	Claims     bool           `json:"claims,omitempty"`   // brokers may ask for claims at PathClaims
 	Version    int            `json:"version"`            // of the payword method
 }
 

@@ -71,6 +71,15 @@ type Config struct {
 	// ReleaseInterval is the time between two rounds in which Run releases
 	// reservations whose time is over. Default: 1 minute.
 	ReleaseInterval time.Duration
+	// DestinationDelay is how long a payout destination that a vendor asks for
+	// waits before it counts, in whole seconds. Default: 3 days.
+	DestinationDelay time.Duration
+	// DeliveryInterval is the time between two rounds in which Run sends
+	// webhook messages. Default: 1 second.
+	DeliveryInterval time.Duration
+	// PullInterval is the time between two rounds in which Run fetches the
+	// claims of the vendors that asked for it. Default: 1 hour.
+	PullInterval time.Duration
 	// AllowLoopbackVendors lets vendors on this machine register, over plain
 	// HTTP too. For tests and demonstrations.
 	AllowLoopbackVendors bool
@@ -93,6 +102,8 @@ const (
 	defaultKeyLead          = 24 * time.Hour
 	defaultCertificateLimit = 20 * money.Unit
 	defaultReleaseInterval  = time.Minute
+	defaultDeliveryInterval = time.Second
+	defaultPullInterval     = time.Hour
 
 	// minAdminToken is the length below which a token can be guessed.
 	minAdminToken = 16
@@ -116,12 +127,13 @@ type Broker struct {
 	fetches         *quota // of discovery documents, for keys that are not the vendor's yet
 	renewals        *quota // of discovery documents, for those that are
 
-	byKey       turns         // of requests with large bodies
-	byVendor    turns         // of redemptions
-	large       chan struct{} // a slot for each large body
-	hashing     chan struct{} // a slot for each processor
-	maxSteps    int           // hashes for one request; tests lower it
-	turnTimeout time.Duration // tests lower it
+	byKey            turns // of requests with large bodies
+	byVendor         turns // of redemptions
+	byIdempotencyKey turns
+	large            chan struct{} // a slot for each large body
+	hashing          chan struct{} // a slot for each processor
+	maxSteps         int           // hashes for one request; tests lower it
+	turnTimeout      time.Duration // tests lower it
 
 	redemptionsPerTransaction int // tests lower it
 }
@@ -181,6 +193,9 @@ func (c *Config) complete() error {
 	setDefault(&c.CertificateLimit, defaultCertificateLimit)
 	setDefault(&c.ReleaseInterval, defaultReleaseInterval)
 	setDefault(&c.KeyLead, defaultKeyLead)
+	setDefault(&c.DestinationDelay, defaultDestinationDelay)
+	setDefault(&c.DeliveryInterval, defaultDeliveryInterval)
+	setDefault(&c.PullInterval, defaultPullInterval)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -200,6 +215,8 @@ func (c *Config) complete() error {
 		return errors.New("signer: missing")
 	case c.Grace < time.Second || c.CertificateLife < time.Second || c.ReleaseInterval < time.Millisecond:
 		return errors.New("grace and certificate life take at least a second, the release interval a millisecond")
+	case c.DestinationDelay < time.Second || c.DeliveryInterval < time.Millisecond || c.PullInterval < time.Millisecond:
+		return errors.New("the destination delay takes at least a second, the intervals a millisecond")
 	case c.CertificateLimit < 1 || c.CertificateLimit > money.MaxAmount:
 		return fmt.Errorf("certificate limit: want 1 to %d micros", money.MaxAmount)
 	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:

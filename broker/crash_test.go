@@ -104,7 +104,7 @@ type victim struct {
 func crashFiles(b *bank) []string {
 	b.t.Helper()
 	directory := b.t.TempDir()
-	key, token := filepath.Join(directory, "broker.key"), filepath.Join(directory, "token")
+	key, token, secret := filepath.Join(directory, "broker.key"), filepath.Join(directory, "token"), filepath.Join(directory, "stripe")
 	encoded, err := x509.MarshalPKCS8PrivateKey(b.config.Signer)
 	if err != nil {
 		b.t.Fatal(err)
@@ -112,13 +112,14 @@ func crashFiles(b *bank) []string {
 	word := strings.ReplaceAll(adminToken, " ", "-")
 	err = errors.Join(
 		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600),
+		os.WriteFile(secret, []byte(stripeSecret+"\n"), 0o600),
 		os.WriteFile(token, []byte(word+"\n"), 0o600))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return []string{
 		"serve", "--db", b.config.Database, "--origin", issuer, "--key", key, "--admin-token", token,
-		"--listen", "127.0.0.1:0", "--allow-loopback-vendors",
+		"--listen", "127.0.0.1:0", "--allow-loopback-vendors", "--stripe-secret", secret,
 	}
 }
 
@@ -340,8 +341,9 @@ func inJSON[T any](a answer) (got T, err error) {
 var stories = []story{
 	{"opening", []string{"before nonce", "after nonce", "before open account", "after open account"}, openingStory},
 	{"registration", []string{"before nonce", "after nonce", "before register vendor", "after register vendor"}, registrationStory},
-	{"certificates", []string{"before nonce", "after nonce", "before certify", "after certify"}, certificateStory},
+	{"certificates", []string{"before nonce", "after nonce", "before certify", "after certify", "before keep answer", "after keep answer"}, certificateStory},
 	{"funding", []string{"before fund", "after fund"}, fundingStory},
+	{"payment", []string{"before receive payment", "after receive payment"}, paymentStory},
 	{"reservation", []string{"before nonce", "after nonce", "signed reservation", "before reserve", "after reserve"}, reservationStory},
 	{"redemption", []string{"before nonce", "after nonce", "judged redemption", "within redeem", "before redeem", "after redeem"}, redemptionStory},
 }
@@ -403,6 +405,27 @@ func certificateStory(b *bank) ([]step, func()) {
 		return err
 	}
 	return []step{{send, same}, {send, same}}, func() {}
+}
+
+// paymentStory is a payment by webhook, a dispute that takes it back, and a second
+// payment.
+func paymentStory(b *bank) ([]step, func()) {
+	u, s := b.newUser(0), b.newShop()
+	taken := func(a answer) error {
+		_, err := inJSON[struct{}](a)
+		return err
+	}
+	event := func(body string) step {
+		return step{func(b *bank) *http.Request { return b.stripeSigned(stripeSecret, body) }, taken}
+	}
+	u.fund("own-"+u.account, 10*cent)
+	u.commit(s.origin, 20*cent).mustReserve(10 * cent)
+	steps := []step{
+		event(paidSession("a"+u.account, u.account, 50, "usd")),
+		event(disputed("funds_withdrawn", "a"+u.account, 50, "lost")),
+		event(paidSession("b"+u.account, u.account, 30, "usd")),
+	}
+	return steps, func() { u.wantBalance(30*cent, 10*cent) }
 }
 
 func fundingStory(b *bank) ([]step, func()) {

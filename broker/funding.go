@@ -328,9 +328,8 @@ type fundingsInput struct {
 }
 
 type assignmentInput struct {
-	Funding        int64  `path:"funding" minimum:"1" doc:"its number"`
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"the same key and body get the same answer for a week"`
-	Body           struct {
+	Funding int64 `path:"funding" minimum:"1" doc:"its number"`
+	Body    struct {
 		Account string `json:"account" maxLength:"64" example:"qwertyuiop234567"`
 	}
 }

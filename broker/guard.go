@@ -122,13 +122,17 @@ func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if entry.keepsAnswers() && strings.Join(r.Header.Values(headerIdempotencyKey), ",") != "" {
+		g.serveKept(w, r, entry, body)
+		return
+	}
 	g.mux.ServeHTTP(w, r)
 }
 
 // refuseRoute answers for a path or a method that is not served.
 func (g *guard) refuseRoute(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		if _, found := g.routes[method+" "+r.URL.Path]; found {
 			allowed = append(allowed, method)
 		}

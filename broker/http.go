@@ -113,6 +113,10 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerAccounts(a)
 	registerCertificates(a)
 	registerVendors(a)
+	registerVendorDetails(a)
+	registerWebhooks(a)
+	registerStatements(a)
+	registerVendorAdministration(a)
 	registerAdministration(a)
 	registerFundings(a)
 	registerGateways(a)
@@ -273,15 +277,15 @@ func registerVendors(a *api) {
 		summary: "Register a key of a vendor", maxBody: smallBody,
 		description: "The broker reads the discovery document at the vendor's origin, which must name the vendor and list the key. " +
 			"Keys that were registered before and are not in the document any more are forgotten."},
-		func(ctx context.Context, input *body[payword.VendorRequest]) (*body[payword.Vendor], payword.Refusal, error) {
+		func(ctx context.Context, input *body[payword.VendorRequest]) (*body[vendorDetails], payword.Refusal, error) {
 			vendor, refusal, err := b.registerVendor(ctx, callerOf(ctx), input.Body)
-			return &body[payword.Vendor]{vendor}, refusal, err
+			return &body[vendorDetails]{vendor}, refusal, err
 		})
 	register(a, route{method: http.MethodGet, path: pathVendor, id: "getVendor", access: vendorSigned,
-		summary: "What the broker owes a vendor"},
-		func(ctx context.Context, input *vendorInput) (*body[payword.Vendor], payword.Refusal, error) {
+		summary: "What the broker knows of a vendor and owes it"},
+		func(ctx context.Context, input *vendorInput) (*body[vendorDetails], payword.Refusal, error) {
 			vendor, refusal, err := b.vendor(ctx, callerOf(ctx), input.Vendor)
-			return &body[payword.Vendor]{vendor}, refusal, err
+			return &body[vendorDetails]{vendor}, refusal, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathRedemptions, id: "redeem", access: vendorSigned,
 		summary: "Claim what was spent on commitments", maxBody: redemptionBody,

@@ -77,6 +77,7 @@ var statuses = map[payword.Reason]int{
 	payword.CommitmentClosed:     http.StatusConflict,
 	payword.IdempotencyDiffers:   http.StatusConflict,
 	payword.RateLimited:          http.StatusTooManyRequests,
+	payword.VendorBlocked:        http.StatusForbidden,
 }
 
 // Seconds after which a client may ask again.

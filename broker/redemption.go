@@ -44,6 +44,7 @@ type batch struct {
 	vendor string
 	keys   []ed25519.PublicKey // of the vendor
 	steps  int                 // hashes that are left
+	state  string              // of the vendor, when the request came
 }
 
 // redeem pays the claims of a vendor, each by itself. The result of a claim is
@@ -69,6 +70,9 @@ func (b *Broker) redeem(ctx context.Context, by caller, request payword.Redempti
 	}
 	defer leave()
 	current := &batch{vendor: request.Vendor, keys: keys, steps: b.maxSteps}
+	if current.state, err = b.store.vendorState(ctx, request.Vendor); err != nil {
+		return payword.RedemptionAnswer{}, payword.Refusal{}, err
+	}
 	answer := payword.RedemptionAnswer{Results: []payword.RedemptionResult{}}
 	for start := 0; start < len(request.Redemptions); start += b.redemptionsPerTransaction {
 		end := min(start+b.redemptionsPerTransaction, len(request.Redemptions))
@@ -215,6 +219,9 @@ func (r *redemption) judge(current *batch, now, graceSeconds int64) payword.Refu
 		return refuse(payword.WrongVendor, "the claim is by %s, the request by %s", r.claim.Vendor, current.vendor)
 	}
 	if r.before.version == 0 {
+		if current.state == vendorBlocked {
+			return refuse(payword.VendorBlocked, "this broker has blocked the vendor, and nothing was reserved for this commitment before: ask for it again later")
+		}
 		r.before = record{
 			id: r.id, token: r.m.Token, vendor: r.m.Vendor, redeemBy: r.m.Expires + graceSeconds,
 			redeemed: payword.NewRedeemed(&r.m),
@@ -289,7 +296,7 @@ func (b *Broker) payRedemptions(ctx context.Context, vendor string, payable []*r
 			}
 			frauds = append(frauds, found...)
 		}
-		return nil
+		return b.store.emitPayments(ctx, tx, vendor, payable, isPaid, frauds)
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -13,26 +15,26 @@ import (
 // that nobody waits long for it.
 const perRound = 200
 
-// Run does the background work at once and then at every interval, until ctx
-// is done: it releases what is reserved past its time, collects what accounts
-// owe from what they have, and forgets nonces and answers past theirs. What
-// fails is logged and tried again. It returns nil.
+// Run does the background work until ctx is done: it releases what is reserved
+// past its time, collects what accounts owe from what they have, forgets what is
+// kept for a time only, lets payout destinations count, sends webhook messages
+// and fetches claims, each at once and then at every interval of the Config.
+// What fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
-	ticker := time.NewTicker(b.config.ReleaseInterval)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.periodically(ctx, b.config.ReleaseInterval, b.clean) })
+	group.Go(func() error { return b.periodically(ctx, b.config.DeliveryInterval, b.deliver) })
+	group.Go(func() error { return b.periodically(ctx, b.config.PullInterval, b.Pull) })
+	return group.Wait()
+}
+
+// periodically does work at once and then at every interval, until ctx is done.
+func (b *Broker) periodically(ctx context.Context, interval time.Duration, work func(context.Context) error) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		released, err := b.Release(ctx)
-		if err == nil {
-			err = b.store.collectDue(ctx)
-		}
-		if err == nil {
-			err = b.store.forget(ctx, b.now())
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := work(ctx); err != nil && ctx.Err() == nil {
 			b.log.ErrorContext(ctx, "background work failed", "error", err)
-		}
-		if released > 0 {
-			b.log.InfoContext(ctx, "reservations released", "count", released)
 		}
 		select {
 		case <-ctx.Done():
@@ -40,6 +42,29 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// clean does what the passing of time asks for in the books.
+func (b *Broker) clean(ctx context.Context) error {
+	released, err := b.Release(ctx)
+	if released > 0 {
+		b.log.InfoContext(ctx, "reservations released", "count", released)
+	}
+	if err == nil {
+		err = b.store.collectDue(ctx)
+	}
+	if err == nil {
+		err = b.store.forget(ctx, b.now())
+	}
+	if err == nil {
+		err = b.SettleDestinations(ctx)
+	}
+	return err
+}
+
+func (b *Broker) deliver(ctx context.Context) error {
+	_, err := b.Deliver(ctx)
+	return err
 }
 
 // Release gives back what is still reserved for commitments whose time to be
@@ -94,7 +119,10 @@ func (s *store) forget(ctx context.Context, now int64) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM broker_answers WHERE expires < ?`, now); err != nil {
 			return err
 		}
-		return forgetStatuses(ctx, tx, now)
+		if err := forgetStatuses(ctx, tx, now); err != nil {
+			return err
+		}
+		return forgetDeliveries(ctx, tx, now)
 	})
 	return err
 }

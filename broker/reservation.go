@@ -46,7 +46,7 @@ var errContended = errors.New("others kept changing the commitment")
 // ReservationMismatch
 // (the amount exceeds the commitment's limit), CommitmentClosed, RootReused,
 // OverCertificateLimit (all reservations of the day for that vendor together),
-// InsufficientFunds or RateLimited. Then nothing changes.
+// InsufficientFunds, RateLimited or VendorBlocked. Then nothing changes.
 func (b *Broker) reserve(ctx context.Context, account string, request payword.ReservationRequest) (payword.ReservationAnswer, payword.Refusal, error) {
 	var none payword.ReservationAnswer
 	m, refusal := payword.ParseCommitment(request.Commitment, b.keys(ctx).trusted)
@@ -162,6 +162,9 @@ func (s *store) setAside(ctx context.Context, m *payword.Commitment, before, aft
 
 // checkReservable checks a reservation against everything else in the books.
 func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.Commitment, after record) error {
+	if err := requireUnblocked(ctx, tx, m.Vendor); err != nil {
+		return err
+	}
 	reused, err := registerRoots(ctx, tx, after.account, m)
 	if err != nil {
 		return err

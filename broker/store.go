@@ -39,6 +39,7 @@ type store struct {
 	currency money.Currency
 
 	commitmentsPerDay int64 // of one account; tests lower it
+	statementPage     int   // entries; tests lower it
 
 	// fault, if set, is asked at every point where a crash could matter, such as
 	// before and after each commit, and can make it fail; tests set it.
@@ -56,7 +57,7 @@ func openStore(ctx context.Context, path string, mode ledger.Mode, now func() ti
 	if err == nil {
 		err = db.Migrate(ctx, "broker", files)
 	}
-	s := &store{db: db, commitmentsPerDay: maxCommitmentsPerDay}
+	s := &store{db: db, commitmentsPerDay: maxCommitmentsPerDay, statementPage: statementPage}
 	if err == nil && mode != ledger.Create {
 		err = db.View(ctx, func(tx *ledger.Tx) error { return s.loadSettings(ctx, tx) })
 	}

@@ -16,46 +16,43 @@ const maxVendorKeys = 8
 
 // registerVendor registers the key that signed the request for a vendor whose
 // discovery document lists it. It refuses with VendorNotProved or RateLimited.
-func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.VendorRequest) (payword.Vendor, payword.Refusal, error) {
+func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.VendorRequest) (vendorDetails, payword.Refusal, error) {
 	if err := payword.CheckOrigin(request.Vendor); err != nil {
-		return payword.Vendor{}, refuse(payword.VendorNotProved, "vendor: %v", err), nil
+		return vendorDetails{}, refuse(payword.VendorNotProved, "vendor: %v", err), nil
 	}
 	_, unknown, err := b.store.keysOf(ctx, by, request.Vendor)
 	if err != nil {
-		return payword.Vendor{}, payword.Refusal{}, err
+		return vendorDetails{}, payword.Refusal{}, err
 	}
 	fetches := b.renewals
 	if unknown.Refused() {
 		fetches = b.fetches
 	}
 	if !fetches.take() {
-		return payword.Vendor{}, refuse(payword.RateLimited, "too many vendors register at once; wait a minute"), nil
+		return vendorDetails{}, refuse(payword.RateLimited, "too many vendors register at once; wait a minute"), nil
 	}
 	discovery, refusal := b.discover(ctx, request.Vendor)
 	if refusal.Refused() {
-		return payword.Vendor{}, refusal, nil
+		return vendorDetails{}, refusal, nil
 	}
 	listed, refusal := listedKeys(discovery, request.Vendor)
 	if refusal.Refused() {
-		return payword.Vendor{}, refusal, nil
+		return vendorDetails{}, refusal, nil
 	}
 	if !containsKey(listed, by.key) {
-		return payword.Vendor{}, refuse(payword.VendorNotProved, "%s%s does not list the key that signed the request",
+		return vendorDetails{}, refuse(payword.VendorNotProved, "%s%s does not list the key that signed the request",
 			request.Vendor, payword.PathDiscovery), nil
 	}
-	var vendor payword.Vendor
+	var details vendorDetails
+	ctx = withActor(ctx, "vendor:"+request.Vendor)
 	refusal, err = b.store.update(ctx, "register vendor", func(tx *ledger.Tx) error {
-		if err := storeVendor(ctx, tx, request.Vendor, by, listed); err != nil {
-			return err
+		err := b.store.storeVendor(ctx, tx, request.Vendor, []ed25519.PublicKey{by.key}, listed, discovery.Claims)
+		if err == nil {
+			details, err = b.store.vendorDetailsIn(ctx, tx, request.Vendor)
 		}
-		err := tx.CreateAccount(ctx, ledger.Account{ID: payableAccount(request.Vendor), Currency: b.store.currency})
-		if err != nil {
-			return err
-		}
-		vendor, err = b.store.vendorIn(ctx, tx, request.Vendor)
 		return err
 	})
-	return vendor, refusal, err
+	return details, refusal, err
 }
 
 // listedKeys returns the keys of a discovery document that names the vendor. It
@@ -78,13 +75,26 @@ func listedKeys(discovery payword.Discovery, vendor string) ([]ed25519.PublicKey
 	return keys, payword.Refusal{}
 }
 
-// storeVendor adds the caller's key and forgets those that are not listed any
-// more.
-func storeVendor(ctx context.Context, tx *ledger.Tx, vendor string, by caller, listed []ed25519.PublicKey) error {
+// storeVendor makes what is missing of a vendor, adds the keys that are added,
+// and forgets those that are not listed any more, and with a key the payout
+// destination that it asked for: whoever took over the site for an hour loses
+// both once its owner lists their own keys again.
+func (s *store) storeVendor(ctx context.Context, tx *ledger.Tx, vendor string, added, listed []ed25519.PublicKey, pull bool) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created) VALUES (?, ?) ON CONFLICT DO NOTHING`,
 		vendor, tx.Now().UnixMicro())
 	if err != nil {
 		return err
+	}
+	if err := tx.CreateAccount(ctx, ledger.Account{ID: payableAccount(vendor), Currency: s.currency}); err != nil {
+		return err
+	}
+	if err := s.setPull(ctx, tx, vendor, pull); err != nil {
+		return err
+	}
+	for _, key := range added {
+		if err := s.addVendorKey(ctx, tx, vendor, key); err != nil {
+			return err
+		}
 	}
 	known, err := vendorKeys(ctx, tx, vendor)
 	if err != nil {
@@ -94,15 +104,45 @@ func storeVendor(ctx context.Context, tx *ledger.Tx, vendor string, by caller, l
 		if containsKey(listed, key) {
 			continue
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM broker_vendor_keys WHERE vendor = ? AND key_id = ?`, vendor, payword.Thumbprint(key))
-		if err != nil {
+		if err := s.removeVendorKey(ctx, tx, vendor, payword.Thumbprint(key)); err != nil {
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx,
+	return nil
+}
+
+func (s *store) addVendorKey(ctx context.Context, tx *ledger.Tx, vendor string, key ed25519.PublicKey) error {
+	keyID := payword.Thumbprint(key)
+	isNew, err := execOne(ctx, tx,
 		`INSERT INTO broker_vendor_keys (vendor, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		vendor, by.keyID, []byte(by.key), tx.Now().UnixMicro())
-	return err
+		vendor, keyID, []byte(key), tx.Now().UnixMicro())
+	if err != nil || !isNew {
+		return err
+	}
+	if err := audit(ctx, tx, auditEntry{action: "add-vendor-key", subject: "vendor:" + vendor, detail: keyID}); err != nil {
+		return err
+	}
+	return s.emit(ctx, tx, eventKeyAdded, eventData{Vendor: vendor, Key: keyID})
+}
+
+func (s *store) removeVendorKey(ctx context.Context, tx *ledger.Tx, vendor, keyID string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM broker_vendor_keys WHERE vendor = ? AND key_id = ?`, vendor, keyID)
+	if err != nil {
+		return err
+	}
+	before, err := loadVendor(ctx, tx, vendor)
+	if err != nil {
+		return err
+	}
+	if before.nextKey == keyID {
+		if err := s.withdrawDestination(ctx, tx, vendor, before, "its key is not listed any more"); err != nil {
+			return err
+		}
+	}
+	if err := audit(ctx, tx, auditEntry{action: "remove-vendor-key", subject: "vendor:" + vendor, detail: keyID}); err != nil {
+		return err
+	}
+	return s.emit(ctx, tx, eventKeyRemoved, eventData{Vendor: vendor, Key: keyID})
 }
 
 // vendorKeys returns the keys of a vendor, none if it is not registered.
@@ -150,18 +190,7 @@ func (s *store) keysOf(ctx context.Context, by caller, vendor string) (keys []ed
 	return keys, payword.Refusal{}, err
 }
 
-// vendor tells a vendor what it is owed. It refuses with UnknownVendor.
-func (b *Broker) vendor(ctx context.Context, by caller, origin string) (vendor payword.Vendor, refusal payword.Refusal, err error) {
-	if _, refusal, err := b.store.keysOf(ctx, by, origin); err != nil || refusal.Refused() {
-		return vendor, refusal, err
-	}
-	err = b.store.db.View(ctx, func(tx *ledger.Tx) error {
-		vendor, err = b.store.vendorIn(ctx, tx, origin)
-		return err
-	})
-	return vendor, refusal, err
-}
-
+// vendorIn returns what a vendor is owed.
 func (s *store) vendorIn(ctx context.Context, tx *ledger.Tx, origin string) (payword.Vendor, error) {
 	account, err := tx.Account(ctx, payableAccount(origin))
 	return payword.Vendor{Vendor: origin, Currency: account.Currency, Payable: account.Balance}, err

@@ -1,7 +1,7 @@
 // Command simulation does a part of a day of a broker with many users, on a
 // database that holds all of them, and says what share of a day it took.
 //
-//	go run ./internal/simulation -database /tmp/day.db -users 1000000 -part 0.01
+//	go run ./internal/simulation -database day.db -users 1000000 -part 0.01
 //
 // It is how docs/operations.md comes to its figures. Requests go over HTTP on
 // loopback and are signed like everybody's; only the accounts, and the money on
