@@ -354,7 +354,7 @@ func TestKeyRotation(t *testing.T) {
 	// Nobody names the old key any more: what it signed is good all the same.
 	b.config.Published = nil
 	b.open()
-	b.wantPublished(publicKey(b.config.Signer.(ed25519.PrivateKey)), old)
+	b.wantPublished(publicKey(b.config.Signer), old)
 	u.commit(s.origin, 10*cent).mustReserve(10 * cent)
 
 	// The old key was stolen and is withdrawn: new promises under it are not

@@ -166,7 +166,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	}
 	b.challenges.byDay = make(map[int64][sha256.Size]byte)
 	b.lists.byNumber = make(map[int64]*servedList)
-	b.keyring.signing = make(chan struct{}, maxSigning)
+	b.keyring.signing, b.keyring.timeout = make(chan struct{}, maxSigning), signTimeout
 	var err error
 	if b.store, err = openStore(ctx, config.Database, ledger.Create, config.Now); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

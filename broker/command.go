@@ -2,12 +2,10 @@ package broker
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -27,10 +25,13 @@ const (
 const help = `payword broker keeps users' accounts and pays vendors what they claim.
 
   payword broker key     --out FILE       make the key that the broker signs with
+  payword broker key     --db FILE        list the keys, and when each may go
   payword broker serve   --db FILE --origin URL --key FILE   answer wallets and vendors
   payword broker fund    --db FILE --account ID --amount 10.00 --id PAYMENT
                                           put money that came in on an account
   payword broker account --db FILE        list the accounts, or change one
+  payword broker revoke  --db FILE --account ID
+                                          revoke the certificates of an account
   payword broker check   --db FILE        compare everything in the books
 
 To begin, on a machine whose TLS proxy (such as Caddy) hands https://broker.example
@@ -44,19 +45,21 @@ usage. "payword broker serve -h" lists the flags.
 `
 
 // Main is the command "payword broker": args are the words after it, and stdin
-// is not read. It returns the exit code: 0 done, 1 failed, 2 wrong usage. serve
+// is read for passphrases, if it is a terminal. It returns the exit code: 0 done, 1 failed, 2 wrong usage. serve
 // ends when ctx does.
-func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, help)
 		return exitUsage
 	}
-	c := &command{stdout: stdout, stderr: stderr, name: args[0]}
+	c := &command{stdin: stdin, stdout: stdout, stderr: stderr, name: args[0]}
 	switch args[0] {
 	case "serve":
 		return c.main(ctx, args[1:], c.serveFlags, c.serve)
 	case "key":
-		return c.main(ctx, args[1:], c.keyFlags, c.makeKey)
+		return c.main(ctx, args[1:], c.keyFlags, c.key)
+	case "revoke":
+		return c.main(ctx, args[1:], c.revokeFlags, c.revoke)
 	case "fund":
 		return c.main(ctx, args[1:], c.fundFlags, c.fund)
 	case "account":
@@ -67,12 +70,13 @@ func Main(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Wri
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account or check\n", args[0])
+	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke or check\n", args[0])
 	return exitUsage
 }
 
 // command is one call of Main, with the values of its flags.
 type command struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	name           string
 	isSet          map[string]bool // the flags that were given
@@ -80,6 +84,10 @@ type command struct {
 	database, accountID, amount, id, out, credit string
 	age                                          int
 	serving                                      servingFlags
+
+	withdraw, subject, passphraseFile string
+	encrypt                           bool
+	keyFiles                          keyFiles
 }
 
 // usageError is a mistake of whoever called, in a sentence for them.
@@ -148,26 +156,6 @@ func (c *command) require(names ...string) error {
 
 func (c *command) databaseFlag(flags *flag.FlagSet) {
 	flags.StringVar(&c.database, "db", "", "the broker's `DATABASE`: an SQLite file, or postgres://user@host/name with the password in a file (passfile=… or PGPASSFILE)")
-}
-
-func (c *command) keyFlags(flags *flag.FlagSet) {
-	flags.StringVar(&c.out, "out", "", "the `FILE` to write the key to; it must not exist")
-}
-
-func (c *command) makeKey(context.Context) error {
-	if err := c.require("out"); err != nil {
-		return err
-	}
-	signer, err := CreateKey(c.out)
-	if errors.Is(err, fs.ErrExist) {
-		return usage("%s exists already, and a key is never overwritten: choose another name", c.out)
-	}
-	if err != nil {
-		return err
-	}
-	key, _ := signer.Public().(ed25519.PublicKey) // CreateKey makes no other
-	_, err = fmt.Fprintf(c.stdout, "wrote %s\nkey id %s\nKeep a copy offline: what it signed is worth money.\n", c.out, payword.Thumbprint(key))
-	return err
 }
 
 // withStore opens an existing database for work.

@@ -61,7 +61,7 @@ func TestCommandUsage(t *testing.T) {
 		{"no token", serve("--admin-token", token+"x"), "--admin-token"},
 		{"a short token", serve("--admin-token", token), "at least 16"},
 		{"a key that is there", []string{"key", "--out", key}, "never overwritten"},
-		{"a key without a name", []string{"key"}, "--out is missing"},
+		{"a key without a name", []string{"key"}, "want --out FILE"},
 		{"funding nothing", []string{"fund", "--db", database, "--account", "a", "--amount", "0", "--id", "x"}, "--amount"},
 		{"funding a word", []string{"fund", "--db", database, "--account", "a", "--amount", "ten", "--id", "x"}, "--amount"},
 		{"a funding id with a space", []string{"fund", "--db", database, "--account", "a", "--amount", "1", "--id", "a b"}, "--id"},

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto"
 	"time"
 
 	"github.com/paywordhq/payword"
@@ -44,6 +45,17 @@ const LargeBodies = largeBodies
 
 // CheckAddress is what guards connections to vendors.
 var CheckAddress = checkAddress
+
+// SetSignTimeout sets how long a signature may take.
+func (b *Broker) SetSignTimeout(timeout time.Duration) { b.keyring.timeout = timeout }
+
+// CreateCheapKey makes a key that is encrypted so that tests can open it fast.
+func CreateCheapKey(path string, passphrase []byte) (crypto.Signer, error) {
+	return createKey(path, passphrase, 10)
+}
+
+// ParsePrivateKey reads what a key file holds.
+var ParsePrivateKey = parsePrivateKey
 
 // Suspend suspends the certificates of an account, or brings them back.
 func (b *Broker) Suspend(ctx context.Context, account string, isSuspended bool) error {

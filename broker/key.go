@@ -26,7 +26,19 @@ const (
 // CreateKey makes a new Ed25519 key and writes it to path as PKCS#8 in PEM,
 // readable for its owner alone. It never overwrites: an error that is
 // fs.ErrExist comes back if the file is there.
-func CreateKey(path string) (crypto.Signer, error) {
+func CreateKey(path string) (crypto.Signer, error) { return createKey(path, nil, 0) }
+
+// CreateSealedKey is CreateKey with the key encrypted under a passphrase, as an
+// age file in its armor, which the command age reads, too.
+func CreateSealedKey(path string, passphrase []byte) (crypto.Signer, error) {
+	if len(passphrase) == 0 {
+		return nil, errors.New("making a key: the passphrase is empty")
+	}
+	return createKey(path, passphrase, sealWorkFactor)
+}
+
+// createKey writes the key in clear if there is no passphrase.
+func createKey(path string, passphrase []byte, workFactor int) (crypto.Signer, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
@@ -35,6 +47,12 @@ func CreateKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
+	content := pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: encoded})
+	if len(passphrase) > 0 {
+		if content, err = seal(content, passphrase, workFactor); err != nil {
+			return nil, fmt.Errorf("making a key: %w", err)
+		}
+	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("%s exists already; a key is never overwritten: %w", path, fs.ErrExist)
@@ -42,51 +60,81 @@ func CreateKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing a key: %w", err)
 	}
-	err = errors.Join(pem.Encode(file, &pem.Block{Type: privateBlock, Bytes: encoded}), file.Sync(), file.Close())
-	if err != nil {
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return nil, fmt.Errorf("writing a key: %w", err)
 	}
 	return key, nil
 }
 
 // LoadKey reads an Ed25519 key that CreateKey or another tool wrote as PKCS#8
-// in PEM. It refuses a file that others than its owner may read.
-func LoadKey(path string) (crypto.Signer, error) {
-	block, mode, err := readPEM(path)
+// in PEM. It refuses a file that others than its owner may read, and one that is
+// encrypted with ErrSealedKey.
+func LoadKey(path string) (crypto.Signer, error) { return LoadSealedKey(path, nil) }
+
+// LoadSealedKey is LoadKey for a key that CreateSealedKey wrote, or the command
+// age. A key in clear needs no passphrase. Among the errors are ErrSealedKey and
+// ErrKeyPassphrase.
+func LoadSealedKey(path string, passphrase []byte) (crypto.Signer, error) {
+	content, mode, err := readSmall(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading a key: %w", err)
 	}
 	if err := checkPrivate(path, mode); err != nil {
 		return nil, err
 	}
-	if block.Type != privateBlock {
-		return nil, fmt.Errorf("%s holds a %q: want a %q in PEM", path, block.Type, privateBlock)
+	key, err := parsePrivateKey(content, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	return key, nil
+}
+
+// parsePrivateKey reads what a key file holds. The error goes on from the file's
+// name.
+func parsePrivateKey(content, passphrase []byte) (ed25519.PrivateKey, error) {
+	if isSealed(content) {
+		var err error
+		if content, err = unseal(content, passphrase); err != nil {
+			return nil, err
+		}
+	}
+	block, _ := pem.Decode(content)
+	switch {
+	case block == nil:
+		return nil, errors.New("holds no key in PEM")
+	case block.Type != privateBlock:
+		return nil, fmt.Errorf("holds a %.40q: want a %q in PEM", block.Type, privateBlock)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s holds no PKCS#8 key", path) // the parser's error may quote the key
+		return nil, errors.New("holds no PKCS#8 key") // the parser's error may quote the key
 	}
 	key, isEd25519 := parsed.(ed25519.PrivateKey)
 	if !isEd25519 {
-		return nil, fmt.Errorf("%s holds a key of another kind (%T): want Ed25519", path, parsed)
+		return nil, fmt.Errorf("holds a key of another kind (%T): want Ed25519", parsed)
 	}
 	return key, nil
 }
 
 // loadPublicKey reads an Ed25519 public key in PEM, or the public half of a
 // private one.
-func loadPublicKey(path string) (ed25519.PublicKey, error) {
-	block, _, err := readPEM(path)
+func loadPublicKey(path string, passphrase []byte) (ed25519.PublicKey, error) {
+	content, _, err := readSmall(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading a key: %w", err)
 	}
-	if block.Type == privateBlock {
-		signer, err := LoadKey(path)
+	block, _ := pem.Decode(content)
+	if isSealed(content) || block != nil && block.Type == privateBlock {
+		signer, err := LoadSealedKey(path, passphrase)
 		if err != nil {
 			return nil, err
 		}
-		key, _ := signer.Public().(ed25519.PublicKey) // LoadKey returns no other
+		key, _ := signer.Public().(ed25519.PublicKey) // LoadSealedKey returns no other
 		return key, nil
+	}
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no key in PEM", path)
 	}
 	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	key, isEd25519 := parsed.(ed25519.PublicKey)
@@ -94,18 +142,6 @@ func loadPublicKey(path string) (ed25519.PublicKey, error) {
 		return nil, fmt.Errorf("%s holds no Ed25519 public key: want a %q in PEM", path, publicBlock)
 	}
 	return key, nil
-}
-
-func readPEM(path string) (*pem.Block, fs.FileMode, error) {
-	content, mode, err := readSmall(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading a key: %w", err)
-	}
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, 0, fmt.Errorf("%s holds no key in PEM", path)
-	}
-	return block, mode, nil
 }
 
 // readSmall reads a file of at most maxKeyFileBytes and returns its mode.

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -13,6 +14,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
 
 	"github.com/paywordhq/payword/broker"
 )
@@ -86,4 +90,91 @@ func TestLoadKeyRefusals(t *testing.T) {
 	if _, err := broker.LoadKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
+}
+
+func TestSealedKeyFile(t *testing.T) {
+	directory := t.TempDir()
+	path, clear := filepath.Join(directory, "broker.key"), filepath.Join(directory, "clear.key")
+	made, err := broker.CreateCheapKey(path, []byte("correct horse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(content), "-----BEGIN AGE ENCRYPTED FILE-----") {
+		t.Fatalf("got %q (%v)", content, err)
+	}
+	loaded, err := broker.LoadSealedKey(path, []byte("correct horse"))
+	if err != nil || !made.Public().(ed25519.PublicKey).Equal(loaded.Public()) {
+		t.Errorf("got %v (%v)", loaded, err)
+	}
+	if _, err := broker.LoadKey(path); !errors.Is(err, broker.ErrSealedKey) {
+		t.Errorf("without a passphrase: got %v", err)
+	}
+	_, err = broker.LoadSealedKey(path, []byte("battery staple"))
+	if !errors.Is(err, broker.ErrKeyPassphrase) || strings.Contains(err.Error(), "battery") || !strings.Contains(err.Error(), path) {
+		t.Errorf("with a wrong passphrase: got %v", err)
+	}
+	if _, err := broker.CreateKey(clear); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := broker.LoadSealedKey(clear, []byte("any")); err != nil {
+		t.Errorf("a key in clear, with a passphrase: %v", err)
+	}
+	if _, err := broker.CreateSealedKey(filepath.Join(directory, "none"), nil); err == nil {
+		t.Error("a key was encrypted under nothing")
+	}
+	for name, change := range map[string]func(string) string{
+		"cut off":          func(text string) string { return text[:len(text)/2] },
+		"a damaged letter": func(text string) string { return text[:len(text)-60] + "AAAA" + text[len(text)-56:] },
+	} {
+		if _, err := broker.ParsePrivateKey([]byte(change(string(content))), []byte("correct horse")); err == nil {
+			t.Errorf("%s: it was read", name)
+		}
+	}
+}
+
+// A key that is encrypted to somebody's key, and not under a passphrase, is told
+// apart from a wrong passphrase.
+func TestKeyThatIsSealedToAKey(t *testing.T) {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed bytes.Buffer
+	text := armor.NewWriter(&sealed)
+	writer, err := age.Encrypt(text, identity.Recipient())
+	if err == nil {
+		_, err = writer.Write([]byte("key"))
+	}
+	if err = errors.Join(err, writer.Close(), text.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := broker.ParsePrivateKey(sealed.Bytes(), []byte("any")); err == nil || !strings.Contains(err.Error(), "encrypted to a key") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzPrivateKeyFile(f *testing.F) {
+	directory := f.TempDir()
+	for name, passphrase := range map[string][]byte{"clear": nil, "sealed": []byte("p")} {
+		path := filepath.Join(directory, name)
+		if _, err := broker.CreateCheapKey(path, passphrase); err != nil {
+			f.Fatal(err)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if bytes.Contains(content, []byte("AGE ENCRYPTED")) && len(content) > 1000 {
+			return // a work factor of 20 takes seconds; what is long is no key
+		}
+		key, err := broker.ParsePrivateKey(content, []byte("p"))
+		if err == nil && len(key) != ed25519.PrivateKeySize {
+			t.Errorf("got a key of %d bytes", len(key))
+		}
+	})
 }

@@ -46,6 +46,7 @@ type keyring struct {
 
 	current atomic.Pointer[keySet]
 	signing chan struct{} // a slot for each signature under way
+	timeout time.Duration // of a signature; tests lower it
 }
 
 // signingKey is a key that the broker can sign with.
@@ -106,9 +107,25 @@ func (b *Broker) SetKeys(ctx context.Context, signers []crypto.Signer, published
 	if err != nil {
 		return err
 	}
+	b.warnOfKeys(ctx, all)
 	r.signers, r.others = next, slices.Clone(published)
 	r.current.Store(set)
 	return nil
+}
+
+// warnOfKeys says which keys are published though nobody names them, and until
+// when.
+func (b *Broker) warnOfKeys(ctx context.Context, named []ed25519.PublicKey) {
+	known, err := b.store.brokerKeys(ctx)
+	if err != nil {
+		b.log.ErrorContext(ctx, "reading the keys failed", "error", err)
+	}
+	for _, key := range known {
+		if key.isNeeded(b.now()) && !containsKey(named, key.key) {
+			b.log.WarnContext(ctx, "a key that is not named any more stays published, because what it signed is still valid",
+				"key", key.id, "until", time.Unix(key.signedUntil, 0).UTC())
+		}
+	}
 }
 
 // adopt returns the signers as signing keys; those that are known keep what is
@@ -229,15 +246,16 @@ func (b *Broker) signer(ctx context.Context, until int64) (requestSigner, error)
 		for noted := key.noted.Load(); noted < until && !key.noted.CompareAndSwap(noted, until); noted = key.noted.Load() {
 		}
 	}
-	return requestSigner{ctx: ctx, key: key, slots: b.keyring.signing}, nil
+	return requestSigner{ctx: ctx, key: key, slots: b.keyring.signing, timeout: b.keyring.timeout}, nil
 }
 
 // requestSigner is the signer for one request: it gives up when the request
 // does, and lets nothing out that is not a signature.
 type requestSigner struct {
-	ctx   context.Context
-	key   *signingKey
-	slots chan struct{}
+	ctx     context.Context
+	key     *signingKey
+	slots   chan struct{}
+	timeout time.Duration
 }
 
 // Public returns the Ed25519 key.
@@ -248,7 +266,7 @@ func (s requestSigner) Sign(random io.Reader, message []byte, options crypto.Sig
 	if inMemory, isPrivate := s.key.Signer.(ed25519.PrivateKey); isPrivate {
 		return inMemory.Sign(random, message, options)
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, signTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
 	defer cancel()
 	select {
 	case s.slots <- struct{}{}:

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
@@ -111,7 +112,7 @@ func newKey() ed25519.PrivateKey {
 	return key
 }
 
-func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
+func publicKey(key crypto.Signer) ed25519.PublicKey {
 	return key.Public().(ed25519.PublicKey)
 }
 
@@ -279,16 +280,9 @@ func (u *user) wantBalance(available, reserved money.Amount) {
 func (u *user) certificate() (payword.Certificate, ed25519.PrivateKey) {
 	u.t.Helper()
 	key := newKey()
-	var issued payword.CertificateAnswer
-	u.call(u.key, "POST", payword.PathCertificates,
-		payword.CertificateRequest{Keys: []payword.PublicKey{payword.NewPublicKey(publicKey(key))}}).
-		into(u.t, http.StatusOK, &issued)
-	certificate, refusal := payword.ParseCertificate(issued.Certificates[0],
-		payword.Brokers{issuer: {payword.Thumbprint(u.config.Signer.Public().(ed25519.PublicKey)): u.config.Signer.Public().(ed25519.PublicKey)}})
-	if refusal.Refused() {
-		u.t.Fatal(refusal)
-	}
-	return certificate, key
+	issued := u.read(u.call(u.key, "POST", payword.PathCertificates,
+		payword.CertificateRequest{Keys: []payword.PublicKey{payword.NewPublicKey(publicKey(key))}}))
+	return issued[0], key
 }
 
 // purse is a commitment with its chains.
@@ -342,8 +336,7 @@ func (p *purse) mustReserve(amount money.Amount) payword.Reservation {
 	p.user.t.Helper()
 	var given payword.ReservationAnswer
 	p.reserve(amount).into(p.user.t, http.StatusOK, &given)
-	signer := p.user.config.Signer.Public().(ed25519.PublicKey)
-	reservation, refusal := payword.ParseReservation(given.Reservation, &p.m, payword.Brokers{issuer: {payword.Thumbprint(signer): signer}})
+	reservation, refusal := payword.ParseReservation(given.Reservation, &p.m, p.user.trusted())
 	if refusal.Refused() {
 		p.user.t.Fatal(refusal)
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,7 +35,7 @@ type servingFlags struct {
 	origin, listen, currency, keyFile, tokenFile string
 	otherKeys, stripeFiles                       []string
 	limit                                        string
-	grace, life                                  time.Duration
+	grace, life, keyLead                         time.Duration
 	loopback                                     bool
 }
 
@@ -45,7 +44,9 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 	c.databaseFlag(flags)
 	flags.StringVar(&f.origin, "origin", "", "the broker's own `URL` as others see it, such as https://broker.example")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8402", "`ADDRESS` and port to listen on, for a TLS proxy in front")
-	flags.StringVar(&f.keyFile, "key", "", "the signing key's `FILE`, made with \"payword broker key\"")
+	flags.StringVar(&f.keyFile, "key", "", "the signing key's `FILE`, made with \"payword broker key\", or a directory of them (*.key) that take turns")
+	flags.StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` whose first line is the passphrase of encrypted keys; without it a terminal is asked")
+	flags.DurationVar(&f.keyLead, "key-lead", defaultKeyLead, "how long a new key of the directory is published before it signs")
 	flags.Func("other-key", "`FILE` of a further key to publish, an older or a coming one, private or public (repeatable)", func(path string) error {
 		f.otherKeys = append(f.otherKeys, path)
 		return nil
@@ -81,6 +82,16 @@ func (c *command) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.keyFiles.watch(watching, b)
+	}()
+	defer func() {
+		stop()
+		<-watched
+	}()
 	// Whoever starts the broker waits for this line, and reads the port from it
 	// if it asked for port 0.
 	_, err = fmt.Fprintf(c.stdout, "payword broker of %s listens on %s\n", config.Issuer, listener.Addr())
@@ -114,7 +125,7 @@ func (c *command) servingConfig() (Config, error) {
 		return Config{}, err
 	}
 	config := Config{
-		Issuer: f.origin, Database: c.database, Grace: f.grace, CertificateLife: f.life, AllowLoopbackVendors: f.loopback,
+		Issuer: f.origin, Database: c.database, Grace: f.grace, CertificateLife: f.life, AllowLoopbackVendors: f.loopback, KeyLead: f.keyLead,
 		Logger: slog.New(slog.NewJSONHandler(c.stderr, nil)),
 	}
 	if err := payword.CheckOrigin(f.origin); err != nil {
@@ -128,8 +139,8 @@ func (c *command) servingConfig() (Config, error) {
 	if err != nil || config.CertificateLimit < 1 {
 		return config, usage("--limit %q: want a number above 0 such as 20.00", f.limit)
 	}
-	if f.grace < time.Second || f.life < time.Second {
-		return config, usage("--grace and --certificate-life: want at least 1s")
+	if f.grace < time.Second || f.life < time.Second || f.keyLead < time.Second {
+		return config, usage("--grace, --certificate-life and --key-lead: want at least 1s")
 	}
 	if f.tokenFile != "" {
 		if config.AdminToken, config.Operators, err = readTokens(f.tokenFile); err != nil {
@@ -141,22 +152,7 @@ func (c *command) servingConfig() (Config, error) {
 			return config, err
 		}
 	}
-	if config.Signer, err = LoadKey(f.keyFile); err != nil {
-		return config, usage("--key: %v", err)
-	}
-	config.Published, err = loadPublicKeys(f.otherKeys)
-	return config, err
-}
-
-func loadPublicKeys(paths []string) (keys []ed25519.PublicKey, err error) {
-	for _, path := range paths {
-		key, err := loadPublicKey(path)
-		if err != nil {
-			return nil, usage("--other-key: %v", err)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
+	return config, c.loadKeys(&config)
 }
 
 // serve answers on the listener and does the background work until ctx is done;

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/paywordhq/payword/internal/ledger"
@@ -60,4 +61,23 @@ func BenchmarkPostAll(b *testing.B) {
 			return err
 		})
 	}
+}
+
+// BenchmarkPostAtOnce is one of many durable transfers, each in an Update of
+// its own, that wait for each other.
+func BenchmarkPostAtOnce(b *testing.B) {
+	db, _ := openFunded(b, 1_000_000_000)
+	var number atomic.Int64
+	b.SetParallelism(16)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			id := "t" + strconv.FormatInt(number.Add(1), 10)
+			err := db.Update(b.Context(), func(tx *ledger.Tx) error {
+				return tx.Post(b.Context(), transfer(id, "user:1:available", "user:1:reserved", 1))
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }

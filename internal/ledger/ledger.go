@@ -50,6 +50,7 @@ type DB struct {
 	engine engine
 	now    func() time.Time
 	mode   Mode
+	relay  *relay // for a database with one writer
 }
 
 // engine is what differs between the databases.
@@ -144,11 +145,11 @@ const maxAttempts = 12
 // fails nothing of it is kept and its error comes back as it is, for errors.Is.
 //
 // All Updates have an effect as if they ran one at a time, in SQLite because
-// they do, in PostgreSQL by serializable transactions. There, another
-// transaction in the way makes change run again, so it must begin from nothing
-// each time: what an earlier attempt left in variables is not to be read, and
-// nothing but the database is to be changed. change must be short and must not
-// call Update (in SQLite it would wait for itself).
+// they do, and share a commit where they wait for each other, in PostgreSQL by
+// serializable transactions. What others do can make change run again, so it
+// must begin from nothing each time: what an earlier attempt left in variables
+// is not to be read, and nothing but the database is to be changed. change must
+// be short and must not call Update (in SQLite it would wait for itself).
 //
 // An error of the commit itself leaves open whether it took effect; the ids of
 // the transfers make it safe to do it all again.
@@ -159,6 +160,9 @@ func (db *DB) Update(ctx context.Context, change func(tx *Tx) error) error {
 func (db *DB) write(ctx context.Context, k kind, change func(tx *Tx) error) error {
 	if db.mode == ReadOnly {
 		return errReadOnly
+	}
+	if db.relay != nil {
+		return db.relay.update(ctx, change)
 	}
 	for attempt := range maxAttempts {
 		isConflict, err := db.within(ctx, db.writer, k, attempt, change)
@@ -194,6 +198,14 @@ func (db *DB) ExecOne(ctx context.Context, statement string, args ...any) (bool,
 	if db.mode == ReadOnly {
 		return false, errReadOnly
 	}
+	if db.relay != nil {
+		var changed bool
+		err := db.Update(ctx, func(tx *Tx) (err error) {
+			changed, err = tx.execOne(ctx, statement, args...)
+			return err
+		})
+		return changed && err == nil, err
+	}
 	result, err := db.writer.ExecContext(ctx, db.engine.rebind(statement), args...)
 	if err != nil {
 		return false, err
@@ -203,6 +215,9 @@ func (db *DB) ExecOne(ctx context.Context, statement string, args ...any) (bool,
 }
 
 var errReadOnly = errors.New("this ledger was opened read-only")
+
+// instant is the time of a transaction.
+func (db *DB) instant() time.Time { return db.now().UTC().Truncate(time.Microsecond) }
 
 // View runs read in one read transaction, which sees one state of the books
 // however long it takes. Nothing can be written in it.
@@ -230,7 +245,7 @@ func (db *DB) within(ctx context.Context, pool *sql.DB, k kind, attempt int, wor
 		// it undoes everything.
 		_ = sqlTx.Rollback()
 	}()
-	tx := &Tx{tx: sqlTx, engine: db.engine, now: db.now().UTC().Truncate(time.Microsecond)}
+	tx := &Tx{tx: sqlTx, engine: db.engine, now: db.instant()}
 	if err := db.engine.enter(ctx, sqlTx, k, attempt); err != nil {
 		return db.engine.isConflict(err), fmt.Errorf("beginning a transaction: %w", err)
 	}
