@@ -132,6 +132,8 @@ type Broker struct {
 	byIdempotencyKey turns
 	large            chan struct{} // a slot for each large body
 	hashing          chan struct{} // a slot for each processor
+	streamsByKey     turns         // of streams of redemptions
+	streams          chan struct{} // a slot for each of them
 	maxSteps         int           // hashes for one request; tests lower it
 	turnTimeout      time.Duration // tests lower it
 
@@ -159,6 +161,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		renewals:        newQuota(config.Now, renewalsPerMinute),
 		large:           make(chan struct{}, largeBodies),
 		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
+		streams:         make(chan struct{}, maxStreams),
 		maxSteps:        maxSteps,
 		turnTimeout:     turnTimeout,
 

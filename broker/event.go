@@ -129,12 +129,14 @@ func newMessageID() string {
 // emitPayments tells a vendor what one transaction paid it, in one message: one
 // for each of a thousand claims would cost more than the claims. Each root that
 // was used twice has a message of its own.
-func (s *store) emitPayments(ctx context.Context, tx *ledger.Tx, vendor string, payable []*redemption, isPaid []bool, frauds []fraud) error {
+func (s *store) emitPayments(ctx context.Context, tx *ledger.Tx, vendor string, payments []*payment, frauds []fraud) error {
 	paid := eventData{Vendor: vendor, Currency: s.currency}
-	for k, r := range payable {
-		if isPaid[k] && r.due > 0 {
-			paid.Redemptions++
-			paid.Amount += r.due
+	for _, p := range payments {
+		for _, r := range p.changing[:p.done] {
+			if r.due > 0 {
+				paid.Redemptions++
+				paid.Amount += r.due
+			}
 		}
 	}
 	for _, f := range frauds {

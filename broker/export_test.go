@@ -87,3 +87,12 @@ func (b *Broker) SignStatuses(ctx context.Context, places int64, revoked []uint3
 
 // RunOnce does one round of the background work.
 func (b *Broker) RunOnce(ctx context.Context) error { return b.store.forget(ctx, b.now()) }
+
+// MaxStreamLines is how many lines a stream of redemptions has at most.
+const MaxStreamLines = maxStreamLines
+
+// ParseLine and ParsePlainLine read one of them, the second if it is plain.
+var (
+	ParseLine      = parseLine
+	ParsePlainLine = parsePlainLine
+)

@@ -91,6 +91,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, p)
 		return
 	}
+	if isStream(r) {
+		g.serveStream(w, r, pattern, sender)
+		return
+	}
 	if entry.maxBody > largeBody {
 		leave, refusal := g.broker.enterLarge(ctx, sender.keyID)
 		if p := g.broker.problemOf(ctx, pattern, refusal, nil); p != nil {

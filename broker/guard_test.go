@@ -181,8 +181,8 @@ func TestLargeBodiesAtOnce(t *testing.T) {
 	want(t, ask(first), http.StatusUnprocessableEntity, payword.Accepted)
 }
 
-// A vendor with two keys has one request worked on at a time all the same;
-// another one is not held up.
+// A vendor with two keys has the claims of one request judged at a time all the
+// same; another one is not held up.
 func TestOneRedemptionOfAVendorAtATime(t *testing.T) {
 	b := newBank(t)
 	b.SetTurnTimeout(20 * time.Millisecond)
@@ -198,7 +198,7 @@ func TestOneRedemptionOfAVendorAtATime(t *testing.T) {
 	reached, proceed := make(chan struct{}), make(chan struct{})
 	var isHeld atomic.Bool
 	b.SetFault(func(point string) error {
-		if point == "after redeem" && isHeld.CompareAndSwap(false, true) {
+		if point == "judged redemption" && isHeld.CompareAndSwap(false, true) {
 			close(reached)
 			<-proceed
 		}

@@ -1,22 +1,27 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/paywordhq/payword"
-	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
 
 const (
 	// redemptionsPerTransaction is how many claims are paid in one transaction:
-	// enough to share the cost of making it durable, few enough that others do
-	// not wait for long.
-	redemptionsPerTransaction = 100
+	// enough to share the cost of making it durable, few enough that others
+	// wait for a few hundredths of a second.
+	redemptionsPerTransaction = 500
 
 	// maxSteps is how many hashes one request may cost, about two seconds of
 	// one processor: twice what the largest commitment takes. What is beyond is
@@ -27,169 +32,343 @@ const (
 // redemption is one claim on its way through the broker.
 type redemption struct {
 	request payword.Redemption
-	id      payword.CommitmentID
-	m       payword.Commitment // parsed when Token is set, as is claim
-	claim   payword.Claim
+	claim   payword.Claim // parsed when its Token is set
 
-	before record           // as loaded
-	after  payword.Redeemed // as judged
-	due    money.Amount     // in micros
-	closes bool             // the rest of the reservation is released
+	due       money.Amount // in micros
+	closes    bool         // the rest of the reservation is released
+	after     record       // of the commitment, once this claim is paid
+	isSettled bool         // the result is the last word
+	result    payword.RedemptionResult
+}
 
-	result payword.RedemptionResult
+// changes reports whether the claim, as judged, changes anything in the books.
+func (r *redemption) changes() bool { return r.due > 0 || r.closes }
+
+// claimed is a commitment with the claims on it in one part of a request, in
+// their order. They are judged one on top of the other.
+type claimed struct {
+	id     payword.CommitmentID
+	claims []*redemption      // those that are not settled
+	m      payword.Commitment // parsed when its Token is set
+	before record             // as stored, or as it would be
+	fault  error              // why what is stored cannot be read
+}
+
+// current returns the record of the commitment after the claims that were
+// judged so far.
+func (g *claimed) current(judged int) record {
+	for k := judged - 1; k >= 0; k-- {
+		if g.claims[k].changes() {
+			return g.claims[k].after
+		}
+	}
+	return g.before
 }
 
 // batch is a request for redemptions.
 type batch struct {
 	vendor string
 	keys   []ed25519.PublicKey // of the vendor
-	steps  int                 // hashes that are left
 	state  string              // of the vendor, when the request came
+	// isUnproved says that the sender of the request is not proved yet, only
+	// that of each claim.
+	isUnproved bool
+
+	mutex sync.Mutex
+	steps int // hashes that are left, guarded by mutex
 }
 
 // redeem pays the claims of a vendor, each by itself. The result of a claim is
 // what payword.JudgeClaim refuses with, and ClaimTooLate, UnknownAccount,
 // InsufficientFunds (an unreserved commitment, and the user's balance does not
 // suffice: nothing is lost, ask again later) and RateLimited (more hashing than
-// one request gets, or more new commitments of an account than a day stores:
-// ask for the rest again).
+// one request gets, more new commitments of an account than a day stores, or
+// books that do not agree on the commitment: ask for the rest again).
 //
 // The whole request is refused with UnknownVendor, or RateLimited if others of
-// the same vendor are worked on for too long: one at a time, so that no vendor
-// takes all processors with claims that it made up. An error leaves open what
-// was paid; asking again pays nothing twice.
+// the same vendor take too long: the claims of one at a time are judged, so that
+// no vendor takes all processors with claims that it made up. An error leaves
+// open what was paid; asking again pays nothing twice.
 func (b *Broker) redeem(ctx context.Context, by caller, request payword.RedemptionRequest) (payword.RedemptionAnswer, payword.Refusal, error) {
-	b.keys(ctx)
-	keys, refusal, err := b.store.keysOf(ctx, by, request.Vendor)
+	var none payword.RedemptionAnswer
+	current, refusal, err := b.newBatch(ctx, by, request.Vendor)
 	if err != nil || refusal.Refused() {
-		return payword.RedemptionAnswer{}, refusal, err
-	}
-	leave, refusal := b.enterVendor(ctx, request.Vendor)
-	if refusal.Refused() {
-		return payword.RedemptionAnswer{}, refusal, nil
-	}
-	defer leave()
-	current := &batch{vendor: request.Vendor, keys: keys, steps: b.maxSteps}
-	if current.state, err = b.store.vendorState(ctx, request.Vendor); err != nil {
-		return payword.RedemptionAnswer{}, payword.Refusal{}, err
+		return none, refusal, err
 	}
 	answer := payword.RedemptionAnswer{Results: []payword.RedemptionResult{}}
-	for start := 0; start < len(request.Redemptions); start += b.redemptionsPerTransaction {
-		end := min(start+b.redemptionsPerTransaction, len(request.Redemptions))
-		results, err := b.redeemTogether(ctx, current, request.Redemptions[start:end])
-		if err != nil {
-			return payword.RedemptionAnswer{}, payword.Refusal{}, err
+	left := request.Redemptions
+	next := func(context.Context) (part []*redemption, err error) {
+		if len(left) == 0 {
+			return nil, io.EOF
 		}
-		answer.Results = append(answer.Results, results...)
+		for _, one := range left[:min(len(left), b.redemptionsPerTransaction)] {
+			part = append(part, &redemption{request: one})
+		}
+		left = left[len(part):]
+		return part, nil
+	}
+	refusal, err = b.redeemParts(ctx, current, next, func(part []*redemption) error {
+		for _, r := range part {
+			answer.Results = append(answer.Results, r.result)
+		}
+		return nil
+	})
+	if err != nil || refusal.Refused() {
+		return none, refusal, err
 	}
 	return answer, payword.Refusal{}, nil
 }
 
-// redeemTogether pays claims in one transaction, and those again that somebody
-// else changed meanwhile.
-func (b *Broker) redeemTogether(ctx context.Context, current *batch, requests []payword.Redemption) ([]payword.RedemptionResult, error) {
-	all := make([]*redemption, len(requests))
-	for k, request := range requests {
-		all[k] = &redemption{request: request, id: payword.NewCommitmentID(request.Commitment)}
+// newBatch finds out whose a request is. It refuses with UnknownVendor.
+func (b *Broker) newBatch(ctx context.Context, by caller, vendor string) (*batch, payword.Refusal, error) {
+	b.keys(ctx) // those of now, for trustedKeys
+	keys, refusal, err := b.store.keysOf(ctx, by, vendor)
+	if err != nil || refusal.Refused() {
+		return nil, refusal, err
 	}
-	waiting := all
-	for round := 0; len(waiting) > 0; round++ {
-		if round == maxRounds {
-			return nil, errContended
+	state, err := b.store.vendorState(ctx, vendor)
+	return &batch{vendor: vendor, keys: keys, state: state, steps: b.maxSteps}, payword.Refusal{}, err
+}
+
+// redeemParts takes a request part by part from next, which ends with io.EOF,
+// and gives each to answer once all of its claims have their results. While one
+// part is paid the next is read and judged, so that the processors and the disk
+// work at the same time. What was read before next failed is paid and answered
+// first.
+func (b *Broker) redeemParts(ctx context.Context, current *batch, next func(context.Context) ([]*redemption, error), answer func([]*redemption) error) (payword.Refusal, error) {
+	ctx, stop := context.WithCancel(ctx)
+	judged := make(chan judgedPart)
+	var ended error // of judging; written before judged is closed
+	go func() {
+		defer close(judged)
+		ended = b.judgeParts(ctx, current, next, judged)
+	}()
+	err := b.settleParts(ctx, current, judged, answer)
+	stop()
+	for range judged { // until judging has ended, too
+	}
+	if err == nil && !errors.Is(ended, io.EOF) {
+		err = ended
+	}
+	if refusal := (refused{}); errors.As(err, &refusal) {
+		return payword.Refusal(refusal), nil
+	}
+	return payword.Refusal{}, err
+}
+
+// judgedPart is a part of a request whose claims are judged.
+type judgedPart struct {
+	part   []*redemption
+	groups []*claimed
+}
+
+func (b *Broker) judgeParts(ctx context.Context, current *batch, next func(context.Context) ([]*redemption, error), judged chan<- judgedPart) error {
+	for {
+		part, err := next(ctx)
+		if err != nil {
+			return err
 		}
-		if err := b.store.loadRedemptions(ctx, waiting); err != nil {
-			return nil, err
+		groups := group(part)
+		if refusal, err := b.weigh(ctx, current, groups); err != nil || refusal.Refused() {
+			return cmp.Or(err, error(refused(refusal)))
 		}
-		payable, err := b.judgeRedemptions(ctx, current, waiting)
+		select {
+		case judged <- judgedPart{part, groups}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *Broker) settleParts(ctx context.Context, current *batch, judged <-chan judgedPart, answer func([]*redemption) error) error {
+	for j := range judged {
+		refusal, err := b.settle(ctx, current, j.groups)
+		if err == nil && refusal.Refused() {
+			err = refused(refusal)
+		}
 		if err == nil {
-			err = b.store.fail("judged redemption")
+			err = answer(j.part)
 		}
 		if err != nil {
-			return nil, err
-		}
-		if waiting, err = b.payRedemptions(ctx, current.vendor, payable); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	results := make([]payword.RedemptionResult, len(all))
-	for k, r := range all {
-		results[k] = r.result
-	}
-	return results, nil
+	return nil
 }
 
-func (s *store) loadRedemptions(ctx context.Context, waiting []*redemption) error {
-	return s.db.View(ctx, func(tx *ledger.Tx) error {
-		for _, r := range waiting {
-			var err error
-			if r.before, err = loadRecord(ctx, tx, r.id); err != nil {
-				return err
-			}
+// group sorts the claims of a part by commitment, in the order of the first
+// claim on each.
+func group(part []*redemption) (groups []*claimed) {
+	byID := make(map[payword.CommitmentID]*claimed, len(part))
+	for _, r := range part {
+		if r.isSettled { // it could not be read
+			continue
 		}
-		return nil
-	})
+		r.result.Commitment = payword.NewCommitmentID(r.request.Commitment)
+		g := byID[r.result.Commitment]
+		if g == nil {
+			g = &claimed{id: r.result.Commitment}
+			byID[g.id] = g
+			groups = append(groups, g)
+		}
+		g.claims = append(g.claims, r)
+	}
+	return groups
 }
 
-// judgeRedemptions decides every claim, writes the results, and returns those
-// that change something. Hashing takes a processor, so there is a slot for
-// each.
-func (b *Broker) judgeRedemptions(ctx context.Context, current *batch, waiting []*redemption) ([]*redemption, error) {
-	select {
-	case b.hashing <- struct{}{}:
-		defer func() { <-b.hashing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	now := b.now()
-	var payable []*redemption
-	for _, r := range waiting {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		refusal := b.parseRedemption(current, r)
-		if !refusal.Refused() {
-			refusal = r.judge(current, now, int64(b.config.Grace/time.Second))
-		}
-		r.conclude(current.vendor, refusal)
-		if !refusal.Refused() && (r.due > 0 || r.closes) {
-			payable = append(payable, r)
-		}
-	}
-	return payable, nil
-}
-
-// conclude writes the result of a claim that is not paid, or not yet.
-func (r *redemption) conclude(vendor string, refusal payword.Refusal) {
-	r.result = payword.RedemptionResult{Commitment: r.id, Reason: refusal.Reason, Detail: refusal.Detail}
-	if r.before.vendor == vendor {
-		r.result.Paid = r.before.redeemed.Paid
-	}
-}
-
-// parseRedemption reads the commitment, its reservation and the claim, once,
-// and checks their signatures. Those of a commitment that is stored were
-// checked before.
-func (b *Broker) parseRedemption(current *batch, r *redemption) payword.Refusal {
-	if r.m.Token != "" {
-		return payword.Refusal{}
-	}
-	m, refusal := b.parseStored(r.request.Commitment, r.before)
+// weigh loads what is known of the commitments and judges the claims on them,
+// on all processors and one request of the vendor at a time. It refuses with
+// RateLimited.
+func (b *Broker) weigh(ctx context.Context, current *batch, groups []*claimed) (payword.Refusal, error) {
+	leave, refusal := b.enterVendor(ctx, current.vendor)
 	if refusal.Refused() {
+		return refusal, nil
+	}
+	defer leave()
+	if err := b.store.loadClaimed(ctx, groups); err != nil {
+		return payword.Refusal{}, err
+	}
+	if err := b.judgeAll(ctx, current, groups); err != nil {
+		return payword.Refusal{}, err
+	}
+	return payword.Refusal{}, b.store.fail("judged redemption")
+}
+
+// settle pays what was judged, and weighs and pays again what somebody else
+// changed meanwhile, until every claim has its result. It refuses with
+// RateLimited.
+func (b *Broker) settle(ctx context.Context, current *batch, waiting []*claimed) (refusal payword.Refusal, err error) {
+	left := count(waiting)
+	for stalled := 0; ; {
+		if waiting, err = b.payAll(ctx, current, waiting); err != nil || len(waiting) == 0 {
+			return payword.Refusal{}, err
+		}
+		if now := count(waiting); now < left {
+			left, stalled = now, 0
+		} else if stalled++; stalled == maxRounds {
+			return payword.Refusal{}, errContended
+		}
+		if refusal, err = b.weigh(ctx, current, waiting); err != nil || refusal.Refused() {
+			return refusal, err
+		}
+	}
+}
+
+func count(groups []*claimed) (claims int) {
+	for _, g := range groups {
+		claims += len(g.claims)
+	}
+	return claims
+}
+
+// judgeAll decides every claim and writes the results of those that change
+// nothing; a commitment's turn comes as a whole.
+func (b *Broker) judgeAll(ctx context.Context, current *batch, groups []*claimed) error {
+	now, graceSeconds := b.now(), int64(b.config.Grace/time.Second)
+	err := b.onAllProcessors(ctx, len(groups), func(k int) { b.parse(current, groups[k]) })
+	if err != nil {
+		return err
+	}
+	// In the order of the request, so that which claims are left over does not
+	// depend on the processors.
+	for _, g := range groups {
+		current.allot(g)
+	}
+	return b.onAllProcessors(ctx, len(groups), func(k int) { groups[k].judge(current, now, graceSeconds) })
+}
+
+// sliceOfWork is how many commitments a processor takes at a time: a
+// millisecond of signatures, so that the requests of several vendors share the
+// processors.
+const sliceOfWork = 8
+
+// onAllProcessors calls work for each number below count, on as many processors
+// as are free.
+func (b *Broker) onAllProcessors(ctx context.Context, count int, work func(k int)) error {
+	var next atomic.Int64
+	workers, ctx := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0), (count+sliceOfWork-1)/sliceOfWork) {
+		workers.Go(func() error {
+			for {
+				to := int(next.Add(sliceOfWork))
+				from := to - sliceOfWork
+				if from >= count {
+					return nil
+				}
+				select {
+				case b.hashing <- struct{}{}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				for k := from; k < min(to, count); k++ {
+					work(k)
+				}
+				<-b.hashing
+			}
+		})
+	}
+	return workers.Wait()
+}
+
+// refuse settles a claim with a refusal.
+func (r *redemption) refuse(current *batch, known record, refusal payword.Refusal) {
+	r.due, r.closes = 0, false
+	r.conclude(current, known, refusal)
+}
+
+// conclude writes the result of a claim that moves nothing. known is the record
+// of its commitment.
+func (r *redemption) conclude(current *batch, known record, refusal payword.Refusal) {
+	r.result.Reason, r.result.Detail, r.result.Paid, r.result.Due = refusal.Reason, refusal.Detail, 0, 0
+	isProved := !current.isUnproved || r.claim.Token != ""
+	if known.vendor == current.vendor && isProved {
+		r.result.Paid = known.redeemed.Paid
+	}
+	r.isSettled = true
+}
+
+// parse reads the commitment, the reservations and the claims, once, and checks
+// their signatures. Those of a commitment that is stored were checked before.
+func (b *Broker) parse(current *batch, g *claimed) {
+	if g.fault != nil {
+		for _, r := range g.claims {
+			r.refuse(current, record{}, unsound(g.id))
+		}
+		return
+	}
+	var refusal payword.Refusal
+	if g.m.Token == "" {
+		g.m, refusal = b.parseStored(g.claims[0].request.Commitment, g.before)
+	}
+	for _, r := range g.claims {
+		if r.isSettled = false; r.claim.Token != "" {
+			continue
+		}
+		if refusal := b.parseClaimed(current, g, r, refusal); refusal.Refused() {
+			r.refuse(current, g.before, refusal)
+		}
+	}
+}
+
+// parseClaimed reads a claim and the reservation with it. refusal is what is
+// wrong with its commitment.
+func (b *Broker) parseClaimed(current *batch, g *claimed, r *redemption, refusal payword.Refusal) payword.Refusal {
+	switch {
+	case refusal.Refused():
 		return refusal
+	case r.request.Commitment != g.m.Token:
+		return refuse(payword.MalformedCommitment, "another commitment has the same id")
 	}
 	// The broker's own record decides, whichever word of it the vendor holds.
 	// Without one, a word that is not the broker's is refused, and one that is
 	// makes the commitment no more than unreserved.
-	if token := r.request.Reservation; token != "" && r.before.sequence == 0 {
-		if _, refusal := payword.ParseReservation(token, &m, b.trustedKeys()); refusal.Refused() {
+	if token := r.request.Reservation; token != "" && g.before.sequence == 0 {
+		if _, refusal := payword.ParseReservation(token, &g.m, b.trustedKeys()); refusal.Refused() {
 			return refusal
 		}
 	}
-	if r.claim, refusal = parseClaim(r.request.Claim, current.keys); refusal.Refused() {
-		return refusal
-	}
-	r.m = m
-	return payword.Refusal{}
+	r.claim, refusal = parseClaim(r.request.Claim, current.keys)
+	return refusal
 }
 
 func (b *Broker) parseStored(token string, stored record) (payword.Commitment, payword.Refusal) {
@@ -213,46 +392,86 @@ func parseClaim(token string, keys []ed25519.PublicKey) (claim payword.Claim, re
 	return claim, refusal
 }
 
-// judge decides what the claim adds to the record. It changes r alone.
-func (r *redemption) judge(current *batch, now, graceSeconds int64) payword.Refusal {
-	if r.claim.Vendor != current.vendor {
-		return refuse(payword.WrongVendor, "the claim is by %s, the request by %s", r.claim.Vendor, current.vendor)
-	}
-	if r.before.version == 0 {
-		if current.state == vendorBlocked {
-			return refuse(payword.VendorBlocked, "this broker has blocked the vendor, and nothing was reserved for this commitment before: ask for it again later")
+// allot takes the hashes of a commitment's claims from those of the request.
+func (b *batch) allot(g *claimed) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	low, high := g.before.redeemed.Tails, g.before.redeemed.Tails
+	for _, r := range g.claims {
+		if r.isSettled {
+			continue
 		}
-		r.before = record{
-			id: r.id, token: r.m.Token, vendor: r.m.Vendor, redeemBy: r.m.Expires + graceSeconds,
-			redeemed: payword.NewRedeemed(&r.m),
+		steps := stepsOf(low, high, r.claim)
+		if steps > b.steps {
+			r.refuse(b, g.before, refuse(payword.RateLimited, "this takes %d hashes, more than are left for this request: ask for it again", steps))
+			continue
+		}
+		b.steps -= steps
+		for k, tail := range r.claim.Tails {
+			high[k].Index = max(high[k].Index, tail.Index)
 		}
 	}
-	steps := stepsOf(r.before.redeemed, r.claim)
-	if steps > current.steps {
-		return refuse(payword.RateLimited, "this takes %d hashes, more than are left for this request: ask for it again", steps)
-	}
-	current.steps -= steps
-	ceiling := r.before.ceiling(&r.m)
-	isLate := now >= r.before.redeemBy
-	if isLate && r.claim.Amount > r.before.redeemed.Paid {
-		return refuse(payword.ClaimTooLate, "claims on this commitment were paid until %s", time.Unix(r.before.redeemBy, 0).UTC().Format(time.RFC3339))
-	}
-	var refusal payword.Refusal
-	r.after, r.due, refusal = payword.JudgeClaim(&r.m, r.before.redeemed, &r.claim, ceiling)
-	// Closing what is not stored would store it, and cost whoever asks nothing.
-	r.closes = r.claim.Final && !r.before.closed && !isLate && (r.before.version > 0 || r.due > 0)
-	return refusal
 }
 
-// stepsOf returns how many hashes checking the claim takes at most.
-func stepsOf(known payword.Redeemed, claim payword.Claim) int {
+// stepsOf returns how many hashes checking the claim takes at most, if the
+// known tails are somewhere between low and high.
+func stepsOf(low, high [payword.MaxChains]payword.Tail, claim payword.Claim) int {
 	steps := 0
 	for k, tail := range claim.Tails {
 		if tail.Index > 0 {
-			steps += max(int(tail.Index)-int(known.Tails[k].Index), int(known.Tails[k].Index)-int(tail.Index))
+			steps += max(int(tail.Index)-int(low[k].Index), int(high[k].Index)-int(tail.Index))
 		}
 	}
 	return steps
+}
+
+// judge decides what each claim adds to what the ones before it make of the
+// record. It changes g alone.
+func (g *claimed) judge(current *batch, now, graceSeconds int64) {
+	for k, r := range g.claims {
+		if r.isSettled {
+			continue
+		}
+		known := g.current(k)
+		if known.version == 0 && known.token == "" {
+			if current.state == vendorBlocked {
+				r.refuse(current, known, refuse(payword.VendorBlocked, "this broker has blocked the vendor, and nothing was reserved for this commitment before: ask for it again later"))
+				continue
+			}
+			known = record{
+				id: g.id, token: g.m.Token, vendor: g.m.Vendor, redeemBy: g.m.Expires + graceSeconds,
+				redeemed: payword.NewRedeemed(&g.m),
+			}
+		}
+		refusal := r.judge(current, &g.m, known, now)
+		if refusal.Refused() {
+			r.refuse(current, known, refusal)
+		} else if !r.changes() {
+			r.conclude(current, known, refusal)
+		}
+	}
+}
+
+// judge decides what the claim adds to the record, which is known to be stored
+// or is new. It changes r alone.
+func (r *redemption) judge(current *batch, m *payword.Commitment, known record, now int64) payword.Refusal {
+	if r.claim.Vendor != current.vendor {
+		return refuse(payword.WrongVendor, "the claim is by %s, the request by %s", r.claim.Vendor, current.vendor)
+	}
+	isLate := now >= known.redeemBy
+	if isLate && r.claim.Amount > known.redeemed.Paid {
+		return refuse(payword.ClaimTooLate, "claims on this commitment were paid until %s", time.Unix(known.redeemBy, 0).UTC().Format(time.RFC3339))
+	}
+	after, due, refusal := payword.JudgeClaim(m, known.redeemed, &r.claim, known.ceiling(m))
+	if refusal.Refused() {
+		return refusal
+	}
+	r.due = due
+	// Closing what is not stored would store it, and cost whoever asks nothing.
+	isStored := known.version > 0 || after.Paid > 0
+	r.closes = r.claim.Final && !known.closed && !isLate && isStored
+	r.after = known.paid(after, r)
+	return refusal
 }
 
 // ceiling returns the most that may ever be paid on the commitment, in micros.
@@ -266,158 +485,17 @@ func (r *record) ceiling(m *payword.Commitment) money.Amount {
 	return m.Limit
 }
 
-// fraud is a root that was paid on in two commitments.
-type fraud struct {
-	commitment payword.CommitmentID
-	earlier    string
-	account    string
-}
-
-// payRedemptions pays the claims in one transaction, writes their results, and
-// returns those whose records were changed by others since they were loaded:
-// of them nothing was done.
-func (b *Broker) payRedemptions(ctx context.Context, vendor string, payable []*redemption) (changed []*redemption, err error) {
-	if len(payable) == 0 {
-		return nil, nil
+// paid returns the record as it is once a claim is paid.
+func (r record) paid(redeemed payword.Redeemed, by *redemption) record {
+	r.redeemed = redeemed
+	if by.due > 0 {
+		r.claim = by.request.Claim
 	}
-	var frauds []fraud
-	refusals := make([]payword.Refusal, len(payable))
-	isPaid := make([]bool, len(payable))
-	_, err = b.store.update(ctx, "redeem", func(tx *ledger.Tx) error {
-		frauds = nil // those of an earlier try of this transaction come again
-		for k, r := range payable {
-			var found []fraud
-			var err error
-			if isPaid[k], found, refusals[k], err = b.store.pay(ctx, tx, r); err == nil {
-				err = b.store.fail("within redeem")
-			}
-			if err != nil {
-				return err
-			}
-			frauds = append(frauds, found...)
-		}
-		return b.store.emitPayments(ctx, tx, vendor, payable, isPaid, frauds)
-	})
-	if err != nil {
-		return nil, err
+	if r.sequence > 0 {
+		r.held = max(0, r.held-by.due)
 	}
-	for k, r := range payable {
-		switch {
-		case refusals[k].Refused():
-			r.conclude(vendor, refusals[k])
-		case isPaid[k]:
-			r.result = payword.RedemptionResult{Commitment: r.id, Paid: r.after.Paid, Due: r.due}
-		default:
-			changed = append(changed, r)
-		}
+	if by.closes {
+		r.held, r.closed = 0, true
 	}
-	for _, f := range frauds {
-		b.log.WarnContext(ctx, "root reused", "commitment", f.commitment.String(), "earlier", f.earlier, "account", f.account, "vendor", vendor)
-	}
-	return changed, nil
-}
-
-// pay moves what is due and swaps the record. It reports whether it did; if
-// not, the stored record is no longer r.before. It refuses with UnknownAccount,
-// RateLimited or InsufficientFunds. In both cases nothing was changed.
-func (s *store) pay(ctx context.Context, tx *ledger.Tx, r *redemption) (isPaid bool, frauds []fraud, refusal payword.Refusal, err error) {
-	stored, err := loadRecord(ctx, tx, r.id)
-	if err != nil || stored.version != r.before.version {
-		return false, nil, payword.Refusal{}, err
-	}
-	after := r.next()
-	if after.version == 0 {
-		if after.account, err = certificateOwner(ctx, tx, r.m.Certificate.Subject); err != nil {
-			return false, nil, payword.Refusal{}, err
-		}
-		if after.account == "" {
-			return false, nil, refuse(payword.UnknownAccount, "the certificate's subject is not known here"), nil
-		}
-		if refusal, err = s.checkCommitmentsOfDay(ctx, tx, after.account); err != nil || refusal.Refused() {
-			return false, nil, refusal, err
-		}
-	}
-	err = s.movePayment(ctx, tx, r, after)
-	if errors.Is(err, ledger.ErrInsufficient) && after.sequence == 0 {
-		return false, nil, refuse(payword.InsufficientFunds, "nothing was reserved and the user's balance does not suffice: ask again later"), nil
-	}
-	if err == nil && after.version == 0 {
-		frauds, err = s.findFraud(ctx, tx, r, after)
-	}
-	if err != nil {
-		return false, nil, payword.Refusal{}, err
-	}
-	isPaid, err = saveRecord(ctx, tx, after)
-	if err == nil && !isPaid {
-		err = fmt.Errorf("commitment %s changed within a transaction", r.id)
-	}
-	return isPaid, frauds, payword.Refusal{}, err
-}
-
-// next returns the record as it is after the payment.
-func (r *redemption) next() record {
-	after := r.before
-	after.redeemed = r.after
-	if r.due > 0 {
-		after.claim = r.request.Claim
-	}
-	if after.sequence > 0 {
-		after.held = max(0, after.held-r.due)
-	}
-	if r.closes {
-		after.held, after.closed = 0, true
-	}
-	return after
-}
-
-// movePayment moves what is due to the vendor, and what a last claim releases
-// back to the user. The amount ever paid is part of the transfer's id, so that
-// no sum is moved twice, whatever happens.
-func (s *store) movePayment(ctx context.Context, tx *ledger.Tx, r *redemption, after record) error {
-	source := availableAccount(after.account)
-	if after.sequence > 0 {
-		source = reservedAccount(after.account)
-	}
-	if r.due > 0 {
-		err := tx.Post(ctx, ledger.Transfer{
-			ID: fmt.Sprintf("redeem/%s/%d", r.id, after.redeemed.Paid), Debit: source, Credit: payableAccount(after.vendor),
-			Amount: r.due, Currency: s.currency, Kind: "redeem", Reference: r.id.String(),
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return s.release(ctx, tx, after, r.before.held-r.due-after.held)
-}
-
-// release gives amount, in micros, of what was set aside for a commitment back
-// to the user. It happens once for each commitment, when it is closed.
-func (s *store) release(ctx context.Context, tx *ledger.Tx, after record, amount money.Amount) error {
-	if amount <= 0 {
-		return nil // nothing was left, or nothing was reserved
-	}
-	return tx.Post(ctx, ledger.Transfer{
-		ID:    "release/" + after.id.String(),
-		Debit: reservedAccount(after.account), Credit: availableAccount(after.account),
-		Amount: amount, Currency: s.currency, Kind: "release", Reference: after.id.String(),
-	})
-}
-
-// findFraud records the roots that an earlier commitment had before. The vendor
-// is paid all the same: the signer owes both.
-func (s *store) findFraud(ctx context.Context, tx *ledger.Tx, r *redemption, after record) (frauds []fraud, err error) {
-	reused, err := registerRoots(ctx, tx, after.account, &r.m)
-	if err != nil {
-		return nil, err
-	}
-	for _, reuse := range reused {
-		_, err := tx.ExecContext(ctx, `INSERT INTO broker_frauds (root, commitment, earlier, account, vendor, created)
-			VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			reuse.root[:], r.id.String(), reuse.earlier, after.account, after.vendor, tx.Now().UnixMicro())
-		if err != nil {
-			return nil, err
-		}
-		frauds = append(frauds, fraud{commitment: r.id, earlier: reuse.earlier, account: after.account})
-	}
-	return frauds, nil
+	return r
 }

@@ -2,13 +2,15 @@ package broker
 
 import (
 	"context"
+	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
 )
 
 // perRound is how many rows one transaction of the background work touches, so
@@ -69,45 +71,150 @@ func (b *Broker) deliver(ctx context.Context) error {
 
 // Release gives back what is still reserved for commitments whose time to be
 // redeemed is over, and returns for how many. Run calls it.
+//
+// A commitment on which the books do not agree is logged, left out and tried
+// again an hour later; the others go on.
 func (b *Broker) Release(ctx context.Context) (released int, err error) {
 	for {
-		count, err := b.store.releaseDue(ctx, b.now())
-		released += count
-		if err != nil || count < perRound {
+		round, err := b.releaseRound(ctx)
+		released += round.released
+		if err != nil || round.due < perRound {
 			return released, err
 		}
 	}
 }
 
-// releaseDue releases the reservations that are due, at most perRound of them.
-func (s *store) releaseDue(ctx context.Context, now int64) (count int, err error) {
-	_, err = s.update(ctx, "release", func(tx *ledger.Tx) error {
-		due, err := dueRecords(ctx, tx, now)
+// releaseRound releases at most perRound reservations that are due. Where one
+// row breaks a rule of the tables, it does fewer at a time, down to that one.
+func (b *Broker) releaseRound(ctx context.Context) (round releaseRound, err error) {
+	for limit := perRound; ; limit = max(1, limit/2) {
+		round = releaseRound{now: b.now(), limit: limit}
+		_, err = b.store.update(ctx, "release", func(tx *ledger.Tx) error { return b.store.releaseDue(ctx, tx, &round) })
+		if !ledger.IsConstraint(err) {
+			break
+		}
+		if limit == 1 {
+			round.unsound = []unsoundRecord{{round.first, err}}
+			_, err = b.store.update(ctx, "postpone", func(tx *ledger.Tx) error { return round.postpone(ctx, tx) })
+			break
+		}
+	}
+	if err != nil {
+		return releaseRound{}, err
+	}
+	for _, one := range round.unsound {
+		b.logUnsound(ctx, one.id, one.cause)
+	}
+	if round.limit < perRound {
+		round.due = perRound // there may be more
+	}
+	return round, nil
+}
+
+// releaseRound is what one transaction releases.
+type releaseRound struct {
+	now      int64  // seconds since 1970
+	limit    int    // of reservations
+	due      int    // found, at most limit
+	first    string // the id of the first one
+	released int
+	unsound  []unsoundRecord
+}
+
+// unsoundRecord is a commitment on which the books do not agree.
+type unsoundRecord struct {
+	id    string
+	cause error
+}
+
+// unsoundRetrySeconds is how long such a commitment is left alone: long enough
+// not to fill the log, short enough for somebody who has mended the books.
+const unsoundRetrySeconds = 60 * 60
+
+// releaseDue releases the reservations that are due, at most round.limit of
+// them, and notes those that cannot be.
+func (s *store) releaseDue(ctx context.Context, tx *ledger.Tx, round *releaseRound) error {
+	*round = releaseRound{now: round.now, limit: round.limit} // this may be a second attempt
+	due, err := round.find(ctx, tx)
+	if err != nil {
+		return err
+	}
+	lists := make([][]ledger.Transfer, len(due))
+	for k, r := range due {
+		lists[k] = []ledger.Transfer{s.releaseTransfer(r.id, r.account, r.held)}
+	}
+	outcomes, err := tx.PostLists(ctx, lists)
+	if err != nil {
+		return err
+	}
+	var released []record
+	var ids []any
+	for k, r := range due {
+		if outcomes[k].Refused != nil {
+			round.unsound = append(round.unsound, unsoundRecord{r.id.String(), outcomes[k].Refused})
+			continue
+		}
+		r.held, r.closed = 0, true
+		released, ids = append(released, r), append(ids, r.id.String())
+	}
+	if err := saveRecords(ctx, tx, released); err != nil {
+		return err
+	}
+	for from, to := range ledger.Spans(len(ids)) {
+		_, err := tx.ExecContext(ctx, `DELETE FROM broker_unsound WHERE commitment IN (`+ledger.List(to-from)+`)`, ids[from:to]...)
 		if err != nil {
 			return err
 		}
-		for _, before := range due {
-			after := before
-			after.held, after.closed = 0, true
-			if err := s.release(ctx, tx, after, before.held); err != nil {
-				return err
-			}
-			swapped, err := saveRecord(ctx, tx, after)
-			if err != nil || !swapped {
-				return errors.Join(err, fmt.Errorf("releasing commitment %s: swapped %t", before.id, swapped))
-			}
-		}
-		count = len(due)
-		return nil
-	})
-	if err != nil {
-		return 0, err
 	}
-	return count, nil
+	round.released = len(released)
+	return round.postpone(ctx, tx)
 }
 
-func dueRecords(ctx context.Context, tx *ledger.Tx, now int64) ([]record, error) {
-	return selectRecords(ctx, tx, `WHERE held > 0 AND redeem_by <= ? ORDER BY redeem_by LIMIT ?`, now, perRound)
+// find reads the records that are due and notes those that cannot be read.
+func (r *releaseRound) find(ctx context.Context, tx *ledger.Tx) (due []record, err error) {
+	query := `SELECT ` + recordColumns + ` FROM broker_commitments WHERE held > 0 AND redeem_by <= ?
+		AND NOT EXISTS (SELECT 1 FROM broker_unsound u WHERE u.commitment = broker_commitments.id AND u.retry > ?)
+		ORDER BY redeem_by, id LIMIT ?`
+	err = selectRows(ctx, tx, query, []any{r.now, r.now, r.limit}, func(rows *sql.Rows) error {
+		found, err := scanRecord(rows.Scan)
+		id := found.id.String()
+		if flawed := (*flawedRecord)(nil); errors.As(err, &flawed) {
+			id = flawed.id
+			r.unsound = append(r.unsound, unsoundRecord{id, err})
+		} else if err != nil {
+			return err
+		} else {
+			due = append(due, found)
+		}
+		if r.due++; r.due == 1 {
+			r.first = id
+		}
+		return nil
+	})
+	return due, err
+}
+
+// postpone leaves the unsound ones alone for a while.
+func (r *releaseRound) postpone(ctx context.Context, tx *ledger.Tx) error {
+	for _, one := range r.unsound {
+		_, err := tx.ExecContext(ctx, `INSERT INTO broker_unsound (commitment, what, retry) VALUES (?, ?, ?)
+			ON CONFLICT (commitment) DO UPDATE SET what = excluded.what, retry = excluded.retry`,
+			one.id, one.cause.Error(), r.now+unsoundRetrySeconds)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releaseTransfer gives amount, in micros, of what was set aside for a
+// commitment back to the user. It happens once for each commitment, when it is
+// closed.
+func (s *store) releaseTransfer(id payword.CommitmentID, account string, amount money.Amount) ledger.Transfer {
+	return ledger.Transfer{
+		ID: "release/" + id.String(), Debit: reservedAccount(account), Credit: availableAccount(account),
+		Amount: amount, Currency: s.currency, Kind: "release", Reference: id.String(),
+	}
 }
 
 // forget deletes what is kept for a time only.

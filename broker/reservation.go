@@ -165,7 +165,7 @@ func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.C
 	if err := requireUnblocked(ctx, tx, m.Vendor); err != nil {
 		return err
 	}
-	reused, err := registerRoots(ctx, tx, after.account, m)
+	reused, err := registerRoots(ctx, tx, []ownedCommitment{{after.account, m}})
 	if err != nil {
 		return err
 	}

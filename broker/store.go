@@ -196,6 +196,19 @@ func selectRecords(ctx context.Context, tx *ledger.Tx, where string, arguments .
 	return records, rows.Err()
 }
 
+// flawedRecord means that what is stored of one commitment cannot be read.
+type flawedRecord struct {
+	id    string
+	cause error
+}
+
+// Error says which commitment it is and what is wrong.
+func (f *flawedRecord) Error() string {
+	return fmt.Sprintf("the record of commitment %s: %v", f.id, f.cause)
+}
+
+// scanRecord reads a row of recordColumns. It fails with flawedRecord if the
+// row holds what was never written to it.
 func scanRecord(scan func(target ...any) error) (record, error) {
 	var (
 		r     record
@@ -207,11 +220,12 @@ func scanRecord(scan func(target ...any) error) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	if err := r.id.UnmarshalText([]byte(id)); err != nil {
-		return record{}, fmt.Errorf("stored commitment id: %w", err)
+	err = r.id.UnmarshalText([]byte(id))
+	if err == nil {
+		r.redeemed.Tails, err = decodeTails(tails)
 	}
-	if r.redeemed.Tails, err = decodeTails(tails); err != nil {
-		return record{}, err
+	if err != nil {
+		return record{}, &flawedRecord{id, err}
 	}
 	return r, nil
 }
@@ -230,22 +244,59 @@ func loadRecord(ctx context.Context, tx *ledger.Tx, id payword.CommitmentID) (re
 // stored), and counts it up. It reports whether it did; if not, somebody else
 // was faster and nothing was changed.
 func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
-	closed := 0
-	if r.closed {
-		closed = 1
-	}
 	if r.version == 0 {
-		return execOne(ctx, tx, `INSERT INTO broker_commitments (`+recordColumns+`, created)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO NOTHING`,
-			r.id.String(), r.token, r.account, r.vendor, r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy,
-			r.day, r.reservation, encodeTails(r.redeemed.Tails), r.claim, closed, tx.Now().UnixMicro())
+		return execOne(ctx, tx, insertRecords+ledger.Rows(1, recordArguments)+` ON CONFLICT DO NOTHING`, r.arguments(tx)...)
 	}
 	return execOne(ctx, tx, `UPDATE broker_commitments
 		SET reserved = ?, held = ?, paid = ?, sequence = ?, redeem_by = ?, day = ?, reservation = ?, tails = ?,
 			claim = ?, closed = ?, version = version + 1
 		WHERE id = ? AND version = ?`,
 		r.reserved, r.held, r.redeemed.Paid, r.sequence, r.redeemBy, r.day, r.reservation,
-		encodeTails(r.redeemed.Tails), r.claim, closed, r.id.String(), r.version)
+		encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), r.id.String(), r.version)
+}
+
+// saveRecords stores records whose versions were checked in this transaction.
+func saveRecords(ctx context.Context, tx *ledger.Tx, records []record) error {
+	var fresh []record
+	for _, r := range records {
+		if r.version == 0 {
+			fresh = append(fresh, r)
+			continue
+		}
+		if isSaved, err := saveRecord(ctx, tx, r); err != nil || !isSaved {
+			return cmp.Or(err, fmt.Errorf("commitment %s changed within a transaction", r.id))
+		}
+	}
+	for from, to := range ledger.Spans(len(fresh)) {
+		var arguments []any
+		for _, r := range fresh[from:to] {
+			arguments = append(arguments, r.arguments(tx)...)
+		}
+		if _, err := tx.ExecContext(ctx, insertRecords+ledger.Rows(to-from, recordArguments), arguments...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertRecords is followed by rows of recordArguments.
+const (
+	insertRecords   = `INSERT INTO broker_commitments (` + recordColumns + `, created) VALUES `
+	recordArguments = 16
+)
+
+// arguments returns what a new record is stored as.
+func (r *record) arguments(tx *ledger.Tx) []any {
+	return []any{r.id.String(), r.token, r.account, r.vendor, int64(r.reserved), int64(r.held), int64(r.redeemed.Paid), r.sequence, r.redeemBy,
+		r.day, r.reservation, encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), 1, tx.Now().UnixMicro()}
+}
+
+// closedAsInteger is for databases that have no booleans.
+func (r *record) closedAsInteger() int {
+	if r.closed {
+		return 1
+	}
+	return 0
 }
 
 const tailBytes = 4 + payword.PaywordBytes
@@ -289,40 +340,63 @@ func (s *store) checkCommitmentsOfDay(ctx context.Context, tx *ledger.Tx, accoun
 	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_commitments WHERE account = ? AND created >= ?`,
 		account, midnight.UnixMicro()).Scan(&stored)
 	if err == nil && stored >= s.commitmentsPerDay {
-		return refuse(payword.RateLimited, "%d commitments of this account were stored today, and more are not: wait until midnight UTC", stored), nil
+		return tooManyCommitments(stored), nil
 	}
 	return payword.Refusal{}, err
 }
 
-// rootReuse is a root that an earlier commitment of the same account has, too.
-type rootReuse struct {
-	root    payword.Payword
-	earlier string // the id of that commitment
+func tooManyCommitments(stored int64) payword.Refusal {
+	return refuse(payword.RateLimited, "%d commitments of this account were stored today, and more are not: wait until midnight UTC", stored)
 }
 
-// registerRoots remembers the roots of m and returns those that another
-// commitment of the account had before. The roots of other accounts do not
-// count: copying them proves nothing against their owner.
-func registerRoots(ctx context.Context, tx *ledger.Tx, account string, m *payword.Commitment) ([]rootReuse, error) {
-	var reused []rootReuse
-	for _, chain := range m.Chains {
-		isNew, err := execOne(ctx, tx,
-			`INSERT INTO broker_roots (account, root, commitment) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-			account, chain.Root[:], m.ID.String())
+// ownedCommitment is a commitment of an account.
+type ownedCommitment struct {
+	account string
+	m       *payword.Commitment
+}
+
+// rootReuse is a root that an earlier commitment of the same account has, too.
+type rootReuse struct {
+	root       payword.Payword
+	commitment payword.CommitmentID
+	earlier    string // the id of the other commitment
+}
+
+// registerRoots remembers the roots of commitments and returns those that
+// another commitment of the account had before. The roots of other accounts do
+// not count: copying them proves nothing against their owner.
+func registerRoots(ctx context.Context, tx *ledger.Tx, owned []ownedCommitment) (reused []rootReuse, err error) {
+	var rows [][]any
+	for _, o := range owned {
+		for _, chain := range o.m.Chains {
+			rows = append(rows, []any{o.account, chain.Root[:], o.m.ID})
+		}
+	}
+	for from, to := range ledger.Spans(len(rows)) {
+		var arguments []any
+		for _, row := range rows[from:to] {
+			arguments = append(arguments, row[0], row[1], row[2].(payword.CommitmentID).String())
+		}
+		result, err := tx.ExecContext(ctx, `INSERT INTO broker_roots (account, root, commitment) VALUES `+
+			ledger.Rows(to-from, 3)+` ON CONFLICT DO NOTHING`, arguments...)
 		if err != nil {
 			return nil, err
 		}
-		if isNew {
+		if count, err := result.RowsAffected(); err != nil || count == int64(to-from) {
+			if err != nil {
+				return nil, err
+			}
 			continue
 		}
-		reuse := rootReuse{root: chain.Root}
-		err = tx.QueryRowContext(ctx, `SELECT commitment FROM broker_roots WHERE account = ? AND root = ?`,
-			account, chain.Root[:]).Scan(&reuse.earlier)
-		if err != nil {
-			return nil, err
-		}
-		if reuse.earlier != m.ID.String() {
-			reused = append(reused, reuse)
+		for _, row := range rows[from:to] {
+			reuse := rootReuse{root: payword.Payword(row[1].([]byte)), commitment: row[2].(payword.CommitmentID)}
+			err = tx.QueryRowContext(ctx, `SELECT commitment FROM broker_roots WHERE account = ? AND root = ?`, row[0], row[1]).Scan(&reuse.earlier)
+			if err != nil {
+				return nil, err
+			}
+			if reuse.earlier != reuse.commitment.String() {
+				reused = append(reused, reuse)
+			}
 		}
 	}
 	return reused, nil

@@ -54,42 +54,55 @@ func names(texts iter.Seq[string]) (arguments []any) {
 	return arguments
 }
 
-// PostAll makes transfers as Post does, one after the other in their order: the
-// first decides on the balance that the second finds. It takes a few statements
-// for all together. refused has one entry for each transfer: nil, or the error
-// with which Post would have changed nothing; the others are made all the same.
-// An error means that PostAll could not tell, and the transaction has failed.
-func (tx *Tx) PostAll(ctx context.Context, transfers []Transfer) (refused []error, err error) {
-	b := &posting{
-		transfers: slices.Clone(transfers), refused: make([]error, len(transfers)),
-		made: make(map[string]Transfer), accounts: make(map[string]*posted),
-	}
-	for k := range b.transfers {
-		t := &b.transfers[k]
-		t.Phase, t.PendingID, t.Expires = Single, "", time.Time{}
-		b.refused[k] = checkTransfer(*t)
+// ListOutcome is what came of one list of PostLists.
+type ListOutcome struct {
+	// Made is how many of its transfers are made, its first ones.
+	Made int
+	// Refused is the error with which Post would have refused the next one, or
+	// nil if there is none. It and those after it changed nothing.
+	Refused error
+}
+
+// PostLists makes transfers as Post does, one after the other in their order:
+// the first decides on the balance that the second finds. A list ends with the
+// first of its transfers that is refused; the other lists go on. All together
+// take a few statements.
+//
+// There is an outcome for each list. An error means that PostLists could not
+// tell, and the transaction has failed.
+func (tx *Tx) PostLists(ctx context.Context, lists [][]Transfer) ([]ListOutcome, error) {
+	b := &posting{made: make(map[string]Transfer), accounts: make(map[string]*posted)}
+	for _, list := range lists {
+		list = slices.Clone(list)
+		for k := range list {
+			list[k].Phase, list[k].PendingID, list[k].Expires = Single, "", time.Time{}
+		}
+		b.lists = append(b.lists, list)
 	}
 	if err := b.load(ctx, tx); err != nil {
 		return nil, err
 	}
-	for k, t := range b.transfers {
-		if b.refused[k] == nil {
-			b.refused[k] = b.post(t)
+	outcomes := make([]ListOutcome, len(lists))
+	for k, list := range b.lists {
+		for _, t := range list {
+			if outcomes[k].Refused = b.post(t); outcomes[k].Refused != nil {
+				break
+			}
+			outcomes[k].Made++
 		}
 	}
-	return b.refused, b.save(ctx, tx)
+	return outcomes, b.save(ctx, tx)
 }
 
-// posting is one call of PostAll.
+// posting is one call of PostLists.
 type posting struct {
-	transfers []Transfer
-	refused   []error
-	made      map[string]Transfer // by id, before and within this call
-	accounts  map[string]*posted
-	fresh     []Transfer // made within this call
+	lists    [][]Transfer
+	made     map[string]Transfer // by id, before and within this call
+	accounts map[string]*posted
+	fresh    []Transfer // made within this call
 }
 
-// posted is an account within a call of PostAll.
+// posted is an account within a call of PostLists.
 type posted struct {
 	Account
 	change money.Amount // of the balance so far, in micros
@@ -97,14 +110,7 @@ type posted struct {
 
 // load reads the transfers and accounts that those to be made name.
 func (b *posting) load(ctx context.Context, tx *Tx) error {
-	ids := names(func(yield func(string) bool) {
-		for k, t := range b.transfers {
-			if b.refused[k] == nil && !yield(t.ID) {
-				return
-			}
-		}
-	})
-	made, err := loadAll(ctx, tx, transferColumns, ids, scanTransfer)
+	made, err := loadAll(ctx, tx, transferColumns, names(b.ids), scanTransfer)
 	if err != nil {
 		return err
 	}
@@ -118,11 +124,24 @@ func (b *posting) load(ctx context.Context, tx *Tx) error {
 	return err
 }
 
+// ids yields the ids of the transfers.
+func (b *posting) ids(yield func(string) bool) {
+	for _, list := range b.lists {
+		for _, t := range list {
+			if !yield(t.ID) {
+				return
+			}
+		}
+	}
+}
+
 // sides yields the accounts of the transfers.
 func (b *posting) sides(yield func(string) bool) {
-	for k, t := range b.transfers {
-		if b.refused[k] == nil && !(yield(t.Debit) && yield(t.Credit)) {
-			return
+	for _, list := range b.lists {
+		for _, t := range list {
+			if !yield(t.Debit) || !yield(t.Credit) {
+				return
+			}
 		}
 	}
 }
@@ -145,6 +164,9 @@ func loadAll[T any](ctx context.Context, tx *Tx, columns string, ids []any, scan
 
 // post is Post on what is in memory.
 func (b *posting) post(t Transfer) error {
+	if err := checkTransfer(t); err != nil {
+		return err
+	}
 	if made, found := b.made[t.ID]; found {
 		return differs(made, t)
 	}

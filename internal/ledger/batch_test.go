@@ -66,9 +66,9 @@ func drawBatch(random *rand.Rand) (batch []ledger.Transfer) {
 	return batch
 }
 
-// PostAll refuses what Post refuses, in the same words, and leaves the same
+// PostLists refuses what Post refuses, in the same words, and leaves the same
 // books.
-func TestPostAllIsPostInOrder(t *testing.T) {
+func TestPostListsIsPostInOrder(t *testing.T) {
 	t.Parallel()
 	seed := *seedFlag
 	if seed == 0 {
@@ -79,37 +79,24 @@ func TestPostAllIsPostInOrder(t *testing.T) {
 	together, apart := openForBatches(t), openForBatches(t)
 	outcomes := map[string]int{}
 	for range 60 {
-		batch := drawBatch(random)
-		var got, want []error
+		lists := cut(random, drawBatch(random))
+		var got, want []ledger.ListOutcome
 		update(t, together, func(ctx context.Context, tx *ledger.Tx) (err error) {
-			got, err = tx.PostAll(ctx, batch)
+			got, err = tx.PostLists(ctx, lists)
 			return err
 		})
 		update(t, apart, func(ctx context.Context, tx *ledger.Tx) error {
 			want = nil
-			for _, one := range batch {
-				want = append(want, tx.Post(ctx, one))
+			for _, list := range lists {
+				want = append(want, postList(ctx, tx, list))
 			}
 			return nil
 		})
-		if len(got) != len(batch) {
-			t.Fatalf("got %d outcomes for %d transfers", len(got), len(batch))
+		if len(got) != len(lists) {
+			t.Fatalf("got %d outcomes for %d lists", len(got), len(lists))
 		}
-		for k := range batch {
-			if fmt.Sprint(got[k]) != fmt.Sprint(want[k]) {
-				t.Fatalf("transfer %+v: got %v, want %v", batch[k], got[k], want[k])
-			}
-			for _, sort := range []error{ledger.ErrInsufficient, ledger.ErrTransferDiffers, ledger.ErrNotFound, ledger.ErrCurrency, money.ErrOverflow} {
-				if errors.Is(got[k], sort) != errors.Is(want[k], sort) {
-					t.Fatalf("transfer %+v: %v is %v by one and not by the other", batch[k], got[k], sort)
-				}
-				if errors.Is(got[k], sort) {
-					outcomes[sort.Error()]++
-				}
-			}
-			if got[k] == nil {
-				outcomes["made"]++
-			}
+		for k := range lists {
+			outcomes[wantOutcome(t, lists[k], got[k], want[k])]++
 		}
 		wantSameBooks(t, together, apart)
 	}
@@ -117,6 +104,44 @@ func TestPostAllIsPostInOrder(t *testing.T) {
 	if len(outcomes) < 6 {
 		t.Error("not every outcome was reached")
 	}
+}
+
+// cut makes lists of a batch, the longest of four.
+func cut(random *rand.Rand, batch []ledger.Transfer) (lists [][]ledger.Transfer) {
+	for len(batch) > 0 {
+		length := min(len(batch), random.IntN(5))
+		lists = append(lists, batch[:length])
+		batch = batch[length:]
+	}
+	return lists
+}
+
+// postList is what PostLists does with one list, with Post.
+func postList(ctx context.Context, tx *ledger.Tx, list []ledger.Transfer) (outcome ledger.ListOutcome) {
+	for _, one := range list {
+		if outcome.Refused = tx.Post(ctx, one); outcome.Refused != nil {
+			break
+		}
+		outcome.Made++
+	}
+	return outcome
+}
+
+// wantOutcome compares outcomes and returns a word for what it was.
+func wantOutcome(t *testing.T, list []ledger.Transfer, got, want ledger.ListOutcome) string {
+	t.Helper()
+	if got.Made != want.Made || fmt.Sprint(got.Refused) != fmt.Sprint(want.Refused) {
+		t.Fatalf("list %+v: got %+v, want %+v", list, got, want)
+	}
+	for _, sort := range []error{ledger.ErrInsufficient, ledger.ErrTransferDiffers, ledger.ErrNotFound, ledger.ErrCurrency, money.ErrOverflow} {
+		if errors.Is(got.Refused, sort) != errors.Is(want.Refused, sort) {
+			t.Fatalf("list %+v: %v is %v by one and not by the other", list, got.Refused, sort)
+		}
+		if errors.Is(got.Refused, sort) {
+			return sort.Error()
+		}
+	}
+	return fmt.Sprintf("made: %t", got.Refused == nil)
 }
 
 // wantSameBooks compares accounts and transfers, the order of these included.
@@ -151,7 +176,7 @@ func booksOf(t *testing.T, db *ledger.DB) string {
 }
 
 // A batch that is larger than a statement is made as a whole, once.
-func TestPostAllOfManyStatements(t *testing.T) {
+func TestPostListsOfManyStatements(t *testing.T) {
 	db, _ := openFunded(t, 5000)
 	batch := make([]ledger.Transfer, 1500)
 	for k := range batch {
@@ -159,8 +184,11 @@ func TestPostAllOfManyStatements(t *testing.T) {
 	}
 	for range 2 {
 		update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
-			refused, err := tx.PostAll(ctx, batch)
-			return errors.Join(append(refused, err)...)
+			outcomes, err := tx.PostLists(ctx, [][]ledger.Transfer{batch[:700], batch[700:]})
+			if err == nil && (outcomes[0] != ledger.ListOutcome{Made: 700} || outcomes[1] != ledger.ListOutcome{Made: 800}) {
+				t.Errorf("got %+v, want all made", outcomes)
+			}
+			return err
 		})
 	}
 	wantAccount(t, db, "user:1:available", 3500, 0)
@@ -169,13 +197,13 @@ func TestPostAllOfManyStatements(t *testing.T) {
 }
 
 // A transaction that is given up leaves nothing of a batch.
-func TestPostAllIsAbandoned(t *testing.T) {
+func TestPostListsIsAbandoned(t *testing.T) {
 	db, _ := openFunded(t, 1000)
 	err := db.Update(t.Context(), func(tx *ledger.Tx) error {
-		refused, err := tx.PostAll(t.Context(), []ledger.Transfer{transfer("t", "user:1:available", vendor, 10)})
-		return errors.Join(refused[0], err, errAbandoned)
+		_, err := tx.PostLists(t.Context(), [][]ledger.Transfer{{transfer("t", "user:1:available", vendor, 10)}})
+		return errors.Join(err, errAbandoned)
 	})
-	if err != errAbandoned && !errors.Is(err, errAbandoned) {
+	if !errors.Is(err, errAbandoned) {
 		t.Errorf("got %v, want %v", err, errAbandoned)
 	}
 	wantAccount(t, db, "user:1:available", 1000, 0)
