@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 		})
 		os.Exit(broker.Main(context.Background(), os.Args[1:], strings.NewReader(""), os.Stdout, os.Stderr))
 	}
+	if dbtest.RunsTwice() {
+		broker.RunUpdatesTwice()
+	}
 	os.Exit(dbtest.Main(m))
 }
 

@@ -18,6 +18,9 @@ func (b *Broker) SetFault(hook func(point string) error) { b.store.fault = hook 
 // it.
 func WhenNew(hook func(*Broker)) { whenNew = hook }
 
+// RunUpdatesTwice opens databases with ledger's RunTwice from now on.
+func RunUpdatesTwice() { runUpdatesTwice = true }
+
 // SetRedemptionsPerTransaction sets how many claims are paid in one transaction.
 func (b *Broker) SetRedemptionsPerTransaction(count int) { b.redemptionsPerTransaction = count }
 

@@ -46,10 +46,13 @@ type store struct {
 	fault func(point string) error
 }
 
+// runUpdatesTwice lets every function of an Update run twice; tests set it.
+var runUpdatesTwice bool
+
 // openStore opens the database at path. With ledger.Create it makes what is
 // missing; settle then says whose it is. Otherwise the settings are read.
 func openStore(ctx context.Context, path string, mode ledger.Mode, now func() time.Time) (*store, error) {
-	db, err := ledger.Open(ctx, path, ledger.Options{Mode: mode, Now: now})
+	db, err := ledger.Open(ctx, path, ledger.Options{Mode: mode, Now: now, RunTwice: runUpdatesTwice})
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,12 @@ import (
 	"testing"
 )
 
-// variable says which database the tests of this process use: empty or postgres.
+// variable says which database the tests of this process use: empty, postgres,
+// or twice: SQLite, where every function of an Update runs twice.
 const variable = "PAYWORD_TEST_DATABASE"
+
+// RunsTwice reports whether databases are to be opened with ledger's RunTwice.
+func RunsTwice() bool { return os.Getenv(variable) == "twice" }
 
 // IsPostgreSQL reports whether New gives out databases of PostgreSQL.
 func IsPostgreSQL() bool { return os.Getenv(variable) == "postgres" }
@@ -70,8 +74,21 @@ func New(t testing.TB) string {
 // -skip, names: tests of what only a file can be.
 func OnPostgreSQL(t *testing.T, skip string) {
 	t.Helper()
-	if IsPostgreSQL() {
-		return // this is that process, and somebody has asked for this test too
+	again(t, "postgres", skip)
+}
+
+// Twice runs all tests of the package again, in a process of their own, with
+// every function of an Update run twice; but for itself and those that skip
+// names.
+func Twice(t *testing.T, skip string) {
+	t.Helper()
+	again(t, "twice", skip)
+}
+
+func again(t *testing.T, database, skip string) {
+	t.Helper()
+	if os.Getenv(variable) != "" {
+		return // this is such a process, and somebody has asked for this test too
 	}
 	pattern := "^" + t.Name() + "$"
 	if skip != "" {
@@ -82,13 +99,13 @@ func OnPostgreSQL(t *testing.T, skip string) {
 		arguments = append(arguments, "-test.v")
 	}
 	command := exec.CommandContext(t.Context(), os.Args[0], arguments...)
-	command.Env = append(os.Environ(), variable+"=postgres")
+	command.Env = append(os.Environ(), variable+"="+database)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); err != nil {
-		t.Fatalf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, output.String())
+		t.Fatalf("with %s=%s (go test ./... with that runs it alone): %v\n%s", variable, database, err, output.String())
 	}
 	if !strings.Contains(output.String(), "PASS") {
-		t.Fatalf("on PostgreSQL nothing ran:\n%s", output.String())
+		t.Fatalf("with %s=%s nothing ran:\n%s", variable, database, output.String())
 	}
 }

@@ -18,7 +18,8 @@ const maxLap = 64
 // one, is done once for all of them. Each runs in its own goroutine, after its
 // predecessor and behind a savepoint of its own: one that fails is undone alone.
 type relay struct {
-	db *DB
+	db       *DB
+	runTwice bool
 
 	mutex     sync.Mutex
 	isRunning bool      // somebody has the turn; guarded by mutex, as is waiting
@@ -149,7 +150,7 @@ func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *
 			return false, fmt.Errorf("beginning a transaction: %w", err)
 		}
 	}
-	err = change(tx)
+	err = r.try(ctx, tx, change)
 	isReturned = true
 	if err == nil {
 		err = tx.failed
@@ -161,6 +162,25 @@ func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *
 		_, err = tx.ExecContext(context.WithoutCancel(ctx), `RELEASE one`)
 	}
 	return err == nil, err
+}
+
+// try runs change, twice if that is asked for.
+func (r *relay) try(ctx context.Context, tx *Tx, change func(tx *Tx) error) error {
+	if !r.runTwice {
+		return change(tx)
+	}
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT trial`); err != nil {
+		return err
+	}
+	if err := change(tx); err != nil {
+		return err
+	}
+	for _, statement := range []string{`ROLLBACK TO trial`, `RELEASE trial`} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return change(tx)
 }
 
 // undo takes back what one Update did, and passes the turn on.

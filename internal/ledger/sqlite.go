@@ -63,7 +63,7 @@ func openSQLite(ctx context.Context, path string, options Options) (*DB, error) 
 		return nil, errors.Join(err, writer.Close())
 	}
 	db := &DB{writer: writer, reader: reader, engine: sqliteEngine{}, now: options.Now, mode: options.Mode}
-	db.relay = &relay{db: db}
+	db.relay = &relay{db: db, runTwice: options.RunTwice}
 	// The writer comes first: it makes the file that the readers then find.
 	err = writer.PingContext(ctx)
 	if err == nil {
