@@ -76,6 +76,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuseRoute(w, r)
 		return
 	}
+	if p := checkTarget(r.URL); p != nil {
+		writeProblem(w, p)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), bodyTimeout+requestTimeout)
 	defer cancel()
 	sender, refusal, err := g.admit(ctx, entry.access, r)
@@ -109,6 +113,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve reads the body, checks it against the head, and hands both on.
 func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, entry route, sender sender) {
 	body, p := readBody(w, r, entry.maxBody)
+	if p == nil && !entry.hasRawBody {
+		p = checkNUL(body)
+	}
 	if p != nil {
 		writeProblem(w, p)
 		return
@@ -276,7 +283,9 @@ func (g *guard) authenticate(ctx context.Context, kind access, from *sender, bod
 			return refusal, err
 		}
 	}
-	isNew, err := b.store.takeNonce(ctx, from.keyID, from.request.Nonce, from.request.Created+payword.RequestMaxAgeSeconds)
+	// Kept for twice as long as the signature counts, so that a broker whose clock
+	// is behind the one that forgets it does not take it again.
+	isNew, err := b.store.takeNonce(ctx, from.keyID, from.request.Nonce, from.request.Created+2*payword.RequestMaxAgeSeconds)
 	if err == nil && !isNew {
 		return refuse(payword.BadSignature, "the nonce was used before: sign every request anew"), nil
 	}

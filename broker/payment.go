@@ -85,7 +85,7 @@ func (b *Broker) receivePayment(ctx context.Context, service string, event Payme
 			return b.store.reverse(ctx, tx, reversalOf(service, event))
 		}
 		f, err := b.store.book(ctx, tx, fundingRecord{
-			source: service, id: event.ID, payment: event.Payment, named: event.Account[:min(len(event.Account), maxNamedBytes)],
+			source: service, id: event.ID, payment: event.Payment, named: visibleText(event.Account, maxNamedBytes),
 			amount: event.Amount, currency: event.Currency,
 		})
 		if err == nil && f.account == "" {

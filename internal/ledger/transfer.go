@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// MaxTransferIDLength bounds a transfer's id, which is often made of a run
-	// or commitment id and a word.
-	MaxTransferIDLength = 128
+	// MaxTransferIDLength bounds a transfer's id, which is often made of a word,
+	// the name that somebody else gave to a payment (100 bytes), where it came
+	// from (24) and a number.
+	MaxTransferIDLength = 160
 	// MaxReferenceLength bounds the evidence that a transfer names; evidence
 	// itself is kept elsewhere.
 	MaxReferenceLength = 256
