@@ -117,9 +117,13 @@ type Broker struct {
 	handler http.Handler
 	log     *slog.Logger
 
+	publicHandler, adminHandler http.Handler // handler in two parts
+
 	challenges challengeSecrets
 	lists      listCache
 	operators  []operator
+	checks     chan struct{} // asks Run for a check of the books
+	background background
 	discovery  *http.Client
 
 	accountOpenings *quota // by keys that are not known yet, as are vendorOpenings
@@ -154,6 +158,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		config:          config,
 		log:             config.Logger,
 		operators:       newOperators(config),
+		checks:          make(chan struct{}, 1),
 		discovery:       newDiscoveryClient(config),
 		accountOpenings: newQuota(config.Now, openingsPerMinute),
 		vendorOpenings:  newQuota(config.Now, openingsPerMinute),
@@ -180,7 +185,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	if err := b.SetKeys(ctx, append([]crypto.Signer{config.Signer}, config.NextSigners...), config.Published); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
 	}
-	if b.handler, err = newHandler(b); err != nil {
+	if err := b.makeHandlers(); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
 	}
 	if whenNew != nil {
@@ -260,8 +265,34 @@ func containsKey(keys []ed25519.PublicKey, key ed25519.PublicKey) bool {
 	return false
 }
 
-// Handler returns the broker's HTTP interface, which openapi.json describes.
+// makeHandlers makes what serves the API and the administration pages.
+func (b *Broker) makeHandlers() error {
+	handler, err := newHandler(b)
+	if err != nil {
+		return err
+	}
+	if len(b.operators) > 0 {
+		pages, err := newPages(b)
+		if err != nil {
+			return err
+		}
+		handler = withPages(pages, handler)
+	}
+	b.handler = handler
+	b.publicHandler, b.adminHandler = splitAdministration(handler)
+	return nil
+}
+
+// Handler returns the broker's HTTP interface, which openapi.json describes,
+// with the administration pages at /admin/.
 func (b *Broker) Handler() http.Handler { return b.handler }
+
+// PublicHandler is Handler without what is for operators.
+func (b *Broker) PublicHandler() http.Handler { return b.publicHandler }
+
+// AdminHandler serves what PublicHandler leaves out, for an address that only
+// operators can reach, and the routes for probes.
+func (b *Broker) AdminHandler() http.Handler { return b.adminHandler }
 
 // Close closes the database. Run and the HTTP server must have ended.
 func (b *Broker) Close() error { return b.store.Close() }

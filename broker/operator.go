@@ -32,6 +32,14 @@ func (o Operator) actor() string {
 	return "admin:" + o.Name
 }
 
+// title is what the operator is called on the pages.
+func (o Operator) title() string {
+	if o.Name == "" {
+		return "admin"
+	}
+	return o.Name
+}
+
 // check reports what is wrong with an operator of a name.
 func (o Operator) check() error {
 	for _, c := range []byte(o.Name) {

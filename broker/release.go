@@ -19,24 +19,30 @@ const perRound = 200
 
 // Run does the background work until ctx is done: it releases what is reserved
 // past its time, collects what accounts owe from what they have, forgets what is
-// kept for a time only, lets payout destinations count, sends webhook messages
-// and fetches claims, each at once and then at every interval of the Config.
-// What fails is logged and tried again. It returns nil.
+// kept for a time only, lets payout destinations count, sends webhook messages,
+// fetches claims and sums the journal up, each at once and then at every
+// interval of the Config. It checks the books once a day and when an operator
+// asks. What fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.periodically(ctx, b.config.ReleaseInterval, b.clean) })
-	group.Go(func() error { return b.periodically(ctx, b.config.DeliveryInterval, b.deliver) })
-	group.Go(func() error { return b.periodically(ctx, b.config.PullInterval, b.Pull) })
+	group.Go(func() error { return b.periodically(ctx, "releasing", b.config.ReleaseInterval, b.clean) })
+	group.Go(func() error { return b.periodically(ctx, "webhooks", b.config.DeliveryInterval, b.deliver) })
+	group.Go(func() error { return b.periodically(ctx, "fetching claims", b.config.PullInterval, b.Pull) })
+	group.Go(func() error { return b.periodically(ctx, "summing", b.config.ReleaseInterval, b.keepPages) })
+	group.Go(func() error { return b.keepChecking(ctx) })
 	return group.Wait()
 }
 
-// periodically does work at once and then at every interval, until ctx is done.
-func (b *Broker) periodically(ctx context.Context, interval time.Duration, work func(context.Context) error) error {
+// periodically does work at once and then at every interval, until ctx is done,
+// and notes under the name how it went.
+func (b *Broker) periodically(ctx context.Context, name string, interval time.Duration, work func(context.Context) error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		if err := work(ctx); err != nil && ctx.Err() == nil {
-			b.log.ErrorContext(ctx, "background work failed", "error", err)
+		err := work(ctx)
+		b.background.ended(name, b.config.Now(), err)
+		if err != nil && ctx.Err() == nil {
+			b.log.ErrorContext(ctx, "background work failed", "work", name, "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -33,6 +33,7 @@ const (
 
 type servingFlags struct {
 	origin, listen, currency, keyFile, tokenFile string
+	adminListen                                  string
 	otherKeys, stripeFiles                       []string
 	limit                                        string
 	grace, life, keyLead                         time.Duration
@@ -44,6 +45,7 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 	c.databaseFlag(flags)
 	flags.StringVar(&f.origin, "origin", "", "the broker's own `URL` as others see it, such as https://broker.example")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8402", "`ADDRESS` and port to listen on, for a TLS proxy in front")
+	flags.StringVar(&f.adminListen, "admin-listen", "", "`ADDRESS` and port for /admin/ and /v1/admin/ alone, such as 127.0.0.1:8403; then --listen does not serve them")
 	flags.StringVar(&f.keyFile, "key", "", "the signing key's `FILE`, made with \"payword broker key\", or a directory of them (*.key) that take turns")
 	flags.StringVar(&c.passphraseFile, "passphrase-file", "", "`FILE` whose first line is the passphrase of encrypted keys; without it a terminal is asked")
 	flags.DurationVar(&f.keyLead, "key-lead", defaultKeyLead, "how long a new key of the directory is published before it signs")
@@ -78,7 +80,7 @@ func (c *command) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.serving.listen)
+	listeners, err := c.listen(b)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -92,13 +94,42 @@ func (c *command) serve(ctx context.Context) error {
 		stop()
 		<-watched
 	}()
-	// Whoever starts the broker waits for this line, and reads the port from it
-	// if it asked for port 0.
-	_, err = fmt.Fprintf(c.stdout, "payword broker of %s listens on %s\n", config.Issuer, listener.Addr())
-	if err != nil {
-		return errors.Join(err, listener.Close(), b.Close())
+	return errors.Join(b.serve(ctx, listeners), b.Close())
+}
+
+// listener is an address and what is served there.
+type listener struct {
+	net.Listener
+	handler http.Handler
+}
+
+// listen opens the addresses that the flags name and says so.
+func (c *command) listen(b *Broker) (opened []listener, err error) {
+	defer func() {
+		for _, l := range opened {
+			if err != nil {
+				err = errors.Join(err, l.Close())
+			}
+		}
+	}()
+	open := func(address, what string, handler http.Handler) error {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, listener{l, handler})
+		// Whoever starts the broker waits for this line, and reads the port from
+		// it if it asked for port 0.
+		_, err = fmt.Fprintf(c.stdout, "payword broker of %s listens%s on %s\n", b.config.Issuer, what, l.Addr())
+		return err
 	}
-	return errors.Join(b.serve(ctx, listener), b.Close())
+	if c.serving.adminListen == "" {
+		return opened, open(c.serving.listen, "", b.Handler())
+	}
+	if err := open(c.serving.listen, "", b.PublicHandler()); err != nil {
+		return opened, err
+	}
+	return opened, open(c.serving.adminListen, " for administration", b.AdminHandler())
 }
 
 // lockDatabase keeps a second broker from an SQLite file, which is one
@@ -139,6 +170,9 @@ func (c *command) servingConfig() (Config, error) {
 	if err != nil || config.CertificateLimit < 1 {
 		return config, usage("--limit %q: want a number above 0 such as 20.00", f.limit)
 	}
+	if f.adminListen != "" && f.tokenFile == "" {
+		return config, usage("--admin-listen needs --admin-token: without it administration is closed")
+	}
 	if f.grace < time.Second || f.life < time.Second || f.keyLead < time.Second {
 		return config, usage("--grace, --certificate-life and --key-lead: want at least 1s")
 	}
@@ -155,20 +189,28 @@ func (c *command) servingConfig() (Config, error) {
 	return config, c.loadKeys(&config)
 }
 
-// serve answers on the listener and does the background work until ctx is done;
+// serve answers on the listeners and does the background work until ctx is done;
 // then it lets requests in flight end.
-func (b *Broker) serve(ctx context.Context, listener net.Listener) error {
+func (b *Broker) serve(ctx context.Context, listeners []listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.Run(ctx) })
+	for _, l := range listeners {
+		b.serveOn(ctx, group, l)
+	}
+	return group.Wait()
+}
+
+// serveOn answers on one listener until ctx is done.
+func (b *Broker) serveOn(ctx context.Context, group *errgroup.Group, l listener) {
 	server := &http.Server{
-		Handler: b.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: l.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		// Writing may begin after the whole time that reading and working may
 		// take.
 		WriteTimeout: bodyTimeout + requestTimeout + headerTimeout,
 		ErrorLog:     slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.Run(ctx) })
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -179,5 +221,4 @@ func (b *Broker) serve(ctx context.Context, listener net.Listener) error {
 		defer cancel()
 		return server.Shutdown(deadline)
 	})
-	return group.Wait()
 }

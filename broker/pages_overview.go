@@ -1,0 +1,229 @@
+package broker
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// formatDay writes a day, in UTC days since 1970.
+func formatDay(day int64) string {
+	return time.Unix(day*secondsPerDay, 0).UTC().Format(time.DateOnly)
+}
+
+// chartDays are the spans that charts can have, in days; the second one is
+// shown first.
+var chartDays = []int{7, 30, 90}
+
+// series are the flows that the overview draws.
+var series = []struct {
+	id, title string
+	chosen    func(flow) bool
+}{
+	{"funded", "Funded", func(f flow) bool { return isSource(f.debit) }},
+	{"reserved", "Reserved", func(f flow) bool { return f.debit == groupAvailable && f.credit == groupReserved }},
+	{"redeemed", "Redeemed", func(f flow) bool { return f.credit == groupPayable && f.debit != bankOut }},
+	{"released", "Released", func(f flow) bool { return f.debit == groupReserved && f.credit == groupAvailable }},
+	{"paid-out", "Paid out", func(f flow) bool { return f.credit == bankOut }},
+}
+
+// figure is a sum with its name.
+type figure struct {
+	Name   string
+	Amount money.Amount // micros
+	Hint   string
+}
+
+// dayRow is a line of the table beside the charts.
+type dayRow struct {
+	Day     string
+	Amounts []money.Amount // in the order of the charts
+}
+
+// chartView is charts and the same figures as a table, the newest day first.
+type chartView struct {
+	Days    int
+	Choices []int
+	Base    string // what the links to other spans begin with
+	Charts  []chart
+	Rows    []dayRow
+	AsOf    int64 // microseconds since 1970; 0: now
+}
+
+type overview struct {
+	Figures []figure
+	Flows   chartView
+	Check   *bookCheck
+}
+
+// days returns the span that the request asks for.
+func (v *visit) days() int {
+	days, err := strconv.Atoi(v.r.URL.Query().Get("days"))
+	if err != nil || !slices.Contains(chartDays, days) {
+		return chartDays[1]
+	}
+	return days
+}
+
+// firstDay returns the first of so many days up to today.
+func (b *Broker) firstDay(days int) int64 { return b.now()/secondsPerDay - int64(days) + 1 }
+
+func (v *visit) overview() {
+	b := v.pages.broker
+	days := v.days()
+	first := b.firstDay(days)
+	flows, err := b.store.flowsSince(v.r.Context(), first)
+	if err != nil {
+		v.unavailable(err)
+		return
+	}
+	check, err := b.store.lastCheck(v.r.Context())
+	if err != nil {
+		v.unavailable(err)
+		return
+	}
+	data := overview{
+		Figures: figuresOf(flows), Flows: flowView(flows, first, days, b.store.currency.Code()),
+		Check: check,
+	}
+	notice := ""
+	if v.r.URL.Query().Get("done") == "check" {
+		notice = "A check of the books was asked for. Load the page again to see what it found."
+	}
+	v.show(http.StatusOK, "overview", view{Title: "Overview", Section: "overview", Notice: notice, Data: data})
+}
+
+// figuresOf returns the sums over all accounts.
+func figuresOf(flows moneyFlows) []figure {
+	in := flows.sum(0, func(f flow) bool { return isSource(f.debit) }).amount
+	back := flows.sum(0, func(f flow) bool { return isSource(f.credit) }).amount
+	out := flows.sum(0, func(f flow) bool { return f.credit == bankOut }).amount
+	figures := []figure{
+		{"Users, available", flows.balance(groupAvailable), "what users can spend or reserve"},
+		{"Users, reserved", flows.balance(groupReserved), "set aside for commitments"},
+		{"Vendors, payable", flows.balance(groupPayable), "owed for what was claimed"},
+		{"Fees", flows.balance(fees), "earned by the broker"},
+		{"Money in", in, "ever funded from outside"},
+		{"Money out", out, "ever paid out"},
+	}
+	if back > 0 {
+		figures = append(figures, figure{"Taken back", back, "refunded or disputed after it came in"})
+	}
+	listed := []string{groupAvailable, groupReserved, groupPayable, fees, bankOut}
+	var others []string
+	for between := range flows.days[0] {
+		for _, group := range []string{between.debit, between.credit} {
+			if !isSource(group) && !slices.Contains(listed, group) && !slices.Contains(others, group) {
+				others = append(others, group)
+			}
+		}
+	}
+	slices.Sort(others)
+	for _, group := range others {
+		figures = append(figures, figure{"Account " + group, flows.balance(group), "the balance of the ledger"})
+	}
+	return figures
+}
+
+// flowView draws the flows of so many days from the first one on.
+func flowView(flows moneyFlows, first int64, days int, code string) chartView {
+	drawn := chartView{Days: days, Choices: chartDays, Base: pathPages + "?", AsOf: flows.asOf}
+	columns := make([][]money.Amount, len(series))
+	for k, one := range series {
+		columns[k] = make([]money.Amount, days)
+		for day := range days {
+			columns[k][day] = flows.sum(first+int64(day), one.chosen).amount
+		}
+		drawn.Charts = append(drawn.Charts, newChart(one.id, one.title, code, first, columns[k]))
+	}
+	drawn.addRows(first, columns)
+	return drawn
+}
+
+// addRows makes the table of what is drawn.
+func (c *chartView) addRows(first int64, columns [][]money.Amount) {
+	for day := c.Days - 1; day >= 0; day-- {
+		row := dayRow{Day: formatDay(first + int64(day))}
+		for _, column := range columns {
+			row.Amounts = append(row.Amounts, column[day])
+		}
+		c.Rows = append(c.Rows, row)
+	}
+}
+
+// startCheck asks for a check of the books, which may take minutes and is done
+// beside the other background work. There is one at a time.
+func (v *visit) startCheck() {
+	select {
+	case v.pages.broker.checks <- struct{}{}:
+	default: // one was asked for already
+	}
+	v.redirect(pathPages + "?done=check#books")
+}
+
+// find leads to whatever has the id that was typed in.
+func (v *visit) find() {
+	typed := strings.TrimSpace(v.r.URL.Query().Get("q"))
+	target, err := v.pages.broker.findByID(v.r.Context(), typed)
+	switch {
+	case err != nil:
+		v.unavailable(err)
+	case target != "":
+		v.redirect(target)
+	default:
+		v.show(http.StatusNotFound, "find", view{Title: "Nothing found", Data: typed})
+	}
+}
+
+// findByID returns the page of an account, a key of one, a commitment, or a
+// vendor; "" if there is none.
+func (b *Broker) findByID(ctx context.Context, id string) (string, error) {
+	if isRandomID(id) {
+		_, refusal, err := b.store.account(ctx, id)
+		if err != nil || refusal.Refused() {
+			return "", err
+		}
+		return pathAccountPages + "/" + id, nil
+	}
+	if payword.CheckOrigin(id) == nil {
+		isKnown, err := b.store.hasVendor(ctx, id)
+		if err != nil || !isKnown {
+			return "", err
+		}
+		return pathVendorPage + "?vendor=" + url.QueryEscape(id), nil
+	}
+	if commitment := (payword.CommitmentID{}); commitment.UnmarshalText([]byte(id)) == nil {
+		_, err := b.store.commitment(ctx, commitment)
+		if err == nil {
+			return pathCommitmentPages + "/" + id, nil
+		}
+		return "", ignoreNotFound(err)
+	}
+	return b.findByKey(ctx, id)
+}
+
+// findByKey returns the page of whose key that is.
+func (b *Broker) findByKey(ctx context.Context, keyID string) (string, error) {
+	if len(keyID) != len(payword.Thumbprint(nil)) {
+		return "", nil
+	}
+	account, _, err := b.store.accountOf(ctx, keyID)
+	if err != nil {
+		return "", err
+	}
+	if account != "" {
+		return pathAccountPages + "/" + account, nil
+	}
+	vendor, err := b.store.vendorOf(ctx, keyID)
+	if err != nil || vendor == "" {
+		return "", err
+	}
+	return pathVendorPage + "?vendor=" + url.QueryEscape(vendor), nil
+}
