@@ -32,6 +32,7 @@ const help = `payword broker keeps users' accounts and pays vendors what they cl
   payword broker account --db FILE        list the accounts, or change one
   payword broker revoke  --db FILE --account ID
                                           revoke the certificates of an account
+  payword broker audit   --db FILE        list who changed what, and when
   payword broker check   --db FILE        compare everything in the books
 
 To begin, on a machine whose TLS proxy (such as Caddy) hands https://broker.example
@@ -64,13 +65,15 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return c.main(ctx, args[1:], c.fundFlags, c.fund)
 	case "account":
 		return c.main(ctx, args[1:], c.accountFlags, c.account)
+	case "audit":
+		return c.main(ctx, args[1:], c.auditFlags, c.audited)
 	case "check":
 		return c.main(ctx, args[1:], c.checkFlags, c.check)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke or check\n", args[0])
+	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke, audit or check\n", args[0])
 	return exitUsage
 }
 
@@ -84,6 +87,9 @@ type command struct {
 	database, accountID, amount, id, out, credit string
 	age                                          int
 	serving                                      servingFlags
+
+	audit      auditFilter
+	auditLimit int
 
 	withdraw, subject, passphraseFile string
 	encrypt                           bool

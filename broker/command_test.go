@@ -68,6 +68,8 @@ func TestCommandUsage(t *testing.T) {
 		{"funding without a database", []string{"fund", "--db", database, "--account", "a", "--amount", "1", "--id", "x"}, "no broker's database"},
 		{"accounts without a database", []string{"account", "--db", database}, "no broker's database"},
 		{"a key for a database", []string{"check", "--db", key}, "no broker's database"},
+		{"an audit of a day that is none", []string{"audit", "--db", database, "--day", "yesterday"}, "--day"},
+		{"an audit of nothing", []string{"audit", "--db", database, "--limit", "0"}, "--limit"},
 		{"credit of nobody", []string{"account", "--db", database, "--credit", "1"}, "--account is missing"},
 		{"a negative age", []string{"account", "--db", database, "--account", "a", "--age", "-1"}, "--age"},
 	}

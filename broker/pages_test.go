@@ -643,3 +643,47 @@ func TestPaymentsOfNobodyOnThePages(t *testing.T) {
 	}
 	b.wantSound()
 }
+
+func TestAuditCommand(t *testing.T) {
+	b := newBusy(t)
+	o := b.signedIn(annasToken)
+	for years := range 60 {
+		if _, err := b.SetAge(t.Context(), b.user.account, years); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.act("/admin/accounts/"+b.user.account+"/age", map[string]string{"age": "77"})
+	dbtest.Tamper(t, b.config.Database, `INSERT INTO broker_audit (created, actor, action, subject, detail) VALUES (1700000000000000, 'x', 'y', 'z', '`+"a\x1b[2Jb"+`')`)
+	list := func(flags ...string) []string {
+		t.Helper()
+		code, stdout, stderr := run(t, append([]string{"audit", "--db", b.config.Database}, flags...)...)
+		if code != 0 {
+			t.Fatalf("got exit %d: %s", code, stderr)
+		}
+		lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+		if !strings.HasPrefix(lines[0], "TIME ") {
+			t.Fatalf("got the heading %q", lines[0])
+		}
+		return lines[1:]
+	}
+	cases := []struct {
+		flags []string
+		count int
+		first string
+	}{
+		{[]string{"--action", "set-age"}, 61, "77 years"},
+		{[]string{"--action", "set-age", "--limit", "55"}, 55, "admin:anna"},
+		{[]string{"--actor", "admin:anna", "--action", "set-age"}, 1, "account:" + b.user.account},
+		{[]string{"--subject", "account:" + b.user.account, "--actor", "broker"}, 61, "59 years"}, // and the funding
+		{[]string{"--day", "2023-11-14", "--actor", "x"}, 1, `"a\x1b[2Jb"`},
+		{[]string{"--actor", "nobody"}, 0, ""},
+	}
+	for _, c := range cases {
+		t.Run(strings.Join(c.flags, " "), func(t *testing.T) {
+			lines := list(c.flags...)
+			if len(lines) != c.count || c.count > 0 && !strings.Contains(lines[0], c.first) {
+				t.Errorf("got %d lines, want %d, the first with %q:\n%s", len(lines), c.count, c.first, strings.Join(lines, "\n"))
+			}
+		})
+	}
+}
