@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,8 @@ type fakeBroker struct {
 	accounts     map[string]ed25519.PublicKey
 	reservations map[payword.CommitmentID]money.Amount
 	certificates int
+	subjects     []pseudonym
+	listed       []map[string]any // of the reservations, the earliest first
 	down         bool
 	loseAnswer   bool // does the work of the next reservation and breaks off
 	asked        map[string]int
@@ -106,8 +109,20 @@ func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case payword.PathAccounts, payword.PathAccount:
 		b.answer(w, payword.Account{Account: "account-1", Currency: usd, Available: b.balance})
 	case payword.PathCertificates:
+		if r.Method == http.MethodGet {
+			b.listCertificates(w)
+			return
+		}
 		b.issue(w, body)
+	case payword.PathRenewals:
+		b.renew(w, body)
+	case payword.PathRevocations:
+		b.revoke(w, body)
 	case payword.PathReservations:
+		if r.Method == http.MethodGet {
+			b.answer(w, map[string]any{"reservations": b.listed})
+			return
+		}
 		b.reserve(w, body)
 	default:
 		http.NotFound(w, r)
@@ -142,19 +157,71 @@ func (b *fakeBroker) issue(w http.ResponseWriter, body []byte) {
 			return
 		}
 		b.certificates++
-		c := payword.Certificate{
-			Issuer: b.origin(), Subject: "user-" + money.Amount(b.certificates).String(), Key: key,
-			IssuedAt: b.now().Unix(), Expires: b.now().Unix() + b.lifeSeconds, Currency: usd, Limit: b.limit,
-		}
-		rand.Read(c.ID[:])
-		signed, err := payword.SignCertificate(c, b.key)
-		if err != nil {
-			b.t.Errorf("signing a certificate: %v", err)
-			return
-		}
-		answer.Certificates = append(answer.Certificates, signed.Token)
+		b.subjects = append(b.subjects, pseudonym{Subject: "user-" + money.Amount(b.certificates).String(), KeyID: payword.Thumbprint(key), key: key})
+		answer.Certificates = append(answer.Certificates, b.sign(b.subjects[len(b.subjects)-1]))
 	}
 	b.answer(w, answer)
+}
+
+// pseudonym is what the broker remembers of a certificate.
+type pseudonym struct {
+	Subject string `json:"subject"`
+	KeyID   string `json:"keyId"`
+	Revoked bool   `json:"revoked"`
+	key     ed25519.PublicKey
+}
+
+func (b *fakeBroker) sign(p pseudonym) string {
+	c := payword.Certificate{
+		Issuer: b.origin(), Subject: p.Subject, Key: p.key,
+		IssuedAt: b.now().Unix(), Expires: b.now().Unix() + b.lifeSeconds, Currency: usd, Limit: b.limit,
+	}
+	rand.Read(c.ID[:])
+	signed, err := payword.SignCertificate(c, b.key)
+	if err != nil {
+		b.t.Errorf("signing a certificate: %v", err)
+	}
+	return signed.Token
+}
+
+func (b *fakeBroker) listCertificates(w http.ResponseWriter) {
+	b.answer(w, map[string]any{"certificates": b.subjects})
+}
+
+func (b *fakeBroker) renew(w http.ResponseWriter, body []byte) {
+	var request payword.RenewalRequest
+	b.read(body, &request)
+	var answer payword.CertificateAnswer
+	for _, subject := range request.Subjects {
+		for _, p := range b.subjects {
+			if p.Subject != subject {
+				continue
+			}
+			if p.Revoked {
+				b.refuse(w, payword.Refusal{Reason: payword.CertificateRevoked})
+				return
+			}
+			answer.Certificates = append(answer.Certificates, b.sign(p))
+		}
+	}
+	b.answer(w, answer)
+}
+
+func (b *fakeBroker) revoke(w http.ResponseWriter, body []byte) {
+	var request payword.RevocationRequest
+	b.read(body, &request)
+	var answer payword.RevocationAnswer
+	for k := range b.subjects {
+		if p := &b.subjects[k]; !p.Revoked && (request.All || slices.Contains(request.Subjects, p.Subject)) {
+			p.Revoked = true
+			answer.Revoked++
+		}
+	}
+	b.answer(w, answer)
+}
+
+func (b *fakeBroker) isRevoked(subject string) bool {
+	return slices.ContainsFunc(b.subjects, func(p pseudonym) bool { return p.Subject == subject && p.Revoked })
 }
 
 func (b *fakeBroker) reserve(w http.ResponseWriter, body []byte) {
@@ -166,6 +233,10 @@ func (b *fakeBroker) reserve(w http.ResponseWriter, body []byte) {
 		return
 	}
 	before := b.reservations[m.ID]
+	if b.isRevoked(m.Certificate.Subject) {
+		b.refuse(w, payword.Refusal{Reason: payword.CertificateRevoked, Detail: "it was revoked"})
+		return
+	}
 	amount := max(before, request.Amount)
 	if amount-before > b.balance {
 		b.refuse(w, payword.Refusal{Reason: payword.InsufficientFunds, Detail: "the balance is too small"})
@@ -181,6 +252,7 @@ func (b *fakeBroker) reserve(w http.ResponseWriter, body []byte) {
 		b.t.Errorf("signing a reservation: %v", err)
 		return
 	}
+	b.listed = append(b.listed, map[string]any{"commitment": m.Token, "reservation": r.Token, "reserved": amount, "paid": money.Amount(0), "closed": false})
 	if b.loseAnswer {
 		b.loseAnswer = false
 		panic(http.ErrAbortHandler)

@@ -27,6 +27,9 @@ payword wallet open-account --wallet FILE --broker ORIGIN
 payword wallet certificates --wallet FILE [--count N]
 payword wallet balance      --wallet FILE [--json]
 payword wallet show         --wallet FILE [--json]
+payword wallet revoke       --wallet FILE (--site ORIGIN | --all)
+payword wallet seed         --wallet FILE
+payword wallet restore      --wallet FILE --broker ORIGIN [--seed-file FILE] [--encrypt]
 payword pay URL             --wallet FILE [--max 0.01] [--budget 1.00]
                             [--per-site AMOUNT] [--per-day AMOUNT] [--deposit 0.50]
                             [-o FILE] [--json]
@@ -35,7 +38,13 @@ A wallet is one file. create makes it, with its seed encrypted if a passphrase
 is given: typed after --encrypt, or the first line of --passphrase-file, which
 every other command takes too. open-account opens an account at a broker, which
 then has to be funded. certificates gets spares, so that new sites can be paid
-while the broker is down.
+while the broker is down. They are renewed by themselves.
+
+revoke has the broker revoke what one site knows the wallet by, or everything,
+such as what a lost device holds; sites refuse it within minutes, and the wallet
+goes on under new pseudonyms. seed prints the wallet's secret, to be written down
+and kept like money. restore makes the wallet anew from it, typed or from
+--seed-file; the broker gives back what is reserved.
 
 pay fetches a page, pays for it inside the budget, writes the page to standard
 output (or to -o FILE) and what was paid to standard error. Amounts are in whole
@@ -104,7 +113,7 @@ func (c *command) run(ctx context.Context, arguments []string) error {
 		return c.pay(ctx, rest)
 	case "wallet":
 		if len(rest) == 0 {
-			return usageError{"want what to do with the wallet: create, open-account, certificates, balance or show"}
+			return usageError{"want what to do with the wallet: create, open-account, certificates, balance, show, revoke, seed or restore"}
 		}
 		return c.walletVerb(ctx, rest[0], rest[1:])
 	case "help", "-h", "-help", "--help":
@@ -125,10 +134,16 @@ func (c *command) walletVerb(ctx context.Context, verb string, arguments []strin
 		return c.balance(ctx, arguments)
 	case "show":
 		return c.show(arguments)
+	case "revoke":
+		return c.revoke(ctx, arguments)
+	case "seed":
+		return c.seed(arguments)
+	case "restore":
+		return c.restore(ctx, arguments)
 	case "help", "-h", "-help", "--help":
 		return flag.ErrHelp
 	}
-	return usageError{fmt.Sprintf("%.40q is nothing to do with a wallet: want create, open-account, certificates, balance or show", verb)}
+	return usageError{fmt.Sprintf("%.40q is nothing to do with a wallet: want create, open-account, certificates, balance, show, revoke, seed or restore", verb)}
 }
 
 // parse reads flags, which may stand before and after the other arguments, of
@@ -186,19 +201,24 @@ func (c *command) readPassphraseFile() ([]byte, error) {
 	if c.passphraseFile == "" {
 		return nil, nil
 	}
-	file, err := os.Open(c.passphraseFile)
+	return readFirstLine(c.passphraseFile)
+}
+
+// readFirstLine returns the first line of a file that holds a secret.
+func readFirstLine(path string) ([]byte, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the passphrase: %w", err)
+		return nil, fmt.Errorf("reading a secret: %w", err)
 	}
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, maxPassphraseBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the passphrase: %w", err)
+		return nil, fmt.Errorf("reading a secret: %w", err)
 	}
 	line, _, _ := bytes.Cut(content, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) == 0 || len(line) > maxPassphraseBytes {
-		return nil, fmt.Errorf("passphrase file %s: want 1 to %d bytes in its first line", c.passphraseFile, maxPassphraseBytes)
+		return nil, fmt.Errorf("%s: want 1 to %d bytes in its first line", path, maxPassphraseBytes)
 	}
 	return line, nil
 }

@@ -17,14 +17,9 @@ func (c *command) create(arguments []string) error {
 	if _, err := c.parse(arguments); err != nil {
 		return err
 	}
-	passphrase, err := c.readPassphraseFile()
+	passphrase, err := c.passphraseForNew(*encrypt)
 	if err != nil {
 		return err
-	}
-	if *encrypt && passphrase == nil {
-		if passphrase, err = c.newPassphrase(); err != nil {
-			return err
-		}
 	}
 	wallet, err := CreateWallet(WalletConfig{Path: c.wallet, Passphrase: passphrase})
 	if err != nil {
@@ -33,12 +28,24 @@ func (c *command) create(arguments []string) error {
 	if err := wallet.Close(); err != nil {
 		return err
 	}
-	protection := "its seed is in clear, so keep the file to yourself"
-	if passphrase != nil {
-		protection = "its seed is encrypted"
-	}
-	fmt.Fprintf(c.stdout, "Created wallet %s; %s.\n", c.wallet, protection)
+	fmt.Fprintf(c.stdout, "Created wallet %s; %s.\n", c.wallet, protectionOf(passphrase))
 	return nil
+}
+
+// passphraseForNew returns the passphrase of a new wallet, or nil.
+func (c *command) passphraseForNew(encrypt bool) ([]byte, error) {
+	passphrase, err := c.readPassphraseFile()
+	if err == nil && encrypt && passphrase == nil {
+		passphrase, err = c.newPassphrase()
+	}
+	return passphrase, err
+}
+
+func protectionOf(passphrase []byte) string {
+	if passphrase == nil {
+		return "its seed is in clear, so keep the file to yourself"
+	}
+	return "its seed is encrypted"
 }
 
 func (c *command) newPassphrase() ([]byte, error) {

@@ -82,7 +82,9 @@ func (w *Wallet) ensureOpen(ctx context.Context, t terms) error {
 			w.mu.Lock()
 			delete(w.openings, t.offer.vendor)
 			w.mu.Unlock()
+			tend := w.beginTending(current.err == nil)
 			close(current.done)
+			tend(ctx)
 		}()
 	}
 	w.mu.Unlock()
@@ -95,12 +97,28 @@ func (w *Wallet) ensureOpen(ctx context.Context, t terms) error {
 }
 
 // open makes a commitment, saves it, and reserves for it. One that was saved
-// before a crash and not reserved is reserved now.
+// before a crash and not reserved is reserved now. If the broker says that the
+// certificate was revoked, another one takes its place, once.
 func (w *Wallet) open(ctx context.Context, t terms) error {
 	broker, _ := w.account()
 	if broker == "" {
 		return ErrNoAccount
 	}
+	err := w.openOnce(ctx, t, broker)
+	var refusal *BrokerError
+	if errors.As(err, &refusal) && refusal.Reason == payword.CertificateRevoked {
+		w.mu.Lock()
+		if v := w.doc.Vendors[t.offer.vendor]; v != nil {
+			v.heldCertificate = heldCertificate{}
+			w.retire(v)
+		}
+		w.mu.Unlock()
+		err = w.openOnce(ctx, t, broker)
+	}
+	return err
+}
+
+func (w *Wallet) openOnce(ctx context.Context, t terms, broker string) error {
 	c := w.unfinished(t)
 	if c == nil {
 		limit, err := w.depositFor(t)
@@ -197,37 +215,6 @@ func (d *document) tiedUp(now int64) money.Amount {
 		}
 	}
 	return sum
-}
-
-// certificateFor returns the certificate that the vendor knows, or a spare one,
-// or a new one from the broker.
-func (w *Wallet) certificateFor(ctx context.Context, vendorOrigin string) (heldCertificate, error) {
-	for range 2 {
-		if held, found := w.takeCertificate(vendorOrigin); found {
-			return held, nil
-		}
-		if err := w.Certificates(ctx, spareCount); err != nil {
-			return heldCertificate{}, err
-		}
-	}
-	broker, _ := w.account()
-	return heldCertificate{}, &BrokerError{Broker: broker, Action: "asking for certificates", Detail: "those it gives expire at once"}
-}
-
-func (w *Wallet) takeCertificate(vendorOrigin string) (heldCertificate, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if v := w.doc.Vendors[vendorOrigin]; v != nil && w.isGood(v.heldCertificate) {
-		return v.heldCertificate, true
-	}
-	w.dropOldSpares()
-	if len(w.doc.Spares) == 0 {
-		return heldCertificate{}, false
-	}
-	held := w.doc.Spares[0]
-	w.doc.Spares = slices.Delete(w.doc.Spares, 0, 1)
-	w.unsaved = true
-	return held, true
 }
 
 // dropOldSpares forgets spares that are about to expire. mu is held.

@@ -35,9 +35,9 @@ const brokerTimeout = 30 * time.Second
 // concurrent use.
 //
 // Its secret is one seed. The account's key, the key of every certificate and
-// every chain are derived from it, so a copy of an old file that still has the
-// seed, together with the commitments that the broker gives back to their
-// owner, restores what the wallet owned.
+// every chain are derived from it, so the seed, or a copy of an old file,
+// together with the commitments that the broker gives back to their owner,
+// restores what the wallet owned (RestoreWallet).
 type Wallet struct {
 	path   string
 	lock   io.Closer
@@ -53,6 +53,7 @@ type Wallet struct {
 	closed    bool                // guarded by mu
 	gathering *batch              // of changes that the next write saves; guarded by mu
 	openings  map[string]*opening // under way, by vendor; guarded by mu
+	tending   chan struct{}       // closed when the spares are renewed; nil: nobody does; guarded by mu
 }
 
 // batch is those who wait for one write of the file.
@@ -78,25 +79,35 @@ func CreateWallet(config WalletConfig) (*Wallet, error) {
 }
 
 func createLocked(config WalletConfig) (*Wallet, error) {
+	var seed payword.Seed
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, fmt.Errorf("creating wallet %s: %w", config.Path, err)
+	}
+	doc, err := newDocument(config, seed)
+	if err != nil {
+		return nil, err
+	}
+	w := newWallet(config, seed, doc)
+	return w, w.save()
+}
+
+// newDocument returns what a new wallet's file holds. It refuses to replace a
+// file.
+func newDocument(config WalletConfig, seed payword.Seed) (document, error) {
 	if _, err := os.Lstat(config.Path); !errors.Is(err, os.ErrNotExist) {
 		if err == nil {
 			err = os.ErrExist
 		}
-		return nil, fmt.Errorf("creating wallet %s: %w", config.Path, err)
-	}
-	var seed payword.Seed
-	if _, err := rand.Read(seed[:]); err != nil {
-		return nil, fmt.Errorf("creating wallet %s: %w", config.Path, err)
+		return document{}, fmt.Errorf("creating wallet %s: %w", config.Path, err)
 	}
 	if config.workFactor == 0 {
 		config.workFactor = defaultWorkFactor
 	}
 	kept, err := newSecret(seed, config.Passphrase, config.workFactor)
 	if err != nil {
-		return nil, fmt.Errorf("creating wallet %s: %w", config.Path, err)
+		return document{}, fmt.Errorf("creating wallet %s: %w", config.Path, err)
 	}
-	w := newWallet(config, seed, document{Secret: kept, Vendors: make(map[string]*vendor)})
-	return w, w.save()
+	return document{Secret: kept, Vendors: make(map[string]*vendor)}, nil
 }
 
 // OpenWallet opens the wallet at config.Path. Among the errors are ErrLocked,
@@ -154,6 +165,7 @@ func newWallet(config WalletConfig, seed payword.Seed, doc document) *Wallet {
 // Close saves what is not saved yet and gives the file free. Requests that are
 // still under way get ErrClosed.
 func (w *Wallet) Close() error {
+	w.awaitTending()
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	w.mu.Lock()
