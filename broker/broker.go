@@ -18,7 +18,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/paywordhq/payword"
@@ -68,6 +70,13 @@ type Config struct {
 	// PaymentServices are those whose webhooks are read, such as NewStripe's.
 	// Default: none.
 	PaymentServices []PaymentService
+	// RequestsPerMinute is how many requests of one key, and of one address, are
+	// answered in a minute. Default: 6000.
+	RequestsPerMinute int
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For says where
+	// a request comes from. Default: none, and requests from this machine are
+	// not counted by address.
+	TrustedProxies []netip.Prefix
 	// ReleaseInterval is the time between two rounds in which Run releases
 	// reservations whose time is over. Default: 1 minute.
 	ReleaseInterval time.Duration
@@ -131,6 +140,12 @@ type Broker struct {
 	fetches         *quota // of discovery documents, for keys that are not the vendor's yet
 	renewals        *quota // of discovery documents, for those that are
 
+	metrics   *metrics
+	bySender  *limiter // requests of one key or operator
+	byAddress *limiter
+	draining  atomic.Bool   // the process is about to end
+	drain     time.Duration // how long it goes on serving then
+
 	byKey            turns // of requests with large bodies
 	byVendor         turns // of redemptions
 	byIdempotencyKey turns
@@ -164,6 +179,8 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		vendorOpenings:  newQuota(config.Now, openingsPerMinute),
 		fetches:         newQuota(config.Now, fetchesPerMinute),
 		renewals:        newQuota(config.Now, renewalsPerMinute),
+		bySender:        newLimiter("key", config.Now, config.RequestsPerMinute),
+		byAddress:       newLimiter("address", config.Now, config.RequestsPerMinute),
 		large:           make(chan struct{}, largeBodies),
 		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
 		streams:         make(chan struct{}, maxStreams),
@@ -175,10 +192,12 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	b.challenges.byDay = make(map[int64][sha256.Size]byte)
 	b.lists.byNumber = make(map[int64]*servedList)
 	b.keyring.signing, b.keyring.timeout = make(chan struct{}, maxSigning), signTimeout
+	b.metrics = newMetrics(b)
 	var err error
 	if b.store, err = openStore(ctx, config.Database, ledger.Create, config.Now); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	b.store.observe = b.metrics.observe
 	if err := b.store.settle(ctx, config.Issuer, config.Currency); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
 	}
@@ -199,6 +218,7 @@ func (c *Config) complete() error {
 	setDefault(&c.Grace, defaultGrace)
 	setDefault(&c.CertificateLife, defaultCertificateLife)
 	setDefault(&c.CertificateLimit, defaultCertificateLimit)
+	setDefault(&c.RequestsPerMinute, defaultRequestsPerMinute)
 	setDefault(&c.ReleaseInterval, defaultReleaseInterval)
 	setDefault(&c.KeyLead, defaultKeyLead)
 	setDefault(&c.DestinationDelay, defaultDestinationDelay)
@@ -219,6 +239,8 @@ func (c *Config) complete() error {
 	switch {
 	case c.Database == "":
 		return errors.New("database: missing")
+	case c.RequestsPerMinute < 1:
+		return errors.New("requests per minute: want at least 1")
 	case c.Signer == nil:
 		return errors.New("signer: missing")
 	case c.Grace < time.Second || c.CertificateLife < time.Second || c.ReleaseInterval < time.Millisecond:

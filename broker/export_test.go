@@ -43,6 +43,12 @@ func (b *Broker) SetOpeningsPerMinute(count int) {
 // CollectDue is the part of the background work that collects debts.
 func (b *Broker) CollectDue(ctx context.Context) error { return b.store.collectDue(ctx) }
 
+// MaxLimited is how many addresses are counted by themselves in a minute.
+const MaxLimited = maxLimited
+
+// TakeAddress counts a request from an address and says how many more may come.
+func (b *Broker) TakeAddress(name string) int { return b.byAddress.count(b.now()/60, name) }
+
 // LargeBodies is how many large bodies are held at once.
 const LargeBodies = largeBodies
 

@@ -68,9 +68,20 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// it takes the next request. A writer without deadlines, as in tests, has
 	// none to set.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	_, pattern := g.mux.Handler(r)
+	counted := &countedWriter{ResponseWriter: w}
+	defer g.broker.metrics.countRequest(pattern, counted, time.Now())
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, pattern := g.mux.Handler(r)
+	if p := g.broker.problemOf(r.Context(), pattern, g.broker.limitAddress(w.Header(), r), nil); p != nil {
+		writeProblem(counted, p)
+		return
+	}
+	g.admitted(counted, r, pattern)
+}
+
+// admitted serves a request from an address that may send one.
+func (g *guard) admitted(w http.ResponseWriter, r *http.Request, pattern string) {
 	entry, found := g.routes[pattern]
 	if !found {
 		g.refuseRoute(w, r)
@@ -90,6 +101,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if errors.Is(err, errReadOnly) {
 		writeProblem(w, newProblem(http.StatusForbidden, "this token may look and not change anything"))
 		return
+	}
+	if err == nil && !refusal.Refused() {
+		refusal = g.broker.limitSender(w.Header(), entry.access, sender)
 	}
 	if p := g.broker.problemOf(ctx, pattern, refusal, err); p != nil {
 		writeProblem(w, p)
@@ -160,6 +174,9 @@ func (g *guard) refuseRoute(w http.ResponseWriter, r *http.Request) {
 // for the body alone: left in place it would end the request's context later.
 func readBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, *problem) {
 	controller := http.NewResponseController(w)
+	if counted, isCounted := w.(*countedWriter); isCounted {
+		w = counted.ResponseWriter // which MaxBytesReader closes the connection of
+	}
 	// Anew, because the request may have waited for its turn.
 	_ = controller.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBytes))

@@ -208,9 +208,10 @@ func registerPublic(a *api) {
 		func(context.Context, *struct{}) (*health, payword.Refusal, error) {
 			return healthy(), payword.Refusal{}, nil
 		})
-	register(a, route{method: http.MethodGet, path: pathReady, id: "getReadiness", summary: "Whether the database answers"},
+	register(a, route{method: http.MethodGet, path: pathReady, id: "getReadiness", summary: "Whether the broker can do its work",
+		description: "503 while the database does not answer within two seconds, and from when the process is about to end."},
 		func(ctx context.Context, _ *struct{}) (*health, payword.Refusal, error) {
-			return healthy(), payword.Refusal{}, b.store.ready(ctx)
+			return healthy(), payword.Refusal{}, b.ready(ctx)
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathChallenges, id: "createChallenge",
 		summary: "A fresh challenge for opening an account, good for five minutes", maxBody: smallBody},

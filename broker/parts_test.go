@@ -80,7 +80,9 @@ func newBankWith(t *testing.T, change ...func(*broker.Config)) *bank {
 	b.config = broker.Config{
 		Issuer: issuer, Currency: usd, Database: dbtest.New(t), Signer: newKey(),
 		PaymentServices: []broker.PaymentService{stripe},
-		AdminToken:      adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
+		// The clock of the tests stands still, and minutes with it.
+		RequestsPerMinute: 1_000_000,
+		AdminToken:        adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, apply := range change {

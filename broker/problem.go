@@ -114,6 +114,7 @@ func (b *Broker) problemOf(ctx context.Context, pattern string, refusal payword.
 		return p
 	case refusal.Refused():
 		b.log.InfoContext(ctx, "request refused", "route", pattern, "reason", refusal.Reason.String())
+		b.metrics.refusals.WithLabelValues(refusal.Reason.String()).Inc()
 		return refusalProblem(refusal)
 	}
 	return nil

@@ -187,6 +187,7 @@ func (b *Broker) settleParts(ctx context.Context, current *batch, judged <-chan 
 			err = refused(refusal)
 		}
 		if err == nil {
+			b.metrics.countResults(j.part)
 			err = answer(j.part)
 		}
 		if err != nil {

@@ -67,6 +67,9 @@ func (b *Broker) clean(ctx context.Context) error {
 	if err == nil {
 		err = b.SettleDestinations(ctx)
 	}
+	if err == nil {
+		b.metrics.worked.Store(b.config.Now().UnixMicro())
+	}
 	return err
 }
 

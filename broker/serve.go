@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,11 +39,16 @@ type servingFlags struct {
 	limit                                        string
 	grace, life, keyLead                         time.Duration
 	loopback                                     bool
+	metrics                                      string
+	perMinute                                    int
+	proxies                                      []netip.Prefix
+	drain                                        time.Duration
 }
 
 func (c *command) serveFlags(flags *flag.FlagSet) {
 	f := &c.serving
 	c.databaseFlag(flags)
+	c.requestFlags(flags)
 	flags.StringVar(&f.origin, "origin", "", "the broker's own `URL` as others see it, such as https://broker.example")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8402", "`ADDRESS` and port to listen on, for a TLS proxy in front")
 	flags.StringVar(&f.adminListen, "admin-listen", "", "`ADDRESS` and port for /admin/ and /v1/admin/ alone, such as 127.0.0.1:8403; then --listen does not serve them")
@@ -84,6 +90,7 @@ func (c *command) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
+	b.drain = c.serving.drain
 	watching, stop := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {
@@ -123,13 +130,19 @@ func (c *command) listen(b *Broker) (opened []listener, err error) {
 		_, err = fmt.Fprintf(c.stdout, "payword broker of %s listens%s on %s\n", b.config.Issuer, what, l.Addr())
 		return err
 	}
-	if c.serving.adminListen == "" {
-		return opened, open(c.serving.listen, "", b.Handler())
+	if c.serving.metrics != "" {
+		if err := open(c.serving.metrics, " for metrics", b.metricsMux()); err != nil {
+			return opened, err
+		}
 	}
-	if err := open(c.serving.listen, "", b.PublicHandler()); err != nil {
+	if c.serving.adminListen == "" {
+		err = open(c.serving.listen, "", b.Handler())
 		return opened, err
 	}
-	return opened, open(c.serving.adminListen, " for administration", b.AdminHandler())
+	if err = open(c.serving.listen, "", b.PublicHandler()); err == nil {
+		err = open(c.serving.adminListen, " for administration", b.AdminHandler())
+	}
+	return opened, err
 }
 
 // lockDatabase keeps a second broker from an SQLite file, which is one
@@ -157,6 +170,7 @@ func (c *command) servingConfig() (Config, error) {
 	}
 	config := Config{
 		Issuer: f.origin, Database: c.database, Grace: f.grace, CertificateLife: f.life, AllowLoopbackVendors: f.loopback, KeyLead: f.keyLead,
+		RequestsPerMinute: f.perMinute, TrustedProxies: f.proxies,
 		Logger: slog.New(slog.NewJSONHandler(c.stderr, nil)),
 	}
 	if err := payword.CheckOrigin(f.origin); err != nil {
@@ -172,6 +186,9 @@ func (c *command) servingConfig() (Config, error) {
 	}
 	if f.adminListen != "" && f.tokenFile == "" {
 		return config, usage("--admin-listen needs --admin-token: without it administration is closed")
+	}
+	if f.perMinute < 1 || f.drain < 0 {
+		return config, usage("--requests-per-minute: want at least 1; --drain: want no negative time")
 	}
 	if f.grace < time.Second || f.life < time.Second || f.keyLead < time.Second {
 		return config, usage("--grace, --certificate-life and --key-lead: want at least 1s")
@@ -209,16 +226,33 @@ func (b *Broker) serveOn(ctx context.Context, group *errgroup.Group, l listener)
 		WriteTimeout: bodyTimeout + requestTimeout + headerTimeout,
 		ErrorLog:     slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
 	}
-	group.Go(func() error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	group.Go(func() error { return serveUntilClosed(server, l) })
 	group.Go(func() error {
 		<-ctx.Done()
+		b.Drain()
+		time.Sleep(b.drain)
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		return server.Shutdown(deadline)
 	})
+}
+
+func serveUntilClosed(server *http.Server, listener net.Listener) error {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// requestFlags are about who may send how much.
+func (c *command) requestFlags(flags *flag.FlagSet) {
+	f := &c.serving
+	flags.StringVar(&f.metrics, "metrics", "", "`ADDRESS` and port to serve Prometheus metrics on, at /metrics; not for the public")
+	flags.IntVar(&f.perMinute, "requests-per-minute", defaultRequestsPerMinute, "the most `REQUESTS` of one key, and of one address, in a minute")
+	flags.Func("trusted-proxy", "`NETWORK` of a proxy whose X-Forwarded-For says where requests come from, such as 127.0.0.1/32 (repeatable)", func(text string) error {
+		proxies, err := netip.ParsePrefix(text)
+		f.proxies = append(f.proxies, proxies)
+		return err
+	})
+	flags.DurationVar(&f.drain, "drain", 0, "how long to go on serving after /readyz says that the process is about to end")
 }

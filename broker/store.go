@@ -41,6 +41,9 @@ type store struct {
 	commitmentsPerDay int64 // of one account; tests lower it
 	statementPage     int   // entries; tests lower it
 
+	// observe, if set, is told of each transaction and when it began.
+	observe func(name string, start time.Time)
+
 	// fault, if set, is asked at every point where a crash could matter, such as
 	// before and after each commit, and can make it fail; tests set it.
 	fault func(point string) error
@@ -115,6 +118,9 @@ func (r refused) Error() string { return payword.Refusal(r).String() }
 // ledger.DB.Update. An error of type refused rolls it back and comes back as a
 // refusal.
 func (s *store) update(ctx context.Context, name string, change func(tx *ledger.Tx) error) (payword.Refusal, error) {
+	if s.observe != nil {
+		defer s.observe(name, time.Now())
+	}
 	err := s.db.Update(ctx, func(tx *ledger.Tx) error {
 		if err := change(tx); err != nil {
 			return err

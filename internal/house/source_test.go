@@ -65,6 +65,7 @@ var rules = []rule{
 		},
 		allowed: []sample{
 			{"caddymodule/a.go", "package caddymodule\n\nvar seconds float64\n"},
+			{"broker/metrics.go", "package broker\n\nvar seconds float64\n"},
 			{"money/a_test.go", "package money\n\nvar seconds float64\n"},
 			{"broker/a.go", "package broker\n\n// A float64 in a comment, and \"0.3\" in a string.\nvar share = \"0.3\"\n"},
 		},
@@ -268,10 +269,14 @@ func saysWhatItIs(name string, doc *ast.CommentGroup) bool {
 // exactFolders hold sums of money; so do the folders in them.
 var exactFolders = []string{"money", "internal/ledger", "broker", "clearing"}
 
+// metricsFile tells Prometheus, which takes nothing else than floating point,
+// what was counted. Nothing there is money that moves.
+const metricsFile = "broker/metrics.go"
+
 // floats finds floating point where money is counted.
 func floats(f *goFile) (found []finding) {
 	counts := f.folder == "." || slices.ContainsFunc(exactFolders, func(folder string) bool { return isWithin(f.folder, folder) })
-	if f.isTest || !counts {
+	if f.isTest || !counts || f.path == metricsFile {
 		return nil
 	}
 	ast.Inspect(f.syntax, func(node ast.Node) bool {
