@@ -148,7 +148,7 @@ var creditAction = &action{
 		code := " " + b.store.currency.Code()
 		return []consequence{
 			{"Credit line", groupedDecimal(before.Credit) + code, groupedDecimal(credit) + code},
-			{"The user can spend at most", groupedDecimal(before.Available+before.Credit) + code, groupedDecimal(before.Available+credit) + code},
+			{"The user can spend at most", groupedDecimal(before.Available) + code, groupedDecimal(before.Available-before.Credit+credit) + code},
 		}, payword.Refusal{}, err
 	},
 	perform: func(ctx context.Context, b *Broker, account string, values map[string]string) (payword.Refusal, error) {

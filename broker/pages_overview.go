@@ -106,7 +106,7 @@ func figuresOf(flows moneyFlows) []figure {
 	back := flows.sum(0, func(f flow) bool { return isSource(f.credit) }).amount
 	out := flows.sum(0, func(f flow) bool { return f.credit == bankOut }).amount
 	figures := []figure{
-		{"Users, available", flows.balance(groupAvailable), "what users can spend or reserve"},
+		{"Users, free", flows.balance(groupAvailable), "their balances, without credit lines"},
 		{"Users, reserved", flows.balance(groupReserved), "set aside for commitments"},
 		{"Vendors, payable", flows.balance(groupPayable), "owed for what was claimed"},
 		{"Fees", flows.balance(fees), "earned by the broker"},

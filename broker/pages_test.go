@@ -297,6 +297,7 @@ func TestOtherActionsOnAccounts(t *testing.T) {
 			}
 		})
 	}
+	wantText(t, string(o.fill(account+"/credit", map[string]string{"credit": "5"}).body), "67.00 USD", "52.00 USD")
 	drawn := o.act(account+"/credit", map[string]string{"credit": "0"})
 	if drawn.status != http.StatusSeeOther {
 		t.Errorf("got status %d: %s", drawn.status, drawn.body)

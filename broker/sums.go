@@ -367,7 +367,7 @@ func (s *store) lastCheck(ctx context.Context) (found *bookCheck, err error) {
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
-		check.Created, check.Taken = time.UnixMicro(created).UTC(), time.Duration(taken)*time.Microsecond
+		check.Created, check.Taken = time.UnixMicro(created).UTC(), (time.Duration(taken) * time.Microsecond).Round(time.Millisecond)
 		found = &check
 		return err
 	})
