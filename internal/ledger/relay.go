@@ -69,16 +69,29 @@ func (r *relay) run(ctx context.Context, me *runner, change func(tx *Tx) error) 
 			return true, err
 		}
 	}
-	isKept, err := r.work(ctx, l, isFirst, change)
-	if !isKept {
+	came, err := r.work(ctx, l, isFirst, change)
+	if came == gaveUp {
 		return true, err
 	}
 	<-l.done
-	if l.isBroken {
+	switch {
+	case l.isBroken, came == undone && l.err != nil:
+		// What it saw of its predecessors, and was perhaps refused for, is not so.
 		return false, nil
+	case came == undone:
+		return true, err
 	}
 	return true, l.err
 }
+
+// ending is what came of one Update's part of a lap.
+type ending int
+
+const (
+	kept   ending = iota // it stands if the lap does
+	undone               // by itself; what it saw before it stands if the lap does
+	gaveUp               // with the lap, or it never began
+)
 
 // await waits for the turn, until ctx is done.
 func (r *relay) await(ctx context.Context, me *runner) (*lap, error) {
@@ -126,28 +139,28 @@ func (r *relay) begin(ctx context.Context, isAlone bool) (*lap, error) {
 	return &lap{conn: conn, tx: tx, isAlone: isAlone, done: make(chan struct{})}, nil
 }
 
-// work runs change as a part of the lap and passes the turn on. isKept is
-// whether what it did stands if the lap does.
-func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *Tx) error) (isKept bool, err error) {
+// work runs change as a part of the lap and passes the turn on.
+func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *Tx) error) (came ending, err error) {
 	tx := &Tx{tx: l.tx, engine: r.db.engine, now: r.db.instant()}
 	isReturned := false
+	came = gaveUp
 	defer func() {
 		l.runners++
 		switch {
-		case isKept:
+		case came == kept:
 			r.pass(l)
 		case tx.failed != nil || !isReturned || isFirst:
 			// A statement that failed may have undone the whole transaction, and a
 			// panic may have left one half way. Nothing stands before the first.
 			r.abandon(l)
 		default:
-			r.undo(l)
+			came = r.undo(l)
 		}
 	}()
 	if !isFirst {
 		if _, err := tx.ExecContext(context.WithoutCancel(ctx), `SAVEPOINT one`); err != nil {
 			isReturned = true
-			return false, fmt.Errorf("beginning a transaction: %w", err)
+			return gaveUp, fmt.Errorf("beginning a transaction: %w", err)
 		}
 	}
 	err = r.try(ctx, tx, change)
@@ -161,7 +174,10 @@ func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *
 	if err == nil && !isFirst {
 		_, err = tx.ExecContext(context.WithoutCancel(ctx), `RELEASE one`)
 	}
-	return err == nil, err
+	if err == nil {
+		came = kept
+	}
+	return came, err
 }
 
 // try runs change, twice if that is asked for.
@@ -184,16 +200,17 @@ func (r *relay) try(ctx context.Context, tx *Tx, change func(tx *Tx) error) erro
 }
 
 // undo takes back what one Update did, and passes the turn on.
-func (r *relay) undo(l *lap) {
+func (r *relay) undo(l *lap) ending {
 	_, err := l.tx.Exec(`ROLLBACK TO one`)
 	if err == nil {
 		_, err = l.tx.Exec(`RELEASE one`)
 	}
 	if err != nil {
 		r.abandon(l)
-		return
+		return gaveUp
 	}
 	r.pass(l)
+	return undone
 }
 
 // abandon rolls the lap back. The Updates of it that had succeeded run again.

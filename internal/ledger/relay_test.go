@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -146,4 +147,47 @@ func TestUpdateGivesUpWaiting(t *testing.T) {
 	if got := countNotes(t, db); got != 2 {
 		t.Errorf("notes: got %d, want 2", got)
 	}
+}
+
+// Whoever is refused because of what another one did before it in the same
+// transaction waits until that is durable. If it never is, the refusal is not
+// given.
+func TestRefusalWaitsForWhatItSaw(t *testing.T) {
+	db := openWithNotes(t)
+	files := migrationFiles("0001_children.sql",
+		`CREATE TABLE children (id BIGINT PRIMARY KEY, parent BIGINT REFERENCES children (id) DEFERRABLE INITIALLY DEFERRED)`)
+	if err := db.Migrate(t.Context(), "children", files); err != nil {
+		t.Fatal(err)
+	}
+	inside, leave := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		err := db.Update(t.Context(), func(tx *ledger.Tx) error {
+			_, err := tx.ExecContext(t.Context(), `INSERT INTO children (id, parent) VALUES (1, 7)`)
+			inside <- struct{}{}
+			<-leave
+			return err
+		})
+		if err == nil {
+			t.Error("a row without its parent was committed")
+		}
+	})
+	<-inside
+	group.Go(func() {
+		err := db.Update(t.Context(), func(tx *ledger.Tx) error {
+			var count int
+			if err := tx.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM children`).Scan(&count); err != nil || count == 0 {
+				return err
+			}
+			return errRefused
+		})
+		if err != nil {
+			t.Errorf("got %v because of a row that never was", err)
+		}
+	})
+	for db.TakesTurns() && db.Waiting() == 0 {
+		runtime.Gosched()
+	}
+	close(leave)
+	group.Wait()
 }
