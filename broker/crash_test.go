@@ -349,6 +349,7 @@ var stories = []story{
 	{"payment", []string{"before receive payment", "after receive payment"}, paymentStory},
 	{"reservation", []string{"before nonce", "after nonce", "signed reservation", "before reserve", "after reserve"}, reservationStory},
 	{"redemption", []string{"before nonce", "after nonce", "judged redemption", "within redeem", "before redeem", "after redeem"}, redemptionStory},
+	{"stream", []string{"before nonce", "after nonce", "judged redemption", "within redeem", "before redeem", "after redeem"}, streamStory},
 }
 
 func openingStory(b *bank) ([]step, func()) {
@@ -493,6 +494,41 @@ const (
 // redemptionStory sends one batch with everything in it: reserved and not,
 // partly claimed before, last claims, the same commitment twice.
 func redemptionStory(b *bank) ([]step, func()) {
+	return claimingStory(b, func(b *bank, s *shop, claims []payword.Redemption) *http.Request {
+		return b.signed(s.key, "POST", payword.PathRedemptions, payword.RedemptionRequest{Vendor: s.origin, Redemptions: claims})
+	}, func(a answer) ([]payword.RedemptionResult, error) {
+		got, err := inJSON[payword.RedemptionAnswer](a)
+		return got.Results, err
+	})
+}
+
+// streamStory sends the same as a stream of lines.
+func streamStory(b *bank) ([]step, func()) {
+	return claimingStory(b, func(b *bank, s *shop, claims []payword.Redemption) *http.Request {
+		var lines strings.Builder
+		encoder := json.NewEncoder(&lines)
+		for _, claim := range claims {
+			_ = encoder.Encode(claim) // of strings
+		}
+		request := b.signed(s.key, "POST", payword.PathRedemptions+"?vendor="+s.origin, lines.String())
+		request.Header.Set("Content-Type", "application/x-ndjson")
+		return request
+	}, func(a answer) (results []payword.RedemptionResult, err error) {
+		if a.status != http.StatusOK {
+			return nil, fmt.Errorf("got status %d: %s", a.status, a.body)
+		}
+		for line := range strings.Lines(string(a.body)) {
+			var result payword.RedemptionResult
+			if err := json.Unmarshal([]byte(line), &result); err != nil {
+				return nil, err
+			}
+			results = append(results, result)
+		}
+		return results, nil
+	})
+}
+
+func claimingStory(b *bank, ask func(*bank, *shop, []payword.Redemption) *http.Request, read func(answer) ([]payword.RedemptionResult, error)) ([]step, func()) {
 	u, s := b.newUser(1000*cent), b.newShop()
 	certificate, key := u.certificate()
 	part, last, twice := u.commit(s.origin, 50*cent), u.commit(s.origin, 50*cent), u.commit(s.origin, 50*cent)
@@ -506,16 +542,14 @@ func redemptionStory(b *bank) ([]step, func()) {
 		p := u.commitWith(certificate, key, s.origin, 50*cent)
 		claims, wanted = append(claims, s.claim(p, 1, cent)), append(wanted, cent)
 	}
-	send := func(b *bank) *http.Request {
-		return b.signed(s.key, "POST", payword.PathRedemptions, payword.RedemptionRequest{Vendor: s.origin, Redemptions: claims})
-	}
+	send := func(b *bank) *http.Request { return ask(b, s, claims) }
 	var due money.Amount // in all answers
 	paid := func(a answer) error {
-		got, err := inJSON[payword.RedemptionAnswer](a)
-		if err != nil || len(got.Results) != len(claims) {
-			return fmt.Errorf("got %d results (%w)", len(got.Results), err)
+		results, err := read(a)
+		if err != nil || len(results) != len(claims) {
+			return fmt.Errorf("got %d results (%w)", len(results), err)
 		}
-		for k, result := range got.Results {
+		for k, result := range results {
 			isFirstOfTwo := k == 2 && result.Paid == 3*cent
 			if result.Reason != payword.Accepted || result.Paid != wanted[k] && !isFirstOfTwo {
 				return fmt.Errorf("claim %d: got %+v, want %s paid", k, result, wanted[k].Decimal())

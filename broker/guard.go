@@ -300,9 +300,7 @@ func (g *guard) authenticate(ctx context.Context, kind access, from *sender, bod
 			return refusal, err
 		}
 	}
-	// Kept for twice as long as the signature counts, so that a broker whose clock
-	// is behind the one that forgets it does not take it again.
-	isNew, err := b.store.takeNonce(ctx, from.keyID, from.request.Nonce, from.request.Created+2*payword.RequestMaxAgeSeconds)
+	isNew, err := b.store.takeNonce(ctx, from.keyID, from.request)
 	if err == nil && !isNew {
 		return refuse(payword.BadSignature, "the nonce was used before: sign every request anew"), nil
 	}

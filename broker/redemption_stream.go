@@ -133,7 +133,7 @@ func (b *Broker) openStream(ctx context.Context, pattern string, from sender, r 
 	current, refusal, err := b.newBatch(ctx, from.caller, vendor)
 	if err == nil && !refusal.Refused() {
 		var isNew bool
-		isNew, err = b.store.takeNonce(ctx, from.keyID, from.request.Nonce, from.request.Created+payword.RequestMaxAgeSeconds)
+		isNew, err = b.store.takeNonce(ctx, from.keyID, from.request)
 		if err == nil && !isNew {
 			refusal = refuse(payword.BadSignature, "the nonce was used before: sign every request anew")
 		}

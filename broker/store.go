@@ -411,14 +411,20 @@ func registerRoots(ctx context.Context, tx *ledger.Tx, owned []ownedCommitment) 
 	return reused, nil
 }
 
+// nonceSeconds is how long a nonce is kept from when its request was signed:
+// twice as long as the signature counts, so that a broker whose clock is behind
+// the one that forgets it does not take it again.
+const nonceSeconds = 2 * payword.RequestMaxAgeSeconds
+
 // takeNonce remembers that the key has used the nonce and reports whether it
 // was for the first time.
-func (s *store) takeNonce(ctx context.Context, keyID, nonce string, expires int64) (isNew bool, err error) {
+func (s *store) takeNonce(ctx context.Context, keyID string, request payword.SignedRequest) (isNew bool, err error) {
 	if err := s.fail("before nonce"); err != nil {
 		return false, err
 	}
 	isNew, err = s.db.ExecOne(ctx,
-		`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, keyID, nonce, expires)
+		`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+		keyID, request.Nonce, request.Created+nonceSeconds)
 	return isNew, cmp.Or(err, s.fail("after nonce"))
 }
 
