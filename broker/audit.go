@@ -17,6 +17,12 @@ type auditEntry struct {
 // maxAuditDetail bounds the detail of an entry, in bytes: a few sentences.
 const maxAuditDetail = 1000
 
+const (
+	actorBroker = "broker" // the program by itself
+	// actorAnybody is whoever sent a request, until it is known who did.
+	actorAnybody = "anybody"
+)
+
 type actorKey struct{}
 
 // withActor says who does what is done under the context: admin,
@@ -25,12 +31,12 @@ func withActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// actorOf returns who acts under the context; broker is the program by itself.
+// actorOf returns who acts under the context.
 func actorOf(ctx context.Context) string {
 	if actor, found := ctx.Value(actorKey{}).(string); found {
 		return actor
 	}
-	return "broker"
+	return actorBroker
 }
 
 // audit writes an entry in the transaction of the change itself, so that there

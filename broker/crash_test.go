@@ -30,7 +30,8 @@ import (
 
 // crashAt makes this binary the program that the tests kill: "payword broker"
 // with its arguments, and this says where it kills itself, as in "2 before
-// redeem" for the second time. "0" is nowhere, and every point is printed.
+// redeem" for the second time. "0" is nowhere, and every point that is reached for
+// somebody who asked is printed.
 const crashAt = "PAYWORD_BROKER_CRASH_AT"
 
 // TestMain turns this binary into the broker that the tests of crashes kill.
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 		killer.arm(at)
 		go killer.listen(os.Stdin)
 		broker.WhenNew(func(b *broker.Broker) {
-			b.SetFault(killer.reach)
+			b.SetFaultOf(killer.reach)
 			b.SetRedemptionsPerTransaction(crashBatch)
 		})
 		os.Exit(broker.Main(context.Background(), os.Args[1:], strings.NewReader(""), os.Stdout, os.Stderr))
@@ -75,12 +76,12 @@ func (k *killer) listen(orders io.Reader) {
 	}
 }
 
-func (k *killer) reach(point string) error {
+func (k *killer) reach(isByItself bool, point string) error {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.seen[point]++
 	here := strconv.Itoa(k.seen[point]) + " " + point
-	if k.at == "0" {
+	if k.at == "0" && !isByItself {
 		fmt.Println("reached", here)
 	}
 	if k.at == here {
@@ -200,8 +201,12 @@ func (v *victim) kill() {
 	<-v.ended
 }
 
-// attempt sends a request to a broker that may die over it.
+// attempt sends a request to a broker that may die over it, or has died before
+// it could be made, when it is nil.
 func attempt(request *http.Request) (answer, error) {
+	if request == nil {
+		return answer{}, errors.New("no request could be made")
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return answer{}, err
@@ -250,26 +255,45 @@ func TestKillAtEveryPoint(t *testing.T) {
 	}
 }
 
+// TestKillAtFirstUse kills the broker where it does what it does only once on a
+// database, or since it was started.
+func TestKillAtFirstUse(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"challenge secret", "add list", "note signed"} {
+		for _, at := range []string{"1 before " + point, "1 after " + point} {
+			t.Run(at, func(t *testing.T) {
+				t.Parallel()
+				b, arguments := newCrashBank(t)
+				u, open := opening(b)
+				certify := certifying(u)
+				b.newVictim(arguments, at).tell([]step{open, certify, certify}, arguments, at).kill()
+				b.wantSound()
+			})
+		}
+	}
+}
+
 // pointsOf tells the story once without a crash and returns the points that it
 // came by: of the points within a transaction the first, the middle and the
 // last, of the others all. They must be those that the story lists.
 func (b *bank) pointsOf(s story, arguments []string) []string {
 	b.t.Helper()
 	v := b.newVictim(arguments, "never")
-	steps, check := s.begin(b)
-	v.arm("0")
-	for _, step := range steps {
-		a, err := attempt(step.send(v.bank))
-		if err == nil {
-			err = step.want(a)
+	for _, at := range []string{"never", "0"} { // what is done once only comes before
+		steps, check := s.begin(b)
+		v.arm(at)
+		for _, step := range steps {
+			a, err := attempt(step.send(v.bank))
+			if err == nil {
+				err = step.want(a)
+			}
+			if err != nil {
+				b.t.Fatal(err)
+			}
 		}
-		if err != nil {
-			b.t.Fatal(err)
-		}
+		check()
 	}
-	check()
 	v.kill()
-	v.points = slices.DeleteFunc(v.points, isBackground)
 	times := map[string]int{}
 	for _, at := range v.points {
 		_, point, _ := strings.Cut(at, " ")
@@ -292,14 +316,6 @@ func (b *bank) pointsOf(s story, arguments []string) []string {
 		}
 	}
 	return chosen
-}
-
-// isBackground reports whether a point is of the work that the broker does by
-// itself when it starts, which may still be going on, or of what it notes once
-// for all the requests of a day, which another story may have had it do.
-func isBackground(at string) bool {
-	return slices.ContainsFunc([]string{" release", " forget", " note signed", " add list", " challenge secret"},
-		func(point string) bool { return strings.HasSuffix(at, point) })
 }
 
 // tell goes through the steps until the process dies at the point, goes on with
@@ -353,11 +369,21 @@ var stories = []story{
 }
 
 func openingStory(b *bank) ([]step, func()) {
+	u, open := opening(b)
+	return []step{open, open}, func() { u.wantBalance(0, 0) }
+}
+
+// opening returns a user without an account and the step that opens one.
+func opening(b *bank) (*user, step) {
 	u := &user{bank: b, key: newKey()}
-	// A challenge is good at every process on the database, for five minutes.
 	send := func(b *bank) *http.Request {
+		request, _ := b.request("POST", payword.PathChallenges, nil)
+		a, err := attempt(request)
+		if err != nil {
+			return nil
+		}
 		var challenge payword.AccountChallenge
-		b.plain("POST", payword.PathChallenges, nil).into(b.t, http.StatusOK, &challenge)
+		a.into(b.t, http.StatusOK, &challenge)
 		return b.signed(u.key, "POST", payword.PathAccounts,
 			payword.OpenAccount{Key: payword.NewPublicKey(publicKey(u.key)), Challenge: challenge.Challenge})
 	}
@@ -369,7 +395,7 @@ func openingStory(b *bank) ([]step, func()) {
 		u.account = got.Account
 		return err
 	}
-	return []step{{send, open}, {send, open}}, func() { u.wantBalance(0, 0) }
+	return u, step{send, open}
 }
 
 func registrationStory(b *bank) ([]step, func()) {
@@ -390,25 +416,32 @@ func registrationStory(b *bank) ([]step, func()) {
 }
 
 func certificateStory(b *bank) ([]step, func()) {
-	u, key := b.newUser(0), newKey()
-	var first string
-	send := func(b *bank) *http.Request {
-		request := b.signed(u.key, "POST", payword.PathCertificates,
-			payword.CertificateRequest{Keys: []payword.PublicKey{payword.NewPublicKey(publicKey(key))}})
-		request.Header.Set("Idempotency-Key", "the one")
-		return request
+	certify := certifying(b.newUser(0))
+	return []step{certify, certify}, func() {}
+}
+
+// certifying returns the step that gets a certificate, the same again under the
+// same Idempotency-Key.
+func certifying(u *user) step {
+	key, first := newKey(), ""
+	return step{
+		func(b *bank) *http.Request {
+			request := b.signed(u.key, "POST", payword.PathCertificates,
+				payword.CertificateRequest{Keys: []payword.PublicKey{payword.NewPublicKey(publicKey(key))}})
+			request.Header.Set("Idempotency-Key", "the one")
+			return request
+		},
+		func(a answer) error {
+			got, err := inJSON[payword.CertificateAnswer](a)
+			if err == nil && (len(got.Certificates) != 1 || first != "" && got.Certificates[0] != first) {
+				err = fmt.Errorf("got %v, want one certificate, the same again", got.Certificates)
+			}
+			if err == nil {
+				first = got.Certificates[0]
+			}
+			return err
+		},
 	}
-	same := func(a answer) error {
-		got, err := inJSON[payword.CertificateAnswer](a)
-		if err == nil && (len(got.Certificates) != 1 || first != "" && got.Certificates[0] != first) {
-			err = fmt.Errorf("got %v, want one certificate, the same again", got.Certificates)
-		}
-		if err == nil {
-			first = got.Certificates[0]
-		}
-		return err
-	}
-	return []step{{send, same}, {send, same}}, func() {}
 }
 
 // paymentStory is a payment by webhook, a dispute that takes it back, and a second

@@ -12,7 +12,18 @@ import (
 // SetFault lets a test make commits fail: hook is asked at "before <name>" and
 // "after <name>" of each transaction, and at a few points between, from many
 // goroutines at once. Nothing may run meanwhile.
-func (b *Broker) SetFault(hook func(point string) error) { b.store.fault = hook }
+func (b *Broker) SetFault(hook func(point string) error) {
+	b.store.fault = nil
+	if hook != nil {
+		b.store.fault = func(_ context.Context, point string) error { return hook(point) }
+	}
+}
+
+// SetFaultOf is SetFault with a hook that also knows whether the broker does
+// something by itself, and not for somebody who asked.
+func (b *Broker) SetFaultOf(hook func(isByItself bool, point string) error) {
+	b.store.fault = func(ctx context.Context, point string) error { return hook(actorOf(ctx) == actorBroker, point) }
+}
 
 // WhenNew calls hook with every broker that is opened from now on, as Main does
 // it.

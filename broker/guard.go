@@ -91,7 +91,7 @@ func (g *guard) admitted(w http.ResponseWriter, r *http.Request, pattern string)
 		writeProblem(w, p)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), bodyTimeout+requestTimeout)
+	ctx, cancel := context.WithTimeout(withActor(r.Context(), actorAnybody), bodyTimeout+requestTimeout)
 	defer cancel()
 	sender, refusal, err := g.admit(ctx, entry.access, r)
 	if errors.Is(err, errNoToken) {

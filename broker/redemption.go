@@ -232,7 +232,7 @@ func (b *Broker) weigh(ctx context.Context, current *batch, groups []*claimed) (
 	if err := b.judgeAll(ctx, current, groups); err != nil {
 		return payword.Refusal{}, err
 	}
-	return payword.Refusal{}, b.store.fail("judged redemption")
+	return payword.Refusal{}, b.store.fail(ctx, "judged redemption")
 }
 
 // settle pays what was judged, and weighs and pays again what somebody else

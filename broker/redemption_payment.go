@@ -336,7 +336,7 @@ func (s *store) move(ctx context.Context, tx *ledger.Tx, payments []*payment) er
 	}
 	for k, p := range moving {
 		p.note(outcomes[k])
-		if err := s.fail("within redeem"); err != nil {
+		if err := s.fail(ctx, "within redeem"); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ const perRound = 200
 // interval of the Config. It checks the books once a day and when an operator
 // asks. What fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(withActor(ctx, actorBroker))
 	group.Go(func() error { return b.periodically(ctx, "releasing", b.config.ReleaseInterval, b.clean) })
 	group.Go(func() error { return b.periodically(ctx, "webhooks", b.config.DeliveryInterval, b.deliver) })
 	group.Go(func() error { return b.periodically(ctx, "fetching claims", b.config.PullInterval, b.Pull) })

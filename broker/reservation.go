@@ -69,7 +69,7 @@ func (b *Broker) reserve(ctx context.Context, account string, request payword.Re
 		// only after it.
 		after.account = account
 		if after.reservation, err = b.signReservation(ctx, &m, after); err == nil {
-			err = b.store.fail("signed reservation")
+			err = b.store.fail(ctx, "signed reservation")
 		}
 		if err != nil {
 			return none, payword.Refusal{}, err

@@ -46,7 +46,7 @@ type store struct {
 
 	// fault, if set, is asked at every point where a crash could matter, such as
 	// before and after each commit, and can make it fail; tests set it.
-	fault func(point string) error
+	fault func(ctx context.Context, point string) error
 }
 
 // runUpdatesTwice lets every function of an Update run twice; tests set it.
@@ -125,13 +125,13 @@ func (s *store) update(ctx context.Context, name string, change func(tx *ledger.
 		if err := change(tx); err != nil {
 			return err
 		}
-		return s.fail("before " + name)
+		return s.fail(ctx, "before "+name)
 	})
 	if refusal := (refused{}); errors.As(err, &refusal) {
 		return payword.Refusal(refusal), nil
 	}
 	if err == nil {
-		err = s.fail("after " + name)
+		err = s.fail(ctx, "after "+name)
 	}
 	if err != nil {
 		return payword.Refusal{}, fmt.Errorf("%s: %w", name, err)
@@ -149,11 +149,11 @@ func (s *store) view(ctx context.Context, look func(tx *ledger.Tx) error) (paywo
 	return payword.Refusal{}, err
 }
 
-func (s *store) fail(point string) error {
+func (s *store) fail(ctx context.Context, point string) error {
 	if s.fault == nil {
 		return nil
 	}
-	return s.fault(point)
+	return s.fault(ctx, point)
 }
 
 // execOne runs a statement and says whether it changed a row, of at most one.
@@ -419,13 +419,13 @@ const nonceSeconds = 2 * payword.RequestMaxAgeSeconds
 // takeNonce remembers that the key has used the nonce and reports whether it
 // was for the first time.
 func (s *store) takeNonce(ctx context.Context, keyID string, request payword.SignedRequest) (isNew bool, err error) {
-	if err := s.fail("before nonce"); err != nil {
+	if err := s.fail(ctx, "before nonce"); err != nil {
 		return false, err
 	}
 	isNew, err = s.db.ExecOne(ctx,
 		`INSERT INTO broker_nonces (key_id, nonce, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 		keyID, request.Nonce, request.Created+nonceSeconds)
-	return isNew, cmp.Or(err, s.fail("after nonce"))
+	return isNew, cmp.Or(err, s.fail(ctx, "after nonce"))
 }
 
 // accountOf returns the account of a key and the key, or "".
