@@ -73,8 +73,8 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
 	done
 
-bench: ## run the benchmarks of the protocol and of the gate
-	$(GO) test -run '^$$' -bench . -benchmem . ./caddymodule
+bench: ## run the benchmarks of the protocol, the gate, the ledger and the broker
+	$(GO) test -run '^$$' -bench . -benchmem . ./caddymodule ./internal/ledger ./broker
 
 simulate: ## a hundredth of a broker's day with a million users, on SQLite and on PostgreSQL (takes minutes, and 3 GB in /tmp)
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; \

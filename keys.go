@@ -49,13 +49,29 @@ func CheckPublicKey(key ed25519.PublicKey) error {
 	if err != nil {
 		return errors.New("not a point of the curve")
 	}
-	if string(point.Bytes()) != string(key) {
+	if !isReduced(key) {
 		return errors.New("not the canonical encoding of its point")
 	}
 	if new(edwards25519.Point).MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
 		return errors.New("a point of small order")
 	}
 	return nil
+}
+
+// isReduced reports whether the coordinate that a key encodes, little endian and
+// without the sign bit, is below 2^255-19. One that is not has a second,
+// shorter spelling. The other points with two spellings are of small order.
+func isReduced(key ed25519.PublicKey) bool {
+	const lowest = 0xed // of the prime's bytes; the others are all ones
+	if key[31]&0x7f != 0x7f || key[0] < lowest {
+		return true
+	}
+	for _, b := range key[1:31] {
+		if b != 0xff {
+			return true
+		}
+	}
+	return false
 }
 
 // jwk is an Ed25519 public key as a JSON Web Key (RFC 8037). Its members are in

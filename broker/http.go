@@ -290,7 +290,10 @@ func registerVendors(a *api) {
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathRedemptions, id: "redeem", access: vendorSigned,
 		summary: "Claim what was spent on commitments", maxBody: redemptionBody,
-		description: "Each claim is answered by itself. The same claim again gets the same answer for ever and is paid once."},
+		description: "Each claim is answered by itself. The same claim again gets the same answer for ever and is paid once. " +
+			"With Content-Type: application/x-ndjson and ?vendor=<origin> it takes up to 100,000 redemptions, one on a line, and answers with as many " +
+			"results, one on a line and in order, while later lines are still coming: read while you write. A stream that ends " +
+			"before its time has a last line {\"problem\":…} with the members of RFC 9457."},
 		func(ctx context.Context, input *body[payword.RedemptionRequest]) (*body[payword.RedemptionAnswer], payword.Refusal, error) {
 			answer, refusal, err := b.redeem(ctx, callerOf(ctx), input.Body)
 			return &body[payword.RedemptionAnswer]{answer}, refusal, err

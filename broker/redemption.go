@@ -229,6 +229,11 @@ func (b *Broker) weigh(ctx context.Context, current *batch, groups []*claimed) (
 	if err := b.store.loadClaimed(ctx, groups); err != nil {
 		return payword.Refusal{}, err
 	}
+	for _, g := range groups {
+		if g.fault != nil {
+			b.logUnsound(ctx, g.id.String(), g.fault)
+		}
+	}
 	if err := b.judgeAll(ctx, current, groups); err != nil {
 		return payword.Refusal{}, err
 	}

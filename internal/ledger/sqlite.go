@@ -35,9 +35,17 @@ const (
 	// longer than any transaction here takes, shorter than a client waits.
 	busyTimeout = 5 * time.Second
 
-	// readerConnections bounds the Views that run at once; each holds a page
-	// cache of about 2 MB.
+	// readerConnections bounds the Views that run at once.
 	readerConnections = 4
+
+	// cacheKilobytes is the page cache of each connection: what a transaction of
+	// five hundred claims changes stays in memory until it commits.
+	cacheKilobytes = 16 << 10
+
+	// checkpointPages is how long the log grows, in pages of 4 KB, before its
+	// pages are written to their places: those that many transactions change are
+	// written there once.
+	checkpointPages = 8 << 10
 )
 
 // oldestSQLite is the first version without the WAL reset bug, which can
@@ -123,6 +131,7 @@ func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, er
 		"_synchronous":  {"FULL"},
 		"_defensive":    {"1"},
 		"_dqs":          {"0"},
+		"_pragma":       {"cache_size(-" + strconv.Itoa(cacheKilobytes) + ")"},
 		"mode":          {"rw"},
 	}
 	switch mode {
@@ -133,6 +142,7 @@ func openPool(path string, mode Mode, lock string, connections int) (*sql.DB, er
 		fallthrough
 	default:
 		query.Set("_journal_mode", "WAL")
+		query.Add("_pragma", "wal_autocheckpoint("+strconv.Itoa(checkpointPages)+")")
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}
 	connector, err := sqlite.NewConnector(name.String())
