@@ -99,7 +99,7 @@ func openWallet(t *testing.T, path, brokerOrigin, adminToken string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := json.Marshal(map[string]string{"id": "test", "account": account.Account, "amount": "5000000", "currency": "usd-micro"})
+	body, err := json.Marshal(map[string]string{"id": "test-" + account.Account, "account": account.Account, "amount": "5000000", "currency": "usd-micro"})
 	if err != nil {
 		t.Fatal(err)
 	}
