@@ -161,17 +161,17 @@ type RedemptionResult struct {
 
 // ClaimsRequest is what a broker asks a gate for, signed with one of the
 // broker's keys: claims on what was spent. It says what came of the claims that
-// the gate handed out before.
+// the gate handed out before. The gate answers with a RedemptionRequest, which
+// has no redemptions once nothing can be claimed any more.
 type ClaimsRequest struct {
-	Vendor  string             `json:"vendor"`
-	Results []RedemptionResult `json:"results,omitempty"` // at most MaxRedemptionsPerRequest
+	Vendor  string        `json:"vendor"`
+	Results []ClaimResult `json:"results,omitempty"` // at most MaxRedemptionsPerRequest
 }
 
-// ClaimsAnswer holds the claims of a gate, in the form in which it would send
-// them, at most MaxRedemptionsPerRequest; More says that some are left.
-type ClaimsAnswer struct {
-	RedemptionRequest
-	More bool `json:"more"`
+// ClaimResult is what came of one claim that a broker has fetched.
+type ClaimResult struct {
+	RedemptionResult
+	Final bool `json:"final,omitempty"` // the claim said that it was the last one
 }
 
 // Discovery is what a gate says of itself at PathDiscovery.

@@ -86,8 +86,8 @@ type Config struct {
 	// DeliveryInterval is the time between two rounds in which Run sends
 	// webhook messages. Default: 1 second.
 	DeliveryInterval time.Duration
-	// PullInterval is the time between two rounds in which Run fetches the
-	// claims of the vendors that asked for it. Default: 1 hour.
+	// PullInterval is how often Run fetches the claims of each vendor that asked
+	// for it. Default: 1 hour.
 	PullInterval time.Duration
 	// AllowLoopbackVendors lets vendors on this machine register, over plain
 	// HTTP too. For tests and demonstrations.

@@ -33,6 +33,7 @@ const help = `payword broker keeps users' accounts and pays vendors what they cl
   payword broker revoke  --db FILE --account ID
                                           revoke the certificates of an account
   payword broker audit   --db FILE        list who changed what, and when
+  payword broker vendor  --db FILE        list the vendors, block one or open it again
   payword broker check   --db FILE        compare everything in the books
 
 To begin, on a machine whose TLS proxy (such as Caddy) hands https://broker.example
@@ -67,13 +68,15 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return c.main(ctx, args[1:], c.accountFlags, c.account)
 	case "audit":
 		return c.main(ctx, args[1:], c.auditFlags, c.audited)
+	case "vendor":
+		return c.main(ctx, args[1:], c.vendorFlags, c.vendor)
 	case "check":
 		return c.main(ctx, args[1:], c.checkFlags, c.check)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke, audit or check\n", args[0])
+	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke, audit, vendor or check\n", args[0])
 	return exitUsage
 }
 
@@ -87,6 +90,7 @@ type command struct {
 	database, accountID, amount, id, out, credit string
 	age                                          int
 	serving                                      servingFlags
+	vendors                                      vendorFlags
 
 	audit      auditFilter
 	auditLimit int

@@ -95,6 +95,12 @@ func (b *Broker) redeem(ctx context.Context, by caller, request payword.Redempti
 	if err != nil || refusal.Refused() {
 		return none, refusal, err
 	}
+	return b.redeemBatch(ctx, current, request)
+}
+
+// redeemBatch is redeem for claims of a vendor, whoever brought them.
+func (b *Broker) redeemBatch(ctx context.Context, current *batch, request payword.RedemptionRequest) (payword.RedemptionAnswer, payword.Refusal, error) {
+	var none payword.RedemptionAnswer
 	answer := payword.RedemptionAnswer{Results: []payword.RedemptionResult{}}
 	left := request.Redemptions
 	next := func(context.Context) (part []*redemption, err error) {
@@ -107,7 +113,7 @@ func (b *Broker) redeem(ctx context.Context, by caller, request payword.Redempti
 		left = left[len(part):]
 		return part, nil
 	}
-	refusal, err = b.redeemParts(ctx, current, next, func(part []*redemption) error {
+	refusal, err := b.redeemParts(ctx, current, next, func(part []*redemption) error {
 		for _, r := range part {
 			answer.Results = append(answer.Results, r.result)
 		}
@@ -121,13 +127,19 @@ func (b *Broker) redeem(ctx context.Context, by caller, request payword.Redempti
 
 // newBatch finds out whose a request is. It refuses with UnknownVendor.
 func (b *Broker) newBatch(ctx context.Context, by caller, vendor string) (*batch, payword.Refusal, error) {
-	b.keys(ctx) // those of now, for trustedKeys
 	keys, refusal, err := b.store.keysOf(ctx, by, vendor)
 	if err != nil || refusal.Refused() {
 		return nil, refusal, err
 	}
+	current, err := b.newBatchOf(ctx, vendor, keys)
+	return current, payword.Refusal{}, err
+}
+
+// newBatchOf is a batch of a vendor that has those keys.
+func (b *Broker) newBatchOf(ctx context.Context, vendor string, keys []ed25519.PublicKey) (*batch, error) {
+	b.keys(ctx) // those of now, for trustedKeys
 	state, err := b.store.vendorState(ctx, vendor)
-	return &batch{vendor: vendor, keys: keys, state: state, steps: b.maxSteps}, payword.Refusal{}, err
+	return &batch{vendor: vendor, keys: keys, state: state, steps: b.maxSteps}, err
 }
 
 // redeemParts takes a request part by part from next, which ends with io.EOF,

@@ -27,7 +27,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(withActor(ctx, actorBroker))
 	group.Go(func() error { return b.periodically(ctx, "releasing", b.config.ReleaseInterval, b.clean) })
 	group.Go(func() error { return b.periodically(ctx, "webhooks", b.config.DeliveryInterval, b.deliver) })
-	group.Go(func() error { return b.periodically(ctx, "fetching claims", b.config.PullInterval, b.Pull) })
+	group.Go(func() error {
+		return b.periodically(ctx, "fetching claims", min(b.config.PullInterval, maxPullRound), b.Pull)
+	})
 	group.Go(func() error { return b.periodically(ctx, "summing", b.config.ReleaseInterval, b.keepPages) })
 	group.Go(func() error { return b.keepChecking(ctx) })
 	return group.Wait()

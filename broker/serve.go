@@ -38,6 +38,7 @@ type servingFlags struct {
 	otherKeys, stripeFiles                       []string
 	limit                                        string
 	grace, life, keyLead                         time.Duration
+	destinationDelay, pullInterval               time.Duration
 	loopback                                     bool
 	metrics                                      string
 	perMinute                                    int
@@ -68,6 +69,8 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 	flags.StringVar(&f.limit, "limit", "20", "the most that one vendor may accept from one user in a day, as `AMOUNT`")
 	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long after a commitment's expiry claims are paid")
 	flags.DurationVar(&f.life, "certificate-life", defaultCertificateLife, "how long a certificate is valid")
+	flags.DurationVar(&f.destinationDelay, "destination-delay", defaultDestinationDelay, "how long a payout destination that a vendor asks for waits before it counts")
+	flags.DurationVar(&f.pullInterval, "pull-interval", defaultPullInterval, "how often claims are fetched from each vendor that asks for it")
 	flags.BoolVar(&f.loopback, "allow-loopback-vendors", false, "let vendors on this machine register, for demonstrations")
 }
 
@@ -171,6 +174,7 @@ func (c *command) servingConfig() (Config, error) {
 	config := Config{
 		Issuer: f.origin, Database: c.database, Grace: f.grace, CertificateLife: f.life, AllowLoopbackVendors: f.loopback, KeyLead: f.keyLead,
 		RequestsPerMinute: f.perMinute, TrustedProxies: f.proxies,
+		DestinationDelay: f.destinationDelay, PullInterval: f.pullInterval,
 		Logger: slog.New(slog.NewJSONHandler(c.stderr, nil)),
 	}
 	if err := payword.CheckOrigin(f.origin); err != nil {
@@ -192,6 +196,9 @@ func (c *command) servingConfig() (Config, error) {
 	}
 	if f.grace < time.Second || f.life < time.Second || f.keyLead < time.Second {
 		return config, usage("--grace, --certificate-life and --key-lead: want at least 1s")
+	}
+	if f.destinationDelay < time.Second || f.pullInterval < time.Second {
+		return config, usage("--destination-delay and --pull-interval: want at least 1s")
 	}
 	if f.tokenFile != "" {
 		if config.AdminToken, config.Operators, err = readTokens(f.tokenFile); err != nil {

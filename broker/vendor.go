@@ -31,11 +31,7 @@ func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.
 	if !fetches.take() {
 		return vendorDetails{}, refuse(payword.RateLimited, "too many vendors register at once; wait a minute"), nil
 	}
-	discovery, refusal := b.discover(ctx, request.Vendor)
-	if refusal.Refused() {
-		return vendorDetails{}, refusal, nil
-	}
-	listed, refusal := listedKeys(discovery, request.Vendor)
+	discovery, listed, refusal := b.discoverKeys(ctx, request.Vendor)
 	if refusal.Refused() {
 		return vendorDetails{}, refusal, nil
 	}
@@ -43,12 +39,44 @@ func (b *Broker) registerVendor(ctx context.Context, by caller, request payword.
 		return vendorDetails{}, refuse(payword.VendorNotProved, "%s%s does not list the key that signed the request",
 			request.Vendor, payword.PathDiscovery), nil
 	}
-	var details vendorDetails
-	ctx = withActor(ctx, "vendor:"+request.Vendor)
+	return b.storeVendor(withActor(ctx, "vendor:"+request.Vendor), []ed25519.PublicKey{by.key}, listed, discovery)
+}
+
+// AddVendor registers a vendor for whoever runs the broker, with all keys that
+// its discovery document lists: for a gate that cannot reach the broker. It
+// refuses with VendorNotProved.
+func (b *Broker) AddVendor(ctx context.Context, vendor string) (payword.Refusal, error) {
+	_, refusal, err := b.addVendor(ctx, vendor)
+	return refusal, err
+}
+
+func (b *Broker) addVendor(ctx context.Context, vendor string) (vendorDetails, payword.Refusal, error) {
+	if err := payword.CheckOrigin(vendor); err != nil {
+		return vendorDetails{}, refuse(payword.VendorNotProved, "vendor: %v", err), nil
+	}
+	discovery, listed, refusal := b.discoverKeys(ctx, vendor)
+	if refusal.Refused() {
+		return vendorDetails{}, refusal, nil
+	}
+	return b.storeVendor(ctx, listed, listed, discovery)
+}
+
+// discoverKeys returns a vendor's discovery document with its keys. It refuses
+// with VendorNotProved.
+func (b *Broker) discoverKeys(ctx context.Context, vendor string) (payword.Discovery, []ed25519.PublicKey, payword.Refusal) {
+	discovery, refusal := b.discover(ctx, vendor)
+	if refusal.Refused() {
+		return discovery, nil, refusal
+	}
+	listed, refusal := listedKeys(discovery, vendor)
+	return discovery, listed, refusal
+}
+
+func (b *Broker) storeVendor(ctx context.Context, added, listed []ed25519.PublicKey, discovery payword.Discovery) (details vendorDetails, refusal payword.Refusal, err error) {
 	refusal, err = b.store.update(ctx, "register vendor", func(tx *ledger.Tx) error {
-		err := b.store.storeVendor(ctx, tx, request.Vendor, []ed25519.PublicKey{by.key}, listed, discovery.Claims)
+		err := b.store.storeVendor(ctx, tx, discovery.Vendor, added, listed, discovery.Claims)
 		if err == nil {
-			details, err = b.store.vendorDetailsIn(ctx, tx, request.Vendor)
+			details, err = b.store.vendorDetailsIn(ctx, tx, discovery.Vendor)
 		}
 		return err
 	})

@@ -22,6 +22,7 @@ const (
 	pathWebhook     = "/v1/vendor/webhooks/{webhook}"
 	pathDeliveries  = "/v1/vendor/deliveries"
 	pathRetry       = "/v1/vendor/deliveries/{delivery}/retry"
+	pathAddVendor   = "/v1/admin/vendors"
 	pathVendorState = "/v1/admin/vendors/state"
 	pathPayouts     = "/v1/admin/payouts"
 )
@@ -229,6 +230,12 @@ func registerStatements(a *api) {
 		})
 }
 
+type addVendorInput struct {
+	Body struct {
+		Vendor string `json:"vendor" maxLength:"270" doc:"the vendor's origin"`
+	}
+}
+
 type vendorStateInput struct {
 	Body struct {
 		Vendor string `json:"vendor" maxLength:"270"`
@@ -253,6 +260,13 @@ type payoutAnswer struct {
 
 func registerVendorAdministration(a *api) {
 	b := a.broker
+	register(a, route{method: http.MethodPost, path: pathAddVendor, id: "addVendor", access: adminOnly,
+		summary: "Register a vendor with the keys that its discovery document lists", maxBody: smallBody,
+		description: "For a gate that cannot reach the broker; the others register themselves."},
+		func(ctx context.Context, input *addVendorInput) (*body[vendorDetails], payword.Refusal, error) {
+			details, refusal, err := b.addVendor(ctx, input.Body.Vendor)
+			return &body[vendorDetails]{details}, refusal, err
+		})
 	register(a, route{method: http.MethodPut, path: pathVendorState, id: "setVendorState", access: adminOnly,
 		summary: "Block a vendor, or open it again", maxBody: smallBody,
 		description: "For a blocked vendor nothing is reserved any more and nothing is paid out. What was reserved before is still " +

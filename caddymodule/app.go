@@ -74,6 +74,11 @@ type App struct {
 	// time. Default: 24h. At most 90d.
 	RedeemMargin caddy.Duration `json:"redeem_margin,omitempty"`
 
+	// Hand claims to the brokers, too, when they ask for them at
+	// /.well-known/payword/claims: for a gate that cannot reach its brokers.
+	// Default: false.
+	Pull bool `json:"pull,omitempty"`
+
 	// Start even if a log would hold the paywords that visitors send. Default:
 	// false.
 	UnsafeLogs bool `json:"unsafe_logs,omitempty"`

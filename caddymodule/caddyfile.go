@@ -41,6 +41,7 @@ import (
 //	    redeem_interval <duration>
 //	    redeem_above    <amount> <currency>
 //	    redeem_margin   <duration>
+//	    pull
 //	    unsafe_logs
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, _ any) (any, error) {
@@ -143,6 +144,7 @@ var globalOptions = map[string]option[*App]{
 	"redeem_interval": duration(func(a *App, value caddy.Duration) { a.RedeemInterval = &value }),
 	"redeem_above":    readRedeemAbove,
 	"redeem_margin":   duration(func(a *App, value caddy.Duration) { a.RedeemMargin = value }),
+	"pull":            bare(func(a *App) *bool { return &a.Pull }),
 	"unsafe_logs":     bare(func(a *App) *bool { return &a.UnsafeLogs }),
 }
 
@@ -201,12 +203,15 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		}
 		handler.Scope = digestOf(string(encoded))
 	}
-	discovery := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{payword.PathDiscovery})}
 	var routes []httpcaddyfile.ConfigValue
 	if handler.OpenAPI != nil {
 		routes = h.NewRoute(caddy.ModuleMap{"path": h.JSON(handler.openAPIRoute(paid))}, handler)
 	}
-	routes = append(append(routes, h.NewRoute(discovery, handler)...), h.NewRoute(paid, handler)...)
+	// A route for each: Caddy puts routes of one path in the order of their paths.
+	for _, path := range []string{payword.PathDiscovery, payword.PathClaims} {
+		routes = append(routes, h.NewRoute(caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{path})}, handler)...)
+	}
+	routes = append(routes, h.NewRoute(paid, handler)...)
 	if paid != nil {
 		strip := &Strip{IdentityHeaders: handler.IdentityHeaders, Paid: caddyhttp.RawMatcherSets{paid}}
 		routes = append(routes, h.NewRoute(nil, strip)...)

@@ -30,7 +30,7 @@ func (h *Handler) serveDiscovery(w http.ResponseWriter, r *http.Request) error {
 		Vendor: h.Vendor, Origins: h.Origins,
 		Keys:    []payword.PublicKey{payword.NewPublicKey(h.app.gate.key.Public().(ed25519.PublicKey))},
 		Brokers: h.app.issuers(), Currency: h.currency, MaxStep: h.app.MaxStep,
-		Unreserved: h.givesCredit(), Version: payword.MethodVersion,
+		Unreserved: h.givesCredit(), Claims: h.app.Pull, Version: payword.MethodVersion,
 	})
 	if err != nil {
 		return h.unavailable(w, err)

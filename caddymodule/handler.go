@@ -246,6 +246,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	switch {
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
+	case r.URL.Path == payword.PathClaims:
+		return h.serveClaims(w, r)
 	case h.OpenAPI.isFor(r):
 		return h.serveOpenAPI(w, r, next)
 	case isPreflight(r):

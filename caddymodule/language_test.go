@@ -63,6 +63,7 @@ var onlyBrokersRefuse = []payword.Reason{
 	payword.MalformedClaim, payword.BadClaim, payword.UnknownVendor, payword.UnknownAccount,
 	payword.ClaimOverTails, payword.ClaimOverLimit, payword.ClaimTooLate, payword.InsufficientFunds,
 	payword.RootReused, payword.BadSignature, payword.VendorNotProved, payword.IdempotencyDiffers,
+	payword.VendorBlocked,
 }
 
 func TestEveryReasonHasASentence(t *testing.T) {

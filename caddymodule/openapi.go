@@ -78,7 +78,7 @@ func (o *OpenAPI) provision(ctx caddy.Context) error {
 }
 
 func (o *OpenAPI) validate() error {
-	if o != nil && (!strings.HasPrefix(o.Path, "/") || strings.ContainsAny(o.Path, "*?#") || o.Path == payword.PathDiscovery) {
+	if o != nil && (!strings.HasPrefix(o.Path, "/") || strings.ContainsAny(o.Path, "*?#") || o.Path == payword.PathDiscovery || o.Path == payword.PathClaims) {
 		return errors.New("payword: openapi: want a path, such as /openapi.json")
 	}
 	return nil

@@ -267,7 +267,7 @@ func (h *priceHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 // says was delivered.
 func (h *priceHandler) priceLine(question *asked, r *http.Request) logPrice {
 	line := question.line
-	if r.URL.Path == payword.PathDiscovery {
+	if r.URL.Path == payword.PathDiscovery || r.URL.Path == payword.PathClaims {
 		return logPrice{free: freeByList}
 	}
 	if isPreflight(r) {

@@ -220,18 +220,9 @@ func (r *redemptionRound) send(ctx context.Context, batch []claimable) {
 }
 
 func (a *App) redeemBatch(ctx context.Context, key batchKey, batch []claimable) (Redemption, error) {
-	request := payword.RedemptionRequest{Vendor: key.vendor}
-	for _, c := range batch {
-		claim, err := payword.SignClaim(payword.Claim{
-			Vendor: key.vendor, Broker: key.broker, Commitment: c.commitment.ID, Tails: c.tails,
-			Amount: c.amount, Final: c.final, IssuedAt: a.now().Unix(),
-		}, a.gate.key)
-		if err != nil {
-			return Redemption{}, err
-		}
-		request.Redemptions = append(request.Redemptions, payword.Redemption{
-			Commitment: c.commitment.Token, Reservation: c.reservation, Claim: claim.Token,
-		})
+	request, err := a.signClaims(key, batch)
+	if err != nil {
+		return Redemption{}, err
 	}
 	var answer payword.RedemptionAnswer
 	problem, err := a.ask(ctx, key.broker, payword.PathRedemptions, request, &answer)
@@ -255,6 +246,24 @@ func (a *App) redeemBatch(ctx context.Context, key batchKey, batch []claimable) 
 		return a.record(ctx, key, batch, answer)
 	}
 	return done, fmt.Errorf("claiming from %s: %w", key.broker, err)
+}
+
+// signClaims makes the request that claims a batch.
+func (a *App) signClaims(key batchKey, batch []claimable) (payword.RedemptionRequest, error) {
+	request := payword.RedemptionRequest{Vendor: key.vendor, Redemptions: []payword.Redemption{}}
+	for _, c := range batch {
+		claim, err := payword.SignClaim(payword.Claim{
+			Vendor: key.vendor, Broker: key.broker, Commitment: c.commitment.ID, Tails: c.tails,
+			Amount: c.amount, Final: c.final, IssuedAt: a.now().Unix(),
+		}, a.gate.key)
+		if err != nil {
+			return request, err
+		}
+		request.Redemptions = append(request.Redemptions, payword.Redemption{
+			Commitment: c.commitment.Token, Reservation: c.reservation, Claim: claim.Token,
+		})
+	}
+	return request, nil
 }
 
 // record notes what the broker paid.

@@ -102,7 +102,7 @@ var provoked = map[string]string{
 // or to a user who reserves.
 var brokersOnly = []string{
 	"MalformedClaim", "BadClaim", "UnknownVendor", "UnknownAccount", "ClaimOverTails", "ClaimOverLimit", "ClaimTooLate",
-	"InsufficientFunds", "RootReused", "BadSignature", "VendorNotProved", "IdempotencyDiffers",
+	"InsufficientFunds", "RootReused", "BadSignature", "VendorNotProved", "IdempotencyDiffers", "VendorBlocked",
 }
 
 // TestEveryReasonIsProvoked holds the table above to the list of reasons, and to
