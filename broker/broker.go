@@ -131,6 +131,7 @@ type Broker struct {
 	challenges challengeSecrets
 	lists      listCache
 	operators  []operator
+	failures   failures      // of the tokens of operators
 	checks     chan struct{} // asks Run for a check of the books
 	background background
 	discovery  *http.Client
@@ -173,6 +174,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		config:          config,
 		log:             config.Logger,
 		operators:       newOperators(config),
+		failures:        failures{now: config.Now},
 		checks:          make(chan struct{}, 1),
 		discovery:       newDiscoveryClient(config),
 		accountOpenings: newQuota(config.Now, openingsPerMinute),

@@ -198,7 +198,17 @@ var (
 
 // admitOperator checks the administration token of a request.
 func (b *Broker) admitOperator(r *http.Request) (sender, payword.Refusal, error) {
+	// Through a proxy that is not configured all clients look like one, and
+	// nobody shall keep the others out.
+	client := b.clientOf(r)
+	isCounted := client != "" && r.Header.Get("Authorization") != ""
+	if isCounted && !b.failures.take(client) {
+		return sender{}, refuse(payword.RateLimited, "too many wrong tokens in a minute: wait for the next"), nil
+	}
 	o, found := b.bearerOf(r)
+	if isCounted && found {
+		b.failures.forgive(client)
+	}
 	switch {
 	case !found:
 		return sender{}, payword.Refusal{}, errNoToken

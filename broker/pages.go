@@ -43,7 +43,6 @@ type pages struct {
 	broker    *Broker
 	mux       *http.ServeMux
 	templates map[string]*template.Template // by the name of the page
-	failures  *failures
 }
 
 // visit is one request for a page.
@@ -69,7 +68,7 @@ type view struct {
 }
 
 func newPages(b *Broker) (*pages, error) {
-	p := &pages{broker: b, mux: http.NewServeMux(), failures: &failures{now: b.config.Now}}
+	p := &pages{broker: b, mux: http.NewServeMux()}
 	var err error
 	if p.templates, err = parsePages(); err != nil {
 		return nil, err

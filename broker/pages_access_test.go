@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -327,5 +328,52 @@ func TestAdministrationApart(t *testing.T) {
 		if public.Code != c.public || administrator.Code != c.administrator {
 			t.Errorf("%s: got status %d and %d, want %d and %d", c.path, public.Code, administrator.Code, c.public, c.administrator)
 		}
+	}
+}
+
+// Whoever guesses keeps out those at the same address alone, on the pages and in
+// the API together.
+func TestGuessingTokensByAddress(t *testing.T) {
+	b := newOfficeBank(t, func(c *broker.Config) {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	o := b.newOffice()
+	signIn := func(address, token string) int {
+		request := o.form("/admin/sign-in", url.Values{"secret": {token}})
+		request.Header.Set("X-Forwarded-For", address)
+		return o.send(request).status
+	}
+	call := func(address, token string) int {
+		request, _ := b.request("GET", "/v1/admin/fundings", nil)
+		request.Header.Set("X-Forwarded-For", address)
+		request.Header.Set("Authorization", "Bearer "+token)
+		return b.do(request).status
+	}
+	const guesser, other = "192.0.2.1", "192.0.2.2"
+	for range 10 {
+		if got := call(guesser, "a wrong token of many letters"); got != http.StatusUnauthorized {
+			t.Fatalf("got status %d", got)
+		}
+		if got := signIn(guesser, "a wrong token of many letters"); got != http.StatusUnprocessableEntity {
+			t.Fatalf("got status %d", got)
+		}
+	}
+	for range 30 { // right ones do not count
+		if got := call(other, annasToken); got != http.StatusOK {
+			t.Fatalf("another address got status %d", got)
+		}
+	}
+	if got := signIn(guesser, annasToken); got != http.StatusTooManyRequests {
+		t.Errorf("signing in after 20 guesses: got status %d", got)
+	}
+	if got := call(guesser, annasToken); got != http.StatusTooManyRequests {
+		t.Errorf("calling after 20 guesses: got status %d", got)
+	}
+	if got := signIn(other, annasToken); got != http.StatusSeeOther {
+		t.Errorf("another address got status %d", got)
+	}
+	b.clock.advance(60)
+	if got := call(guesser, annasToken); got != http.StatusOK {
+		t.Errorf("a minute later: got status %d", got)
 	}
 }

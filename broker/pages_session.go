@@ -14,8 +14,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/paywordhq/payword/internal/ledger"
 )
@@ -31,10 +29,6 @@ const (
 	// seenSeconds is how exactly the last use is kept, so that not every page
 	// writes to the database.
 	seenSeconds = 60
-
-	// failuresPerMinute is how many wrong tokens are looked at in a minute: too
-	// few to guess by, more than people mistype.
-	failuresPerMinute = 20
 
 	// The cookie of a session. Browsers take the first one over TLS only, and
 	// never from another host.
@@ -166,37 +160,6 @@ func (b *Broker) openSession(ctx context.Context, o operator) (string, error) {
 	return secret, err
 }
 
-// failures counts wrong tokens in each minute of the clock.
-type failures struct {
-	now func() time.Time
-
-	mutex  sync.Mutex
-	minute int64 // guarded by mutex, as is count
-	count  int
-}
-
-// take reports whether one more token is looked at in this minute. It counts
-// it as wrong until forgive.
-func (f *failures) take() bool {
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	if minute := f.now().Unix() / 60; minute != f.minute {
-		f.minute, f.count = minute, 0
-	}
-	if f.count >= failuresPerMinute {
-		return false
-	}
-	f.count++
-	return true
-}
-
-// forgive takes back a count: the token was right.
-func (f *failures) forgive() {
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	f.count = max(0, f.count-1)
-}
-
 // signInForm is what the page for signing in shows.
 type signInForm struct{ Next string }
 
@@ -234,7 +197,8 @@ func (p *pages) signIn(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusForbidden, "This form did not come from this page over https. Nothing was done; send it from here.")
 		return
 	}
-	if !p.failures.take() {
+	client := p.broker.clientOf(r)
+	if !p.broker.failures.take(client) {
 		w.Header().Set("Retry-After", "60")
 		again(http.StatusTooManyRequests, "Too many wrong tokens were tried. Wait a minute.")
 		return
@@ -245,7 +209,7 @@ func (p *pages) signIn(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusUnprocessableEntity, "That is no administration token. It stands in the file that --admin-token names.")
 		return
 	}
-	p.failures.forgive()
+	p.broker.failures.forgive(client)
 	secret, err := p.broker.openSession(withActor(r.Context(), o.actor()), o)
 	if err != nil {
 		v.unavailable(err)
