@@ -53,7 +53,10 @@ type route struct {
 	status       int // of success; 0: 200
 	id, summary  string
 	description  string
-	hasRawBody   bool // the handler reads and checks the body itself
+	media        string // of an answer that is no plain JSON; "": application/json
+	also         int    // a second status of success; 0: none
+	hasLines     bool   // it takes and gives lines of JSON as well
+	hasRawBody   bool   // the handler reads and checks the body itself
 }
 
 func (r route) pattern() string { return r.method + " " + r.path }
@@ -122,11 +125,12 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerGateways(a)
 	registerPayments(a)
 	var document json.RawMessage // written once, below, before anything is served
-	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", summary: "This document"},
+	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", media: "application/openapi+json", summary: "This document"},
 		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {
 			return &rawAnswer{"application/openapi+json", "public, max-age=300", document}, payword.Refusal{}, nil
 		})
 	refuseNull(a.huma.OpenAPI().Components.Schemas)
+	describe(a.huma.OpenAPI(), a.routes)
 	var err error
 	if document, err = json.Marshal(a.huma.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
@@ -198,7 +202,7 @@ func healthy() *health {
 
 func registerPublic(a *api) {
 	b := a.broker
-	register(a, route{method: http.MethodGet, path: payword.PathBrokerKeys, id: "getKeys",
+	register(a, route{method: http.MethodGet, path: payword.PathBrokerKeys, id: "getKeys", media: "application/jwk-set+json",
 		summary: "The broker's public keys, as a JSON Web Key Set (RFC 7517)"},
 		func(ctx context.Context, _ *struct{}) (*rawAnswer, payword.Refusal, error) {
 			set, err := payword.FormatJWKS(b.keys(ctx).published...)
@@ -219,7 +223,7 @@ func registerPublic(a *api) {
 			challenge, err := b.newChallenge(ctx)
 			return &body[payword.AccountChallenge]{challenge}, payword.Refusal{}, err
 		})
-	register(a, route{method: http.MethodPost, path: payword.PathAccounts, id: "openAccount", access: newAccount,
+	register(a, route{method: http.MethodPost, path: payword.PathAccounts, id: "openAccount", access: newAccount, also: http.StatusOK,
 		summary: "Open an account", maxBody: smallBody, status: http.StatusCreated,
 		description: "Signed by the new key. The same key again gets the same account, with status 200."},
 		func(ctx context.Context, input *body[payword.OpenAccount]) (*openedAccount, payword.Refusal, error) {
@@ -288,7 +292,7 @@ func registerVendors(a *api) {
 			vendor, refusal, err := b.vendor(ctx, callerOf(ctx), input.Vendor)
 			return &body[vendorDetails]{vendor}, refusal, err
 		})
-	register(a, route{method: http.MethodPost, path: payword.PathRedemptions, id: "redeem", access: vendorSigned,
+	register(a, route{method: http.MethodPost, path: payword.PathRedemptions, id: "redeem", access: vendorSigned, hasLines: true,
 		summary: "Claim what was spent on commitments", maxBody: redemptionBody,
 		description: "Each claim is answered by itself. The same claim again gets the same answer for ever and is paid once. " +
 			"With Content-Type: application/x-ndjson and ?vendor=<origin> it takes up to 100,000 redemptions, one on a line, and answers with as many " +

@@ -155,7 +155,11 @@ func (b *bank) do(request *http.Request) answer {
 	if err != nil {
 		b.t.Error(err)
 	}
-	return answer{response.StatusCode, response.Header, content}
+	a := answer{response.StatusCode, response.Header, content}
+	if err := b.conform(request, a); err != nil {
+		b.t.Errorf("%s %s does not conform to the OpenAPI document: %v", request.Method, request.URL.Path, err)
+	}
+	return a
 }
 
 // request makes a request; body is sent as it is if it is a string, else as

@@ -366,7 +366,7 @@ func noStatusList() (*statusListAnswer, payword.Refusal, error) {
 
 func registerStatusLists(a *api) {
 	b := a.broker
-	register(a, route{method: http.MethodGet, path: pathStatusList, id: "getStatusList",
+	register(a, route{method: http.MethodGet, path: pathStatusList, id: "getStatusList", media: "application/statuslist+jwt", also: http.StatusNotModified,
 		summary:     "A hot list: which certificates were revoked or are suspended",
 		description: "A Status List Token (draft-ietf-oauth-status-list) that certificates name."},
 		func(ctx context.Context, input *statusListInput) (*statusListAnswer, payword.Refusal, error) {

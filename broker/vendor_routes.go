@@ -223,7 +223,7 @@ func registerStatements(a *api) {
 			page, refusal, err := b.statement(ctx, callerOf(ctx), input.Vendor, input.period, input.After)
 			return &body[statement]{page}, refusal, err
 		})
-	register(a, route{method: http.MethodGet, path: pathStatementTo, id: "getStatementTable", access: vendorSigned,
+	register(a, route{method: http.MethodGet, path: pathStatementTo, id: "getStatementTable", access: vendorSigned, media: "text/csv",
 		summary: "What a vendor was owed and paid in a period, all of it, as CSV (RFC 4180)"},
 		func(ctx context.Context, input *statementInput) (*huma.StreamResponse, payword.Refusal, error) {
 			return b.statementTable(ctx, callerOf(ctx), input.Vendor, input.period)
