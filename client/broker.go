@@ -189,7 +189,7 @@ func (w *Wallet) Certificates(ctx context.Context, n int) error {
 // requestCertificates asks for a certificate for each of count keys from first
 // on and checks what it gets.
 func (w *Wallet) requestCertificates(ctx context.Context, broker string, currency money.Currency, first uint32, count int) ([]heldCertificate, error) {
-	request := payword.CertificateRequest{}
+	request := payword.CertificateRequest{Prefixes: w.boundTo()}
 	for k := range count {
 		key, err := w.certificateKey(first + uint32(k))
 		if err != nil {

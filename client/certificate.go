@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/paywordhq/payword"
@@ -197,6 +198,34 @@ func (w *Wallet) tendSpares(ctx context.Context) {
 func (w *Wallet) isHalfOver(held heldCertificate) bool {
 	certificate, err := payword.UnverifiedCertificate(held.Certificate)
 	return err == nil && w.now().Unix() >= certificate.IssuedAt+(certificate.Expires-certificate.IssuedAt)/2
+}
+
+// Bind has the certificates that the wallet gets from now on bound to address
+// prefixes, at most payword.MaxAddressPrefixes: vendors take them from there
+// alone. Without any they are good everywhere. Spares are given up; a certificate
+// that a vendor knows stays bound as it is, when it is renewed, too.
+func (w *Wallet) Bind(prefixes ...netip.Prefix) error {
+	if len(prefixes) > payword.MaxAddressPrefixes {
+		return fmt.Errorf("binding to addresses: want at most %d prefixes", payword.MaxAddressPrefixes)
+	}
+	var texts []string
+	for _, prefix := range prefixes {
+		if !prefix.IsValid() || prefix != prefix.Masked() {
+			return fmt.Errorf("binding to addresses: %s has bits set past its length", prefix)
+		}
+		texts = append(texts, prefix.String())
+	}
+	w.mu.Lock()
+	w.doc.Prefixes, w.doc.Spares, w.unsaved = texts, nil, true
+	w.mu.Unlock()
+	return w.save()
+}
+
+// boundTo returns the prefixes that certificates are asked for with.
+func (w *Wallet) boundTo() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.doc.Prefixes
 }
 
 // Revoke has the broker revoke the certificates that the given vendors, by their

@@ -299,6 +299,20 @@ func TestRestoreCommands(t *testing.T) {
 	}
 }
 
+func TestBindRefusals(t *testing.T) {
+	wallet := filepath.Join(t.TempDir(), "wallet")
+	command(t, "wallet", "create", "--wallet", wallet)
+	for bind, says := range map[string]string{
+		"192.0.2.1":                "want prefixes such as",
+		"192.0.2.1/24":             "bits set past its length",
+		"::/0,::/1,::/2,::/3,::/4": "at most 4",
+	} {
+		if status, _, stderr := command(t, "wallet", "certificates", "--wallet", wallet, "--bind", bind); status == 0 || !strings.Contains(stderr, says) {
+			t.Errorf("%s: got %d, %s", bind, status, stderr)
+		}
+	}
+}
+
 func TestSeedIsWrittenDown(t *testing.T) {
 	var seed payword.Seed
 	for k := range seed {

@@ -24,7 +24,7 @@ const (
 
 const helpText = `payword wallet create       --wallet FILE [--encrypt | --passphrase-file FILE]
 payword wallet open-account --wallet FILE --broker ORIGIN
-payword wallet certificates --wallet FILE [--count N]
+payword wallet certificates --wallet FILE [--count N] [--bind PREFIX,…|none]
 payword wallet balance      --wallet FILE [--json]
 payword wallet show         --wallet FILE [--json]
 payword wallet revoke       --wallet FILE (--site ORIGIN | --all)
@@ -38,7 +38,8 @@ A wallet is one file. create makes it, with its seed encrypted if a passphrase
 is given: typed after --encrypt, or the first line of --passphrase-file, which
 every other command takes too. open-account opens an account at a broker, which
 then has to be funded. certificates gets spares, so that new sites can be paid
-while the broker is down. They are renewed by themselves.
+while the broker is down. They are renewed by themselves. --bind has
+new ones bound to addresses, such as 192.0.2.0/24: sites take them from there alone.
 
 revoke has the broker revoke what one site knows the wallet by, or everything,
 such as what a lost device holds; sites refuse it within minutes, and the wallet

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -91,19 +93,44 @@ func (c *command) openAccount(ctx context.Context, arguments []string) error {
 
 func (c *command) certificates(ctx context.Context, arguments []string) error {
 	count := c.flags.Int("count", spareCount, "")
+	bind := c.flags.String("bind", "", "")
 	if _, err := c.parse(arguments); err != nil {
 		return err
 	}
 	if *count < 1 || *count > payword.MaxCertificatesPerRequest {
 		return usageError{fmt.Sprintf("--count: want 1 to %d", payword.MaxCertificatesPerRequest)}
 	}
+	prefixes, err := parsePrefixes(*bind)
+	if err != nil {
+		return err
+	}
 	return c.withWallet(func(wallet *Wallet) error {
+		if *bind != "" {
+			if err := wallet.Bind(prefixes...); err != nil {
+				return err
+			}
+		}
 		if err := wallet.Certificates(ctx, *count); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.stdout, "The wallet holds %d spare certificates.\n", wallet.Summary().Spares)
 		return nil
 	})
+}
+
+// parsePrefixes reads address prefixes with commas between, or "none".
+func parsePrefixes(text string) (prefixes []netip.Prefix, err error) {
+	if text == "" || text == "none" {
+		return nil, nil
+	}
+	for _, part := range strings.Split(text, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return nil, usageError{fmt.Sprintf("--bind %.50q: want prefixes such as 192.0.2.0/24, with commas between, or none", part)}
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	return prefixes, nil
 }
 
 func (c *command) balance(ctx context.Context, arguments []string) error {

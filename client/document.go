@@ -40,9 +40,10 @@ type document struct {
 	Broker   string             `json:"broker,omitempty"`  // origin
 	Account  string             `json:"account,omitempty"` // id at the broker
 	Currency money.Currency     `json:"currency,omitempty"`
-	NextKey  uint32             `json:"nextKey"` // number of the next certificate's key
-	Spares   []heldCertificate  `json:"spares"`  // not used with any vendor yet
-	Vendors  map[string]*vendor `json:"vendors"` // by origin
+	Prefixes []string           `json:"prefixes,omitempty"` // that new certificates are bound to
+	NextKey  uint32             `json:"nextKey"`            // number of the next certificate's key
+	Spares   []heldCertificate  `json:"spares"`             // not used with any vendor yet
+	Vendors  map[string]*vendor `json:"vendors"`            // by origin
 	Day      dayTotal           `json:"day"`
 	Total    total              `json:"total"`
 	History  []Receipt          `json:"history"` // oldest first

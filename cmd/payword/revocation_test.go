@@ -255,6 +255,25 @@ func TestRevokedWalletIsRefused(t *testing.T) {
 	}
 }
 
+// A certificate that is bound to addresses pays from there alone, and one that is
+// bound no more pays everywhere.
+func TestCertificatesBoundToAddresses(t *testing.T) {
+	m := newMarket(t)
+	for bind, isRefused := range map[string]bool{"192.0.2.0/24": true, "192.0.2.0/24,127.0.0.0/8": false, "none": false} {
+		path := filepath.Join(t.TempDir(), "wallet.json")
+		openWallet(t, path, m.issuer, testToken)
+		var stdout, stderr strings.Builder
+		if status := client.Main(t.Context(), []string{"wallet", "certificates", "--bind", bind, "--wallet", path}, nil, &stdout, &stderr); status != 0 {
+			t.Fatal(stderr.String())
+		}
+		err := m.get(m.payer(path, nil, nil), "/a")
+		var refused *client.RefusedError
+		if (err != nil) != isRefused || isRefused && (!errors.As(err, &refused) || refused.Reason != payword.WrongAddress) {
+			t.Errorf("bound to %s, from 127.0.0.1: %v", bind, err)
+		}
+	}
+}
+
 // firstKey returns the id of the key that the broker signs with, which is the
 // first in its set.
 func (m *market) firstKey() string {
