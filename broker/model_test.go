@@ -22,6 +22,7 @@ type model struct {
 	users       []*modelUser
 	shops       []*shop
 	payable     map[*shop]money.Amount
+	isBlocked   map[*shop]bool
 	commitments []*modelCommitment
 	funded      money.Amount
 	counts      map[string]int // of outcomes, so that the test shows what it reached
@@ -40,6 +41,7 @@ type modelCommitment struct {
 	tail                 uint32
 	day                  int64
 	isReserved, isClosed bool
+	isRevoked            bool // its certificate
 	claims               []payword.Redemption
 }
 
@@ -105,7 +107,7 @@ func TestModel(t *testing.T) {
 	b := newBank(t)
 	b.config.Grace, b.config.CertificateLimit = modelGrace*1e9, modelLimit
 	b.open()
-	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 0)), bank: b, payable: map[*shop]money.Amount{}, counts: map[string]int{}}
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 0)), bank: b, payable: map[*shop]money.Amount{}, isBlocked: map[*shop]bool{}, counts: map[string]int{}}
 	m.brokers = []*bank{b, b.twin()}
 	for _, b := range m.brokers {
 		b.SetFault(m.crash.reach)
@@ -114,7 +116,7 @@ func TestModel(t *testing.T) {
 		m.users = append(m.users, &modelUser{user: b.newUser(0)})
 		m.shops = append(m.shops, b.newShop())
 	}
-	steps := []func(){m.fund, m.fund, m.commit, m.commit, m.reserve, m.reserve, m.reserve, m.claim, m.claim, m.claim, m.batch, m.repeat, m.pass, m.release}
+	steps := []func(){m.fund, m.fund, m.commit, m.commit, m.reserve, m.reserve, m.reserve, m.claim, m.claim, m.claim, m.batch, m.repeat, m.pass, m.release, m.revoke, m.block}
 	for step := range 250 {
 		steps[m.random.IntN(len(steps))]()
 		b.wantSound()
@@ -224,6 +226,10 @@ func (m *model) reserveOutcome(c *modelCommitment, amount money.Amount) payword.
 		return payword.Accepted
 	case m.now() >= c.m.Expires:
 		return payword.CommitmentExpired
+	case m.isBlocked[c.shop]:
+		return payword.VendorBlocked
+	case c.isRevoked:
+		return payword.CertificateRevoked
 	case m.reservedToday(c)+amount > modelLimit:
 		return payword.OverCertificateLimit
 	case delta > c.user.available:
@@ -336,6 +342,8 @@ func (m *model) claimOutcome(c *modelCommitment, index uint32, amount money.Amou
 	isLate := m.now() >= c.m.Expires+modelGrace
 	due := max(0, amount-c.paid)
 	switch {
+	case m.isBlocked[c.shop] && !c.isReserved && c.paid == 0:
+		return payword.VendorBlocked, 0
 	case isLate && due > 0:
 		return payword.ClaimTooLate, 0
 	case amount > min(money.Amount(max(index, c.tail))*cent, c.m.Limit):
@@ -382,6 +390,51 @@ func (m *model) repeat() {
 		return
 	}
 	m.send(drawn{c, redemption, payword.Accepted, c.paid, 0})
+}
+
+// revoke takes a certificate back: nothing more is reserved with it, and what
+// was reserved stays the vendor's.
+func (m *model) revoke() {
+	c := m.pick()
+	if m.random.IntN(2) == 0 {
+		return // or soon there is nothing to reserve with
+	}
+	revoked := int64(1)
+	if c.isRevoked {
+		revoked = 0
+	}
+	var got payword.RevocationAnswer
+	lost := m.ask(func(b *bank) bool {
+		a := b.call(c.user.key, "POST", payword.PathRevocations, payword.RevocationRequest{Subjects: []string{c.m.Certificate.Subject}})
+		if a.status == http.StatusServiceUnavailable {
+			return false
+		}
+		a.into(m.t, http.StatusOK, &got)
+		return true
+	})
+	if lost == "after revoke" {
+		revoked = 0
+	}
+	if got.Revoked != revoked {
+		m.t.Errorf("revoked %d, want %d, after %q", got.Revoked, revoked, lost)
+	}
+	m.counts["revoke"]++
+	c.isRevoked = true
+}
+
+// block blocks a vendor, or opens it again.
+func (m *model) block() {
+	s := m.shops[m.random.IntN(len(m.shops))]
+	m.isBlocked[s] = !m.isBlocked[s] && m.random.IntN(3) == 0
+	state := map[bool]string{true: "blocked", false: "open"}[m.isBlocked[s]]
+	m.ask(func(b *bank) bool {
+		refusal, err := b.SetVendorState(m.t.Context(), s.origin, state, "the model says so")
+		if refusal.Refused() {
+			m.t.Errorf("making the vendor %s: %v", state, refusal)
+		}
+		return err == nil
+	})
+	m.counts[state]++
 }
 
 func (m *model) release() {
