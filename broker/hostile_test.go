@@ -118,6 +118,7 @@ func (w *world) examples() map[string]example {
 		"setGateway": {path: "/v1/admin/gateways/other", free: []string{"key"}, body: map[string]any{
 			"key": payword.NewPublicKey(publicKey(newKey())), "dayLimit": "10000"}},
 		"createChallenge": {},
+		"addVendor":       {body: map[string]any{"vendor": w.newGate().origin}},
 		"setContact":      {key: w.shop.key, free: []string{"contact"}, body: map[string]any{"vendor": w.shop.origin, "contact": "ann@news.example"}},
 		"setPayoutDestination": {key: w.shop.key, free: []string{"destination"},
 			body: map[string]any{"vendor": w.shop.origin, "destination": "iban:DE89370400440532013000"}},
