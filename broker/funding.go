@@ -26,9 +26,6 @@ const (
 	// maxNamedBytes bounds what a payment says of whose it is: more than an
 	// account's id, so that a mistake can be seen as it was made.
 	maxNamedBytes = 100
-
-	// fundingsPerPage is how many fundings one answer holds at most.
-	fundingsPerPage = 100
 )
 
 // sourceAccount returns the account of a source in the ledger: broker:bank:in,

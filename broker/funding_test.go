@@ -312,6 +312,27 @@ func TestReversals(t *testing.T) {
 	b.wantSound()
 }
 
+// Who owes reserves nothing, whatever the credit line, until it is paid.
+func TestDebtsComeFirst(t *testing.T) {
+	b := newBank(t)
+	u, s := b.newUser(0), b.newShop()
+	if _, refusal, err := b.SetCredit(t.Context(), u.account, 500*cent); err != nil || refusal.Refused() {
+		t.Fatal(refusal, err)
+	}
+	b.stripe(paidSession("1", u.account, 100, "usd"))
+	u.commit(s.origin, 100*cent).mustReserve(100 * cent)
+	b.stripe(refunded("1", 40, "usd"))
+	p := u.commit(s.origin, 100*cent)
+	a := p.reserve(cent)
+	want(t, a, http.StatusConflict, payword.InsufficientFunds)
+	if !strings.Contains(string(a.body), "owes 0.40 USD") {
+		t.Errorf("got %s", a.body)
+	}
+	u.fund("pays", 40*cent)
+	p.mustReserve(cent)
+	b.wantSound()
+}
+
 // runRound does the background work once.
 func runRound(b *bank) {
 	b.t.Helper()

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/paywordhq/payword/internal/ledger"
-	"github.com/paywordhq/payword/money"
 )
 
 // scrapeTimeout is how long the figures that are in the database may take.
@@ -156,8 +155,8 @@ func (c booksCollector) Collect(found chan<- prometheus.Metric) {
 		for _, account := range accounts {
 			found <- prometheus.MustNewConstMetric(unassignedMicros, prometheus.GaugeValue, float64(account.Balance), account.Currency.Code())
 		}
-		found <- prometheus.MustNewConstMetric(owingAccounts, prometheus.GaugeValue, owing)
-		found <- prometheus.MustNewConstMetric(deliveriesWaiting, prometheus.GaugeValue, waiting)
+		found <- prometheus.MustNewConstMetric(owingAccounts, prometheus.GaugeValue, float64(owing))
+		found <- prometheus.MustNewConstMetric(deliveriesWaiting, prometheus.GaugeValue, float64(waiting))
 		return nil
 	})
 	if err != nil {
@@ -165,8 +164,8 @@ func (c booksCollector) Collect(found chan<- prometheus.Metric) {
 	}
 }
 
-func countOf(ctx context.Context, tx *ledger.Tx, query string) (float64, error) {
-	var count money.Amount
-	err := tx.QueryRowContext(ctx, query).Scan(&count)
-	return float64(count), err
+// countOf returns the number that a query counts.
+func countOf(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (count int64, err error) {
+	err = tx.QueryRowContext(ctx, query, arguments...).Scan(&count)
+	return count, err
 }

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,42 @@ func TestRefusalsAreNotKept(t *testing.T) {
 	want(t, reserve(), http.StatusOK, payword.Accepted)
 	want(t, reserve(), http.StatusOK, payword.Accepted)
 	u.wantBalance(5*cent, 5*cent)
+}
+
+// Reservations come in pages of the size that was asked for.
+func TestPagesOfReservations(t *testing.T) {
+	b := newBank(t)
+	u, s := b.newUser(100*cent), b.newShop()
+	var all []string
+	for range 5 {
+		p := u.commit(s.origin, 10*cent)
+		p.mustReserve(cent)
+		all = append(all, p.m.Token)
+	}
+	var got []string
+	for query := "?limit=2"; query != ""; {
+		var page struct {
+			Reservations []struct{ Commitment string }
+			Next         string
+		}
+		u.call(u.key, "GET", payword.PathReservations+query, nil).into(t, http.StatusOK, &page)
+		if len(page.Reservations) > 2 {
+			t.Fatalf("got %d on a page", len(page.Reservations))
+		}
+		for _, one := range page.Reservations {
+			got = append(got, one.Commitment)
+		}
+		query = ""
+		if page.Next != "" {
+			query = "?limit=2&after=" + page.Next
+		}
+	}
+	if !slices.Equal(got, all) {
+		t.Errorf("got %d reservations on all pages, want the %d in their order", len(got), len(all))
+	}
+	for _, limit := range []string{"0", "101", "x"} {
+		want(t, u.call(u.key, "GET", payword.PathReservations+"?limit="+limit, nil), 422, payword.Accepted)
+	}
 }
 
 // Of many with the same key one does the work.

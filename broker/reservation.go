@@ -23,10 +23,6 @@ const (
 	// new site every minute for sixteen hours does not reach it.
 	maxCommitmentsPerDay = 1000
 
-	// reservationsPerPage is how many commitments one page lists: with their
-	// reservations about 400 KB.
-	reservationsPerPage = 100
-
 	// maxRounds is how often something is judged again because somebody else
 	// changed it meanwhile. More than a few means that something is broken.
 	maxRounds = 16
@@ -165,6 +161,9 @@ func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.C
 	if err := requireUnblocked(ctx, tx, m.Vendor); err != nil {
 		return err
 	}
+	if err := s.requireNoDebt(ctx, tx, after.account); err != nil {
+		return err
+	}
 	reused, err := registerRoots(ctx, tx, []ownedCommitment{{after.account, m}})
 	if err != nil {
 		return err
@@ -244,7 +243,7 @@ type ownReservation struct {
 
 // reservations lists the commitments of an account after the one with the given
 // id, or from the first one.
-func (s *store) reservations(ctx context.Context, account, after string) (list reservationList, refusal payword.Refusal, err error) {
+func (s *store) reservations(ctx context.Context, account, after string, limit int) (list reservationList, refusal payword.Refusal, err error) {
 	if after != "" {
 		var id payword.CommitmentID
 		if id.UnmarshalText([]byte(after)) != nil {
@@ -253,23 +252,23 @@ func (s *store) reservations(ctx context.Context, account, after string) (list r
 	}
 	list.Reservations = []ownReservation{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		page, err := recordsOf(ctx, tx, account, after)
-		for _, r := range page[:min(len(page), reservationsPerPage)] {
+		page, err := recordsOf(ctx, tx, account, after, limit+1)
+		for _, r := range page[:min(len(page), limit)] {
 			list.Reservations = append(list.Reservations, ownReservation{
 				Commitment: r.token, Reservation: r.reservation, Reserved: r.reserved, Paid: r.redeemed.Paid, Closed: r.closed,
 			})
 		}
-		if len(page) > reservationsPerPage {
-			list.Next = page[reservationsPerPage-1].id.String()
+		if len(page) > limit {
+			list.Next = page[limit-1].id.String()
 		}
 		return err
 	})
 	return list, payword.Refusal{}, err
 }
 
-// recordsOf returns one record more than a page holds, if there is one.
-func recordsOf(ctx context.Context, tx *ledger.Tx, account, after string) ([]record, error) {
+// recordsOf returns at most limit records after the one with the given id.
+func recordsOf(ctx context.Context, tx *ledger.Tx, account, after string, limit int) ([]record, error) {
 	return selectRecords(ctx, tx, `WHERE account = ?
 		AND seq > COALESCE((SELECT seq FROM broker_commitments WHERE id = ? AND account = ?), 0)
-		ORDER BY seq LIMIT ?`, account, after, account, reservationsPerPage+1)
+		ORDER BY seq LIMIT ?`, account, after, account, limit)
 }

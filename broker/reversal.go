@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -193,13 +194,19 @@ func (s *store) collect(ctx context.Context, tx *ledger.Tx, account string) erro
 	return audit(ctx, tx, auditEntry{"collect", "account:" + account, amount.Decimal() + " " + s.currency.Code()})
 }
 
-// owed returns what an account owes, in micros: 0 or more.
-func (s *store) owed(ctx context.Context, tx *ledger.Tx, account string) (money.Amount, error) {
-	owed, err := tx.Account(ctx, owedAccount(account))
-	if errors.Is(err, ledger.ErrNotFound) {
-		return 0, nil
+// requireNoDebt refuses with InsufficientFunds while an account owes: its credit
+// line is not for spending on.
+func (s *store) requireNoDebt(ctx context.Context, tx *ledger.Tx, account string) error {
+	debts, err := countOf(ctx, tx, `SELECT COUNT(*) FROM broker_debts WHERE account = ? AND open = 1`, account)
+	if err != nil || debts == 0 {
+		return err
 	}
-	return -owed.Balance, err
+	owed, err := tx.Account(ctx, owedAccount(account))
+	if err != nil {
+		return err
+	}
+	return refused(refuse(payword.InsufficientFunds, "the account owes %s %s that was taken back after it was spent: fund it first",
+		(-owed.Balance).Decimal(), s.currency.Code()))
 }
 
 // collectDue collects from accounts that owe and have something, at most
