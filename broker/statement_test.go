@@ -107,6 +107,23 @@ func TestStatement(t *testing.T) {
 	s.wantPayable(24 * cent)
 }
 
+// A day begins at midnight, and what happens then belongs to it alone.
+func TestStatementAtMidnight(t *testing.T) {
+	b := newBank(t)
+	s := b.newShop()
+	u := b.newUser(100 * money.Unit)
+	before := b.dayOf()
+	p := u.commit(s.origin, 100*cent, func(m *payword.Commitment) { m.Expires += day })
+	b.clock.advance(day - start%day)
+	s.wantResult(s.claim(p, 10, 10*cent), payword.Accepted, 10*cent, 10*cent)
+	if got := s.statement(before, ""); len(got.Entries) != 0 || got.Closing != 0 {
+		t.Errorf("the day before: got %+v", got)
+	}
+	if got := s.statement(b.dayOf(), ""); len(got.Entries) != 1 || got.Opening != 0 || got.Closing != 10*cent {
+		t.Errorf("the day itself: got %+v", got)
+	}
+}
+
 // Each entry is explained down to what was signed, and to nobody but the vendor.
 func TestEvidenceOfAnEntry(t *testing.T) {
 	b := newBank(t)
