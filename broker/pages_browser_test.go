@@ -19,8 +19,8 @@ const (
 	// leastBrowserChecks is the least that the browser must have looked at.
 	leastBrowserChecks = 200
 
-	// browserTimeout bounds all of it; on two busy cores it takes a minute.
-	browserTimeout = 5 * time.Minute
+	// browserTimeout bounds all of it; on two busy cores it takes half a minute.
+	browserTimeout = 8 * time.Minute
 )
 
 // newHistory opens a broker with three weeks in its books.

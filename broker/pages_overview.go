@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -100,6 +101,12 @@ func (v *visit) overview() {
 	v.show(http.StatusOK, "overview", view{Title: "Overview", Section: "overview", Notice: notice, Data: data})
 }
 
+// groupNames are what the groups of accounts are called that not every broker
+// has.
+var groupNames = map[string]string{
+	"broker:unassigned": "Came in for nobody", "broker:vouchers:open": "Vouchers, open", "user:owed": "Users, owed",
+}
+
 // figuresOf returns the sums over all accounts.
 func figuresOf(flows moneyFlows) []figure {
 	in := flows.sum(0, func(f flow) bool { return isSource(f.debit) }).amount
@@ -127,7 +134,7 @@ func figuresOf(flows moneyFlows) []figure {
 	}
 	slices.Sort(others)
 	for _, group := range others {
-		figures = append(figures, figure{"Account " + group, flows.balance(group), "the balance of the ledger"})
+		figures = append(figures, figure{cmp.Or(groupNames[group], "Account "+group), flows.balance(group), "in accounts of the ledger"})
 	}
 	return figures
 }

@@ -236,7 +236,7 @@ async function checkPrint(browser) {
 
 // checkPicture makes the picture for docs/broker.md.
 async function checkPicture(browser) {
-  const { context, page } = await office(browser, { viewport: { width: 960, height: 760 } })
+  const { context, page } = await office(browser, { viewport: { width: 1080, height: 790 } })
   check('picture', 'the overview is there', await page.locator('.chart').count() === 5)
   if (pictures) await page.screenshot({ path: join(pictures, 'admin.png') })
   await context.close()
