@@ -38,7 +38,7 @@ const (
 	CertificateExpired    // E has passed
 	CertificateRevoked    // the certificate is on the hot list
 	WrongAddress          // the certificate is bound to other addresses (A_U)
-	Blocked               // the vendor does not serve this user, certificate or address: ask it why
+	Blocked               // the vendor does not serve this user, certificate or address, or the broker this account: ask it why
 	BadCommitment         // the user's signature is wrong
 	CommitmentExpired     // D has passed
 	CommitmentNotYetValid // it was made more than SkewSeconds in the future
@@ -83,6 +83,12 @@ const (
 	RateLimited        // too many refused attempts: wait
 	IdempotencyDiffers // the key was used for another request
 	VendorBlocked      // the broker has blocked the vendor: make no commitment to it
+	AccountClosed      // the account is closing or closed
+	OverAccountLimit   // a limit of the account is reached
+	NotPermitted       // this kind of account may not do that
+	UnknownDevice      // no such device of the account
+	UnknownPayout      // no such payout, or it has ended otherwise
+	BadVoucher         // the code is mistyped, unknown, spent or expired
 
 	reasonCount
 )
@@ -144,6 +150,12 @@ var reasonWords = [reasonCount]string{
 	RateLimited:           "rate-limited",
 	IdempotencyDiffers:    "idempotency-differs",
 	VendorBlocked:         "vendor-blocked",
+	AccountClosed:         "account-closed",
+	OverAccountLimit:      "over-account-limit",
+	NotPermitted:          "not-permitted",
+	UnknownDevice:         "unknown-device",
+	UnknownPayout:         "unknown-payout",
+	BadVoucher:            "bad-voucher",
 }
 
 // String returns the reason's word, such as "forged-payword".

@@ -76,6 +76,11 @@ type Account struct {
 	Available money.Amount   `json:"available" doc:"can be reserved, in micros"`
 	Reserved  money.Amount   `json:"reserved" doc:"set aside for commitments, in micros"`
 	Credit    money.Amount   `json:"credit" doc:"credit line, in micros; included in available"`
+	Payouts   money.Amount   `json:"payouts" doc:"set aside for payouts, in micros"`
+
+	State      string `json:"state" enum:"open,blocked,closing,closed"`
+	SubAccount bool   `json:"subAccount" doc:"it belongs to another account, which gives it money"`
+	Paused     bool   `json:"paused" doc:"a sub-account that its parent has paused"`
 }
 
 // CertificateRequest asks for one certificate per key.

@@ -83,26 +83,24 @@ func randomID() string {
 }
 
 // openAccount opens an account for the key that signed the request, or finds
-// the one it has. It refuses with InvalidChallenge or ChallengeExpired.
+// the one it has. It refuses with InvalidChallenge, ChallengeExpired or
+// NotPermitted (the key was removed from an account).
 func (b *Broker) openAccount(ctx context.Context, by caller, request payword.OpenAccount) (account payword.Account, isNew bool, refusal payword.Refusal, err error) {
 	if refusal, err := b.checkChallenge(ctx, request.Challenge); err != nil || refusal.Refused() {
 		return payword.Account{}, false, refusal, err
 	}
-	id := randomID()
 	refusal, err = b.store.update(ctx, "open account", func(tx *ledger.Tx) error {
-		var err error
-		isNew, err = execOne(ctx, tx,
-			`INSERT INTO broker_accounts (id, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			id, by.keyID, []byte(by.key), tx.Now().UnixMicro())
+		known, err := loadDevice(ctx, tx, by.keyID)
 		if err != nil {
 			return err
 		}
-		if !isNew {
-			err = tx.QueryRowContext(ctx, `SELECT id FROM broker_accounts WHERE key_id = ?`, by.keyID).Scan(&id)
-		} else {
-			err = errors.Join(
-				tx.CreateAccount(ctx, ledger.Account{ID: availableAccount(id), Currency: b.store.currency}),
-				tx.CreateAccount(ctx, ledger.Account{ID: reservedAccount(id), Currency: b.store.currency}))
+		if known.removed != 0 {
+			return refused(keyTaken())
+		}
+		id := known.account
+		if isNew = id == ""; isNew {
+			id = randomID()
+			err = b.store.insertAccount(ctx, tx, id, by.keyID, by.key, "", "")
 		}
 		if err != nil {
 			return err
@@ -111,6 +109,19 @@ func (b *Broker) openAccount(ctx context.Context, by caller, request payword.Ope
 		return err
 	})
 	return account, isNew, refusal, err
+}
+
+// insertAccount makes an account with its first device; parent and name are
+// those of a sub-account, or "".
+func (s *store) insertAccount(ctx context.Context, tx *ledger.Tx, id, keyID string, key []byte, parent, name string) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO broker_accounts (id, key_id, key, parent, name, created) VALUES (?, ?, ?, ?, ?, ?)`,
+		id, keyID, key, parent, name, tx.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		tx.CreateAccount(ctx, ledger.Account{ID: availableAccount(id), Currency: s.currency}),
+		tx.CreateAccount(ctx, ledger.Account{ID: reservedAccount(id), Currency: s.currency}))
 }
 
 // account returns an account's state. It refuses with UnknownAccount.
@@ -135,6 +146,10 @@ func (s *store) accountIn(ctx context.Context, tx *ledger.Tx, id string) (paywor
 	if !isRandomID(id) {
 		return payword.Account{}, ledger.ErrNotFound
 	}
+	row, err := loadAccountRow(ctx, tx, id)
+	if err != nil {
+		return payword.Account{}, err
+	}
 	available, err := tx.Account(ctx, availableAccount(id))
 	if err != nil {
 		return payword.Account{}, err
@@ -145,7 +160,8 @@ func (s *store) accountIn(ctx context.Context, tx *ledger.Tx, id string) (paywor
 	}
 	return payword.Account{
 		Account: id, Currency: available.Currency, Available: available.Available(), Reserved: reserved.Balance,
-		Credit: -available.Floor,
+		Credit: -available.Floor, Payouts: available.Pending,
+		State: row.state, SubAccount: row.isSub(), Paused: row.paused,
 	}, nil
 }
 
@@ -162,9 +178,10 @@ func isRandomID(text string) bool {
 
 // Fund puts money that came in from outside on an account: amount, in micros, 1
 // to money.MaxAmount. id names the payment, 1 to 100 letters, digits and
-// ". _ : -"; the same one again changes nothing. It refuses with UnknownAccount
-// or IdempotencyDiffers. An error means that it could not tell: call it again
-// with the same id.
+// ". _ : -"; the same one again changes nothing. It refuses with UnknownAccount,
+// AccountClosed, NotPermitted (a sub-account), OverAccountLimit (a white account
+// would hold too much) or IdempotencyDiffers. An error means that it could not
+// tell: call it again with the same id.
 func (b *Broker) Fund(ctx context.Context, id, account string, amount money.Amount) (payword.Account, payword.Refusal, error) {
 	return b.store.fund(ctx, id, account, amount)
 }
@@ -181,16 +198,35 @@ func (s *store) fundIn(ctx context.Context, tx *ledger.Tx, id, account string, a
 	if !isFundingID(id) {
 		return payword.Account{}, fmt.Errorf("funding id %.40q: want 1 to 100 letters, digits and . _ : -", id)
 	}
-	if _, err := s.accountIn(ctx, tx, account); errors.Is(err, ledger.ErrNotFound) {
-		return payword.Account{}, refused(unknownAccount())
-	} else if err != nil {
+	_, isKnown, err := fundingOf(ctx, tx, sourceBank, id)
+	if err == nil && !isKnown { // what was booked needs no leave
+		err = s.checkFundable(ctx, tx, account, amount)
+	}
+	if err != nil {
 		return payword.Account{}, err
 	}
-	_, err := s.book(ctx, tx, fundingRecord{source: sourceBank, id: id, named: account, amount: amount, currency: s.currency})
+	_, err = s.book(ctx, tx, fundingRecord{source: sourceBank, id: id, named: account, amount: amount, currency: s.currency})
 	if err != nil {
 		return payword.Account{}, err
 	}
 	return s.accountIn(ctx, tx, account)
+}
+
+// checkFundable makes sure that amount, in micros, may be put on an account. It
+// refuses with UnknownAccount, NotPermitted (a sub-account has money from its
+// parent alone), AccountClosed or OverAccountLimit.
+func (s *store) checkFundable(ctx context.Context, tx *ledger.Tx, account string, amount money.Amount) error {
+	row, err := requireAccount(ctx, tx, account)
+	if err != nil {
+		return err
+	}
+	switch {
+	case row.isSub():
+		return refused(refuse(payword.NotPermitted, "a sub-account gets its money from the account that it belongs to: fund that one"))
+	case row.state == stateClosed:
+		return refused(row.refusal())
+	}
+	return s.checkCeiling(ctx, tx, account, amount)
 }
 
 func isFundingID(id string) bool {
@@ -221,7 +257,8 @@ func (b *Broker) fundOnce(ctx context.Context, key string, request funding) (pay
 
 // SetCredit lets the balance of an account go as far below zero as credit, in
 // micros, 0 to money.MaxAmount; 0 makes it a prepaid account. It refuses with
-// UnknownAccount, or InsufficientFunds if more than that is drawn already.
+// UnknownAccount, NotPermitted (a white account, a sub-account or one that
+// closes), or InsufficientFunds if more than that is drawn already.
 func (b *Broker) SetCredit(ctx context.Context, account string, credit money.Amount) (payword.Account, payword.Refusal, error) {
 	return b.store.setCredit(ctx, account, credit)
 }
@@ -234,6 +271,9 @@ func (s *store) setCredit(ctx context.Context, account string, credit money.Amou
 		before, err := s.accountIn(ctx, tx, account)
 		if errors.Is(err, ledger.ErrNotFound) {
 			return refused(unknownAccount())
+		}
+		if err == nil {
+			err = checkCreditable(ctx, tx, account, credit)
 		}
 		if err != nil {
 			return err
@@ -253,6 +293,22 @@ func (s *store) setCredit(ctx context.Context, account string, credit money.Amou
 		return err
 	})
 	return after, refusal, err
+}
+
+// checkCreditable refuses with NotPermitted where a credit line cannot be.
+func checkCreditable(ctx context.Context, tx *ledger.Tx, account string, credit money.Amount) error {
+	row, err := requireAccount(ctx, tx, account)
+	switch {
+	case err != nil || credit == 0:
+		return err
+	case row.isSub():
+		return refused(refuse(payword.NotPermitted, "a sub-account has no credit line"))
+	case row.isWhite():
+		return refused(refuse(payword.NotPermitted, "an account tied to nobody has no credit line: tie it to a holder first"))
+	case row.state == stateClosing || row.state == stateClosed:
+		return refused(refuse(payword.NotPermitted, "the account is %s", row.state))
+	}
+	return nil
 }
 
 // SetAge records that the owner of an account has proved to be at least so many

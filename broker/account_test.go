@@ -124,6 +124,8 @@ func TestCredit(t *testing.T) {
 	u, s := b.newUser(10*cent), b.newShop()
 	path := "/v1/admin/accounts/" + u.account + "/credit"
 	set := func(micros string) answer { return b.admin("PUT", path, map[string]string{"credit": micros}) }
+	want(t, set("300000"), http.StatusForbidden, payword.NotPermitted)
+	u.tie("customer 1")
 	var account payword.Account
 	set("300000").into(t, http.StatusOK, &account)
 	if account.Credit != 30*cent || account.Available != 40*cent {

@@ -77,6 +77,10 @@ type Config struct {
 	// a request comes from. Default: none, and requests from this machine are
 	// not counted by address.
 	TrustedProxies []netip.Prefix
+	// WhiteCeiling is the most that an account tied to nobody may hold, in
+	// micros; laws on anonymous electronic money set such limits. It is kept in
+	// the database for every command. Default: 150 units of the currency.
+	WhiteCeiling money.Amount
 	// ReleaseInterval is the time between two rounds in which Run releases
 	// reservations whose time is over. Default: 1 minute.
 	ReleaseInterval time.Duration
@@ -113,6 +117,7 @@ const (
 	defaultReleaseInterval  = time.Minute
 	defaultDeliveryInterval = time.Second
 	defaultPullInterval     = time.Hour
+	defaultWhiteCeiling     = 150 * money.Unit
 
 	// minAdminToken is the length below which a token can be guessed.
 	minAdminToken = 16
@@ -138,8 +143,9 @@ type Broker struct {
 
 	accountOpenings *quota // by keys that are not known yet, as are vendorOpenings
 	vendorOpenings  *quota
-	fetches         *quota // of discovery documents, for keys that are not the vendor's yet
-	renewals        *quota // of discovery documents, for those that are
+	voucherTries    *quotas // of codes that do not exist, by account
+	fetches         *quota  // of discovery documents, for keys that are not the vendor's yet
+	renewals        *quota  // of discovery documents, for those that are
 
 	metrics   *metrics
 	bySender  *limiter // requests of one key or operator
@@ -179,6 +185,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		discovery:       newDiscoveryClient(config),
 		accountOpenings: newQuota(config.Now, openingsPerMinute),
 		vendorOpenings:  newQuota(config.Now, openingsPerMinute),
+		voucherTries:    newQuotas(config.Now, voucherTriesPerMinute),
 		fetches:         newQuota(config.Now, fetchesPerMinute),
 		renewals:        newQuota(config.Now, renewalsPerMinute),
 		bySender:        newLimiter("key", config.Now, config.RequestsPerMinute),
@@ -200,7 +207,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b.store.observe = b.metrics.observe
-	if err := b.store.settle(ctx, config.Issuer, config.Currency); err != nil {
+	if err := b.store.settle(ctx, config.Issuer, config.Currency, config.WhiteCeiling); err != nil {
 		return nil, errors.Join(fmt.Errorf("broker: %w", err), b.store.Close())
 	}
 	if err := b.SetKeys(ctx, append([]crypto.Signer{config.Signer}, config.NextSigners...), config.Published); err != nil {
@@ -226,6 +233,7 @@ func (c *Config) complete() error {
 	setDefault(&c.DestinationDelay, defaultDestinationDelay)
 	setDefault(&c.DeliveryInterval, defaultDeliveryInterval)
 	setDefault(&c.PullInterval, defaultPullInterval)
+	setDefault(&c.WhiteCeiling, defaultWhiteCeiling)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -251,6 +259,8 @@ func (c *Config) complete() error {
 		return errors.New("the destination delay takes at least a second, the intervals a millisecond")
 	case c.CertificateLimit < 1 || c.CertificateLimit > money.MaxAmount:
 		return fmt.Errorf("certificate limit: want 1 to %d micros", money.MaxAmount)
+	case c.WhiteCeiling < 1 || c.WhiteCeiling > money.MaxAmount:
+		return fmt.Errorf("ceiling of white accounts: want 1 to %d micros", money.MaxAmount)
 	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
 		return fmt.Errorf("administration token: want at least %d bytes", minAdminToken)
 	case c.KeyLead < time.Second:

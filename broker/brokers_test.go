@@ -108,6 +108,7 @@ func TestInvariantsOfACrowd(t *testing.T) {
 	for range 3 {
 		c.users, c.shops = append(c.users, b.newUser(0)), append(c.shops, b.newShop())
 	}
+	c.users[0].tie("customer 1")
 	if _, refusal, err := b.SetCredit(t.Context(), c.users[0].account, crowdCredit); err != nil || refusal.Refused() {
 		t.Fatal(refusal, err)
 	}

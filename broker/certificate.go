@@ -39,7 +39,8 @@ type issue struct {
 }
 
 // certify issues a certificate for each key, each with a pseudonym of its own.
-// It refuses with MalformedCertificate, RateLimited or IdempotencyDiffers.
+// It refuses with MalformedCertificate, RateLimited or IdempotencyDiffers, as
+// requireOpen does, and with OverAccountLimit if the account may spend nothing.
 func (b *Broker) certify(ctx context.Context, account, idempotencyKey string, request payword.CertificateRequest) (payword.CertificateAnswer, payword.Refusal, error) {
 	keys, prefixes, refusal := parseCertificateRequest(request)
 	if refusal.Refused() {
@@ -107,24 +108,32 @@ func revokedCertificate() payword.Refusal {
 }
 
 // issue draws a place in a hot list for each certificate, signs it and stores
-// that it was issued; nothing is stored unless all are signed.
+// that it was issued; nothing is stored unless all are signed. It refuses as
+// requireOpen does, and with OverAccountLimit if the account may spend nothing.
 func (b *Broker) issue(ctx context.Context, account, scope, idempotencyKey string, request any, issues []issue) (payword.CertificateAnswer, payword.Refusal, error) {
 	var answer payword.CertificateAnswer
 	for range maxRounds {
-		if err := b.prepare(ctx, account, issues); err != nil {
+		terms, refusal, err := b.store.termsOf(ctx, account, b.config.CertificateLimit)
+		if err != nil || refusal.Refused() {
+			return payword.CertificateAnswer{}, refusal, err
+		}
+		if err := b.prepare(ctx, terms, issues); err != nil {
 			return payword.CertificateAnswer{}, payword.Refusal{}, err
 		}
 		tokens := make([]string, len(issues))
 		for k := range issues {
 			tokens[k] = issues[k].certificate.Token
 		}
-		refusal, err := b.store.update(ctx, "certify", func(tx *ledger.Tx) error {
+		refusal, err = b.store.update(ctx, "certify", func(tx *ledger.Tx) error {
 			answer = payword.CertificateAnswer{Certificates: slices.Clone(tokens)}
 			return b.store.once(ctx, tx, scope, idempotencyKey, request, &answer, func() error {
+				if err := b.store.requireTerms(ctx, tx, account, b.config.CertificateLimit, terms); err != nil {
+					return err
+				}
 				return storeCertificates(ctx, tx, account, issues)
 			})
 		})
-		if !errors.Is(err, errPlaceTaken) {
+		if !errors.Is(err, errPlaceTaken) && !errors.Is(err, errTermsChanged) {
 			return answer, refusal, err
 		}
 	}
@@ -132,11 +141,7 @@ func (b *Broker) issue(ctx context.Context, account, scope, idempotencyKey strin
 }
 
 // prepare completes the certificates and signs them.
-func (b *Broker) prepare(ctx context.Context, account string, issues []issue) error {
-	age, err := b.store.age(ctx, account)
-	if err != nil {
-		return err
-	}
+func (b *Broker) prepare(ctx context.Context, terms certificateTerms, issues []issue) error {
 	places, err := b.store.drawPlaces(ctx, len(issues))
 	if err != nil {
 		return err
@@ -149,8 +154,8 @@ func (b *Broker) prepare(ctx context.Context, account string, issues []issue) er
 	}
 	for k := range issues {
 		c := issues[k].certificate
-		c.Issuer, c.IssuedAt, c.Expires, c.Age = b.config.Issuer, issued, expires, age
-		c.Currency, c.Limit = b.store.currency, b.config.CertificateLimit
+		c.Issuer, c.IssuedAt, c.Expires, c.Age = b.config.Issuer, issued, expires, terms.age
+		c.Currency, c.Limit = b.store.currency, terms.limit
 		c.Status = &payword.StatusEntry{Index: places[k].index, URI: b.config.Issuer + statusListPath(places[k].list)}
 		_, _ = rand.Read(c.ID[:]) // never fails
 		if issues[k].certificate, err = payword.SignCertificate(c, signer); err != nil {
@@ -195,13 +200,6 @@ func parseCertificateRequest(request payword.CertificateRequest) ([]ed25519.Publ
 		prefixes = append(prefixes, prefix)
 	}
 	return keys, prefixes, payword.Refusal{}
-}
-
-func (s *store) age(ctx context.Context, account string) (years int, err error) {
-	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT age FROM broker_accounts WHERE id = ?`, account).Scan(&years)
-	})
-	return years, err
 }
 
 // storeCertificates stores what was issued. errPlaceTaken means that another one

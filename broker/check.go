@@ -67,6 +67,17 @@ var comparisons = []comparison{
 		LEFT JOIN (SELECT currency, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings WHERE account = '' GROUP BY currency) f
 			ON f.currency = l.currency
 		WHERE l.id LIKE 'broker:unassigned%' AND COALESCE(f.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
+	{"the vouchers that are open are worth, and on their account", `
+		SELECT l.id, COALESCE(v.worth, 0), l.balance FROM accounts l
+		LEFT JOIN (SELECT CAST(SUM(amount) AS BIGINT) AS worth FROM broker_vouchers WHERE state = 'open') v ON 1 = 1
+		WHERE l.id = 'broker:vouchers:open' AND COALESCE(v.worth, 0) <> l.balance`},
+	{"wait to be paid out, and pending in the ledger", `
+		SELECT a.id, COALESCE(p.waiting, 0), l.pending
+		FROM broker_accounts a
+		JOIN accounts l ON l.id = 'user:' || a.id || ':available'
+		LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS waiting FROM broker_payouts WHERE state = 'pending' GROUP BY account) p
+			ON p.account = a.id
+		WHERE COALESCE(p.waiting, 0) <> l.pending ORDER BY a.id LIMIT 1000`},
 }
 
 func (c comparison) disagreements(ctx context.Context, tx *ledger.Tx) (found []string, err error) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -34,6 +35,9 @@ const help = `payword broker keeps users' accounts and pays vendors what they cl
                                           revoke the certificates of an account
   payword broker audit   --db FILE        list who changed what, and when
   payword broker vendor  --db FILE        list the vendors, block one or open it again
+  payword broker payout  --db FILE        list the payouts that wait, or end one
+  payword broker voucher --db FILE --id BATCH --count 100 --amount 10.00
+                                          make vouchers and print their codes once
   payword broker check   --db FILE        compare everything in the books
 
 To begin, on a machine whose TLS proxy (such as Caddy) hands https://broker.example
@@ -70,13 +74,17 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return c.main(ctx, args[1:], c.auditFlags, c.audited)
 	case "vendor":
 		return c.main(ctx, args[1:], c.vendorFlags, c.vendor)
+	case "payout":
+		return c.main(ctx, args[1:], c.payoutFlags, c.payout)
+	case "voucher":
+		return c.main(ctx, args[1:], c.voucherFlags, c.voucher)
 	case "check":
 		return c.main(ctx, args[1:], c.checkFlags, c.check)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, revoke, audit, vendor or check\n", args[0])
+	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, payout, voucher, revoke, audit, vendor or check\n", args[0])
 	return exitUsage
 }
 
@@ -98,6 +106,7 @@ type command struct {
 	withdraw, subject, passphraseFile string
 	encrypt                           bool
 	keyFiles                          keyFiles
+	accounts                          accountFlagValues
 }
 
 // usageError is a mistake of whoever called, in a sentence for them.
@@ -220,10 +229,10 @@ func (c *command) report(account payword.Account, refusal payword.Refusal, err e
 
 func (c *command) printAccounts(accounts []payword.Account) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ACCOUNT\tAVAILABLE\tRESERVED\tCREDIT\tCURRENCY")
+	fmt.Fprintln(table, "ACCOUNT\tAVAILABLE\tRESERVED\tCREDIT\tCURRENCY\tSTATE")
 	for _, account := range accounts {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", account.Account, account.Available.Decimal(),
-			account.Reserved.Decimal(), account.Credit.Decimal(), account.Currency.Code())
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", account.Account, account.Available.Decimal(),
+			account.Reserved.Decimal(), account.Credit.Decimal(), account.Currency.Code(), account.State)
 	}
 	return table.Flush()
 }
@@ -232,6 +241,7 @@ func (c *command) accountFlags(flags *flag.FlagSet) {
 	c.databaseFlag(flags)
 	flags.StringVar(&c.accountID, "account", "", "the `ID` of one account; without it all are listed")
 	flags.StringVar(&c.credit, "credit", "", "set the account's credit line to this `AMOUNT`, such as 20.00")
+	c.stateFlags(flags)
 	flags.IntVar(&c.age, "age", 0, "record that the owner has proved to be `YEARS` old; 0: nothing proved")
 }
 
@@ -246,17 +256,29 @@ func (c *command) account(ctx context.Context) error {
 	if c.age < 0 || c.age > 150 {
 		return usage("--age %d: want 0 to 150 years", c.age)
 	}
-	isChange := c.isSet["credit"] || c.isSet["age"]
+	changes, err := c.stateChanges()
+	if err != nil {
+		return err
+	}
+	isChange := c.isSet["credit"] || c.isSet["age"] || slices.ContainsFunc(changes, func(change stateChange) bool { return c.isSet[change.flag] })
 	if isChange && !c.isSet["account"] {
-		return usage("--account is missing: say whose credit line or age is to change")
+		return usage("--account is missing: say which account is to change")
 	}
 	if !isChange {
 		return c.withStore(ctx, ledger.ReadOnly, func(s *store) error { return c.listAccounts(ctx, s) })
 	}
-	return c.withStore(ctx, ledger.Existing, func(s *store) error { return c.changeAccount(ctx, s, credit) })
+	return c.withStore(ctx, ledger.Existing, func(s *store) error { return c.changeAccount(ctx, s, changes, credit) })
 }
 
-func (c *command) changeAccount(ctx context.Context, s *store, credit money.Amount) error {
+func (c *command) changeAccount(ctx context.Context, s *store, changes []stateChange, credit money.Amount) error {
+	for _, change := range changes {
+		if !c.isSet[change.flag] {
+			continue
+		}
+		if refusal, err := change.apply(ctx, s); err != nil || refusal.Refused() {
+			return c.report(payword.Account{}, refusal, err)
+		}
+	}
 	if c.isSet["age"] {
 		if refusal, err := s.setAge(ctx, c.accountID, c.age); err != nil || refusal.Refused() {
 			return c.report(payword.Account{}, refusal, err)

@@ -113,7 +113,7 @@ func TestCommands(t *testing.T) {
 	expect(0, "2.50", append(fund, "2.5")...)
 	expect(1, "booked before", append(fund, "3")...)
 	expect(1, "no such account", "fund", "--db", database, "--account", "x", "--id", "y", "--amount", "1")
-	expect(0, "7.50", "account", "--db", database, "--account", u.account, "--credit", "5", "--age", "21")
+	expect(0, "7.50", "account", "--db", database, "--account", u.account, "--credit", "5", "--age", "21", "--holder", "customer 1")
 	u.wantBalance(750*cent, 0)
 	if c, _ := u.certificate(); c.Age != 21 {
 		t.Errorf("got age %d, want 21", c.Age)

@@ -116,3 +116,18 @@ var (
 	ParseLine      = parseLine
 	ParsePlainLine = parsePlainLine
 )
+
+// NewVoucherCode makes a code of which no voucher is made.
+var NewVoucherCode = newVoucherCode
+
+// ParseVoucherCode reads a code as somebody typed it.
+var ParseVoucherCode = parseVoucherCode
+
+// IsVoucherCode reports whether text is read as a code.
+func IsVoucherCode(text string) bool {
+	_, err := parseVoucherCode(text)
+	return err == nil
+}
+
+// CheckIBAN says what is wrong with an IBAN.
+var CheckIBAN = checkIBAN

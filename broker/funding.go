@@ -141,9 +141,9 @@ func (s *store) accountFor(ctx context.Context, tx *ledger.Tx, f fundingRecord) 
 	if f.currency != s.currency {
 		return "", nil
 	}
-	_, err := s.accountIn(ctx, tx, f.named)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return "", nil
+	err := s.checkFundable(ctx, tx, f.named, f.amount)
+	if because := (refused{}); errors.As(err, &because) {
+		return "", nil // the money is there all the same, and an operator sees it
 	}
 	return f.named, err
 }
@@ -250,8 +250,8 @@ func (s *store) fundings(ctx context.Context, source string, isUnassigned bool, 
 }
 
 // assign gives a payment that nobody has to an account. The same again changes
-// nothing. It refuses with UnknownAccount, WrongCurrency or IdempotencyDiffers,
-// and answers 404 if there is no such payment.
+// nothing. It refuses with UnknownAccount, WrongCurrency or IdempotencyDiffers, as
+// checkFundable does, and answers 404 if there is no such payment.
 func (s *store) assign(ctx context.Context, seq int64, account string) (view fundingView, refusal payword.Refusal, err error) {
 	refusal, err = s.update(ctx, "assign funding", func(tx *ledger.Tx) error {
 		f, found, err := oneFunding(ctx, tx, `WHERE seq = ?`, seq)
@@ -280,12 +280,10 @@ func (s *store) assignIn(ctx context.Context, tx *ledger.Tx, f fundingRecord, ac
 		return f, refused(refuse(payword.WrongCurrency, "it came in %s and accounts here are in %s: send it back where it came from",
 			f.currency.Code(), s.currency.Code()))
 	}
-	if _, err := s.accountIn(ctx, tx, account); errors.Is(err, ledger.ErrNotFound) {
-		return f, refused(unknownAccount())
-	} else if err != nil {
+	rest := f.amount - f.reversed
+	if err := s.checkFundable(ctx, tx, account, rest); err != nil {
 		return f, err
 	}
-	rest := f.amount - f.reversed
 	f.account = account
 	if err := saveFunding(ctx, tx, &f); err != nil {
 		return f, err

@@ -345,6 +345,7 @@ func runRound(b *bank) {
 func TestReversalBeforePayment(t *testing.T) {
 	b := newBank(t)
 	u := b.newUser(0)
+	u.tie("customer 1")
 	if _, refusal, err := b.SetCredit(t.Context(), u.account, 500*cent); err != nil || refusal.Refused() {
 		t.Fatal(refusal, err)
 	}

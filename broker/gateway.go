@@ -161,9 +161,7 @@ func (b *Broker) fundByGateway(ctx context.Context, name string, request funding
 // checkGatewayFunding refuses what the gateway can still undo: it has not told
 // the card yet.
 func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name string, request funding) error {
-	if _, err := s.accountIn(ctx, tx, request.Account); errors.Is(err, ledger.ErrNotFound) {
-		return refused(unknownAccount())
-	} else if err != nil {
+	if err := s.checkFundable(ctx, tx, request.Account, request.Amount); err != nil {
 		return err
 	}
 	var dayLimit money.Amount

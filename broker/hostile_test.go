@@ -65,6 +65,7 @@ func newWorld(t *testing.T) *world {
 		c.PaymentServices = []broker.PaymentService{stripe}
 	})}
 	w.user, w.other, w.shop, w.rival = w.newUser(1000*cent), w.newUser(1000*cent), w.newShop(), w.newShop()
+	w.user.tie("customer 1")
 	w.shop.mustAsk("ref:shop-7")
 	w.clock.advance(4 * 24 * 3600)
 	w.shop.settle()

@@ -124,6 +124,10 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerFundings(a)
 	registerGateways(a)
 	registerPayments(a)
+	registerDevices(a)
+	registerSubAccounts(a)
+	registerOwner(a)
+	registerAccountAdministration(a)
 	var document json.RawMessage // written once, below, before anything is served
 	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", media: "application/openapi+json", summary: "This document"},
 		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {

@@ -268,6 +268,7 @@ func TestFundingOnThePagesRefuses(t *testing.T) {
 
 func TestOtherActionsOnAccounts(t *testing.T) {
 	b := newBusy(t)
+	b.user.tie("customer 1")
 	o := b.signedIn(annasToken)
 	account := "/admin/accounts/" + b.user.account
 	cases := []struct {

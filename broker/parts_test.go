@@ -81,8 +81,8 @@ func newBankWith(t *testing.T, change ...func(*broker.Config)) *bank {
 		Issuer: issuer, Currency: usd, Database: dbtest.New(t), Signer: newKey(),
 		PaymentServices: []broker.PaymentService{stripe},
 		// The clock of the tests stands still, and minutes with it.
-		RequestsPerMinute: 1_000_000,
-		AdminToken:        adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
+		RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount,
+		AdminToken: adminToken, AllowLoopbackVendors: true, Now: b.clock.now,
 		Logger: slog.New(slog.NewTextHandler(b.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, apply := range change {

@@ -76,6 +76,12 @@ var statuses = map[payword.Reason]int{
 	payword.RootReused:           http.StatusConflict,
 	payword.CommitmentClosed:     http.StatusConflict,
 	payword.IdempotencyDiffers:   http.StatusConflict,
+	payword.Blocked:              http.StatusForbidden,
+	payword.NotPermitted:         http.StatusForbidden,
+	payword.AccountClosed:        http.StatusConflict,
+	payword.OverAccountLimit:     http.StatusConflict,
+	payword.UnknownDevice:        http.StatusNotFound,
+	payword.UnknownPayout:        http.StatusNotFound,
 	payword.RateLimited:          http.StatusTooManyRequests,
 	payword.VendorBlocked:        http.StatusForbidden,
 }

@@ -51,3 +51,40 @@ func (q *quota) take() bool {
 	q.count++
 	return true
 }
+
+// quotas is a quota for each name. What it keeps goes with the minute.
+type quotas struct {
+	now       func() time.Time
+	perMinute int
+
+	mutex  sync.Mutex
+	minute int64          // guarded by mutex, as is counts
+	counts map[string]int // by name
+}
+
+func newQuotas(now func() time.Time, perMinute int) *quotas {
+	return &quotas{now: now, perMinute: perMinute}
+}
+
+// spent reports whether the quota of name is used up.
+func (q *quotas) spent(name string) bool {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	q.turn()
+	return q.counts[name] >= q.perMinute
+}
+
+// take counts one event of name.
+func (q *quotas) take(name string) {
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	q.turn()
+	q.counts[name]++
+}
+
+// turn begins anew with each minute.
+func (q *quotas) turn() {
+	if minute := q.now().Unix() / 60; minute != q.minute || q.counts == nil {
+		q.minute, q.counts = minute, make(map[string]int)
+	}
+}

@@ -18,9 +18,9 @@ import (
 const perRound = 200
 
 // Run does the background work until ctx is done: it releases what is reserved
-// past its time, collects what accounts owe from what they have, forgets what is
-// kept for a time only, lets payout destinations count, sends webhook messages,
-// fetches claims and sums the journal up, each at once and then at every
+// past its time, collects what accounts owe from what they have, goes on closing
+// accounts, ends vouchers, forgets what is kept for a time only, lets payout
+// destinations count, sends webhook messages, fetches claims and sums the journal up, each at once and then at every
 // interval of the Config. It checks the books once a day and when an operator
 // asks. What fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
@@ -62,6 +62,12 @@ func (b *Broker) clean(ctx context.Context) error {
 	}
 	if err == nil {
 		err = b.store.collectDue(ctx)
+	}
+	if err == nil {
+		_, err = b.FinishClosings(ctx)
+	}
+	if err == nil {
+		_, err = b.ExpireVouchers(ctx)
 	}
 	if err == nil {
 		err = b.store.forget(ctx, b.now())

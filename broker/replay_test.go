@@ -28,6 +28,8 @@ func (b *bank) adminRequest(method, path string, body any) *http.Request {
 func TestReplay(t *testing.T) {
 	b := newBank(t)
 	u, other := b.newUser(0), b.newUser(0)
+	u.tie("customer 1")
+	other.tie("customer 2")
 	credit := func(key, account, micros string) answer {
 		return b.under(key, b.adminRequest("PUT", "/v1/admin/accounts/"+account+"/credit", map[string]string{"credit": micros}))
 	}

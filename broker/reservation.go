@@ -42,7 +42,8 @@ var errContended = errors.New("others kept changing the commitment")
 // ReservationMismatch
 // (the amount exceeds the commitment's limit), CommitmentClosed, RootReused,
 // OverCertificateLimit (all reservations of the day for that vendor together),
-// InsufficientFunds, RateLimited or VendorBlocked. Then nothing changes.
+// OverAccountLimit, Blocked, AccountClosed, InsufficientFunds, RateLimited or
+// VendorBlocked. Then nothing changes.
 func (b *Broker) reserve(ctx context.Context, account string, request payword.ReservationRequest) (payword.ReservationAnswer, payword.Refusal, error) {
 	var none payword.ReservationAnswer
 	m, refusal := payword.ParseCommitment(request.Commitment, b.keys(ctx).trusted)
@@ -161,7 +162,16 @@ func (s *store) checkReservable(ctx context.Context, tx *ledger.Tx, m *payword.C
 	if err := requireUnblocked(ctx, tx, m.Vendor); err != nil {
 		return err
 	}
-	if err := s.requireNoDebt(ctx, tx, after.account); err != nil {
+	row, err := s.requireOpen(ctx, tx, after.account)
+	if err != nil {
+		return err
+	}
+	for _, id := range row.lineage() { // who has a sub-account pays what it owes first
+		if err := s.requireNoDebt(ctx, tx, id); err != nil {
+			return err
+		}
+	}
+	if err := s.checkLimits(ctx, tx, row, after); err != nil {
 		return err
 	}
 	reused, err := registerRoots(ctx, tx, []ownedCommitment{{after.account, m}})

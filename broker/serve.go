@@ -36,7 +36,7 @@ type servingFlags struct {
 	origin, listen, currency, keyFile, tokenFile string
 	adminListen                                  string
 	otherKeys, stripeFiles                       []string
-	limit                                        string
+	limit, whiteCeiling                          string
 	grace, life, keyLead                         time.Duration
 	destinationDelay, pullInterval               time.Duration
 	loopback                                     bool
@@ -67,6 +67,7 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 	})
 	flags.StringVar(&f.currency, "currency", "USD", "ISO 4217 `CODE` of the broker's currency")
 	flags.StringVar(&f.limit, "limit", "20", "the most that one vendor may accept from one user in a day, as `AMOUNT`")
+	flags.StringVar(&f.whiteCeiling, "white-ceiling", "150", "the most that an account tied to nobody may hold, as `AMOUNT`")
 	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long after a commitment's expiry claims are paid")
 	flags.DurationVar(&f.life, "certificate-life", defaultCertificateLife, "how long a certificate is valid")
 	flags.DurationVar(&f.destinationDelay, "destination-delay", defaultDestinationDelay, "how long a payout destination that a vendor asks for waits before it counts")
@@ -193,6 +194,10 @@ func (c *command) servingConfig() (Config, error) {
 	}
 	if f.perMinute < 1 || f.drain < 0 {
 		return config, usage("--requests-per-minute: want at least 1; --drain: want no negative time")
+	}
+	config.WhiteCeiling, err = money.ParseDecimal(f.whiteCeiling)
+	if err != nil || config.WhiteCeiling < 1 {
+		return config, usage("--white-ceiling %q: want a number above 0 such as 150.00", f.whiteCeiling)
 	}
 	if f.grace < time.Second || f.life < time.Second || f.keyLead < time.Second {
 		return config, usage("--grace, --certificate-life and --key-lead: want at least 1s")

@@ -86,8 +86,8 @@ func (s *store) loadSettings(ctx context.Context, tx *ledger.Tx) error {
 }
 
 // settle makes the database that of issuer in currency, or reports that it is
-// already another's.
-func (s *store) settle(ctx context.Context, issuer string, currency money.Currency) error {
+// already another's, and keeps the ceiling of white accounts, in micros.
+func (s *store) settle(ctx context.Context, issuer string, currency money.Currency, whiteCeiling money.Amount) error {
 	return s.db.Update(ctx, func(tx *ledger.Tx) error {
 		_, err := tx.ExecContext(ctx,
 			`INSERT INTO broker_settings (one, issuer, currency) VALUES (1, ?, ?) ON CONFLICT DO NOTHING`, issuer, currency)
@@ -100,6 +100,10 @@ func (s *store) settle(ctx context.Context, issuer string, currency money.Curren
 		if s.issuer != issuer || s.currency != currency {
 			return fmt.Errorf("the database belongs to %s in %s, not to %s in %s",
 				s.issuer, s.currency.Code(), issuer, currency.Code())
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE broker_settings SET white_ceiling = ? WHERE white_ceiling <> ?`, whiteCeiling, whiteCeiling)
+		if err != nil {
+			return err
 		}
 		return errors.Join(
 			tx.CreateAccount(ctx, ledger.Account{ID: bankIn, Currency: currency, Floor: ledger.NoFloor}),
@@ -438,15 +442,13 @@ func (s *store) takeNonce(ctx context.Context, keyID string, request payword.Sig
 	return isNew, cmp.Or(err, s.fail(ctx, "after nonce"))
 }
 
-// accountOf returns the account of a key and the key, or "".
+// accountOf returns the account that a key speaks for and the key, or "".
 func (s *store) accountOf(ctx context.Context, keyID string) (account string, key ed25519.PublicKey, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		var raw []byte
-		err := tx.QueryRowContext(ctx, `SELECT id, key FROM broker_accounts WHERE key_id = ?`, keyID).Scan(&account, &raw)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
+		d, err := loadDevice(ctx, tx, keyID)
+		if err == nil && d.account != "" && d.removed == 0 {
+			account, key = d.account, d.key
 		}
-		key = raw
 		return err
 	})
 	return account, key, err

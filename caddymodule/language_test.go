@@ -64,6 +64,7 @@ var onlyBrokersRefuse = []payword.Reason{
 	payword.ClaimOverTails, payword.ClaimOverLimit, payword.ClaimTooLate, payword.InsufficientFunds,
 	payword.RootReused, payword.BadSignature, payword.VendorNotProved, payword.IdempotencyDiffers,
 	payword.VendorBlocked,
+	payword.AccountClosed, payword.OverAccountLimit, payword.NotPermitted, payword.UnknownDevice, payword.UnknownPayout, payword.BadVoucher,
 }
 
 func TestEveryReasonHasASentence(t *testing.T) {

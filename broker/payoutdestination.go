@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/paywordhq/payword"
+)
+
+// The kinds of destinations of an account's payouts.
+const (
+	payoutIBAN      = "iban"
+	payoutReference = "reference"
+)
+
+// payoutDestination is where a payout of an account goes. The empty one is none.
+type payoutDestination struct {
+	kind string
+	text string // an IBAN without spaces, or a text
+}
+
+// newPayoutDestination returns a destination that checkPayoutDestination has
+// found right, in its stored form.
+func newPayoutDestination(given *payword.PayoutDestination) payoutDestination {
+	switch {
+	case given == nil:
+		return payoutDestination{}
+	case given.IBAN != "":
+		return payoutDestination{payoutIBAN, strings.ToUpper(strings.ReplaceAll(given.IBAN, " ", ""))}
+	}
+	return payoutDestination{payoutReference, given.Reference}
+}
+
+func (d payoutDestination) shown() payword.PayoutDestination {
+	if d.kind == payoutIBAN {
+		return payword.PayoutDestination{IBAN: d.text}
+	}
+	return payword.PayoutDestination{Reference: d.text}
+}
+
+// checkPayoutDestination says what is wrong with where money is to go.
+func checkPayoutDestination(given payword.PayoutDestination) error {
+	if (given.IBAN == "") == (given.Reference == "") {
+		return errors.New("want either an iban or a reference")
+	}
+	if given.IBAN != "" {
+		return checkIBAN(newPayoutDestination(&given).text)
+	}
+	if !isOneLine(given.Reference) {
+		return errors.New("reference: want a text of one line")
+	}
+	return nil
+}
