@@ -96,7 +96,7 @@ func (g *guard) serveStream(w http.ResponseWriter, r *http.Request, pattern stri
 	}
 	b.log.InfoContext(ctx, "redemptions streamed", "lines", s.lines, "complete", p == nil)
 	s.end(p)
-	if p != nil {
+	if !errors.Is(s.ended, io.EOF) {
 		s.discard()
 	}
 }
@@ -312,14 +312,21 @@ func parsePlainLine(line string) (request payword.Redemption, isPlain bool) {
 
 // isToken reports whether text has the characters of a JWS only.
 func isToken(text string) bool {
-	for _, c := range []byte(text) {
-		isWord := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
-		if !isWord {
+	for k := range len(text) {
+		if !tokenCharacters[text[k]] {
 			return false
 		}
 	}
 	return true
 }
+
+// tokenCharacters are those of base64url, and the dot.
+var tokenCharacters = func() (found [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") {
+		found[c] = true
+	}
+	return found
+}()
 
 // answer writes the results of a part, a line for each.
 func (s *stream) answer(part []*redemption) error {
