@@ -84,6 +84,7 @@ func newPages(b *Broker) (*pages, error) {
 	registerAccountPages(p)
 	registerVendorPages(p)
 	registerFundingPages(p)
+	registerPayoutPages(p)
 	registerRecordPages(p)
 	p.page(pathPages, (*visit).notFound)
 	return p, nil

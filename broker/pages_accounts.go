@@ -17,7 +17,23 @@ import (
 const pathAccountPages = "/admin/accounts"
 
 // accountActions are what operators do to an account.
-var accountActions = []*action{fundAction, creditAction, ageAction, revokeAction}
+var accountActions = []*action{
+	fundAction, creditAction, limitsAction, holderAction, ageAction, revokeAction, blockAction, unblockAction,
+}
+
+// actionsOnAccount returns what can be done to an account in that state.
+func actionsOnAccount(state string) []*action {
+	possible := []*action{fundAction, creditAction, limitsAction, holderAction, ageAction, revokeAction}
+	switch state {
+	case stateOpen:
+		return append(possible, blockAction)
+	case stateBlocked:
+		return append(possible, unblockAction)
+	case stateClosed:
+		return []*action{holderAction}
+	}
+	return possible
+}
 
 func registerAccountPages(p *pages) {
 	p.page("GET "+pathAccountPages, (*visit).accountList)
@@ -281,6 +297,8 @@ type commitmentRow struct {
 type accountView struct {
 	Owner        accountOwner
 	Account      payword.Account
+	Details      accountDetails
+	Limits       []limitRow
 	Actions      []*action
 	Certificates []certificateRow
 	Commitments  []commitmentRow
@@ -323,7 +341,11 @@ func (v *visit) accountView(ctx context.Context, id string) (data accountView, e
 	if err != nil || refusal.Refused() {
 		return data, errors.Join(err, notFoundIf(refusal))
 	}
-	data = accountView{Account: account, Actions: accountActions}
+	data = accountView{Account: account, Actions: actionsOnAccount(account.State)}
+	if data.Details, refusal, err = s.details(ctx, id); err != nil || refusal.Refused() {
+		return data, errors.Join(err, notFoundIf(refusal))
+	}
+	data.Limits = limitRows(data.Details.Limits)
 	if data.Owner, err = s.owner(ctx, id); err != nil {
 		return data, err
 	}

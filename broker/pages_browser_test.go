@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -19,7 +20,7 @@ const (
 	// leastBrowserChecks is the least that the browser must have looked at.
 	leastBrowserChecks = 200
 
-	// browserTimeout bounds all of it; on two busy cores it takes half a minute.
+	// browserTimeout bounds all of it; on two busy cores it takes a minute.
 	browserTimeout = 8 * time.Minute
 )
 
@@ -54,6 +55,8 @@ func TestPagesInABrowser(t *testing.T) {
 	node := findProgram(t, "node", "On Debian: apt-get install nodejs npm")
 	installBrowserScript(t)
 	b := newHistory(t)
+	want(t, b.user.payout("rent", 5*money.Unit), http.StatusOK, payword.Accepted)
+	b.voucherCodes("spring", 3, money.Unit, 3600)
 	type walk struct {
 		Page   string            `json:"page"`
 		Link   string            `json:"link"`
@@ -70,13 +73,14 @@ func TestPagesInABrowser(t *testing.T) {
 			"overview": "/admin/", "accounts": "/admin/accounts", "account": "/admin/accounts/" + b.user.account,
 			"vendors": "/admin/vendors", "vendor": "/admin/vendor?vendor=" + url.QueryEscape(b.shop.origin),
 			"commitments": "/admin/commitments", "commitment": "/admin/commitments/" + b.purse.m.ID.String(),
-			"fundings": "/admin/fundings", "frauds": "/admin/frauds", "audit": "/admin/audit?actor=admin:anna", "health": "/admin/health",
+			"fundings": "/admin/fundings", "payouts": "/admin/payouts", "vouchers": "/admin/vouchers", "frauds": "/admin/frauds", "audit": "/admin/audit?actor=admin:anna", "health": "/admin/health",
 			"fund": "/admin/accounts/" + b.user.account + "/fund",
 		},
 		"few": []string{"overview", "account", "commitment"}, // looked at in every way
 		"walks": map[string]walk{
-			"fund":  {"account", "Fund the account", map[string]string{"Amount": "12.50"}, "Book it", "The payment is booked."},
-			"block": {"vendor", "Block the vendor", map[string]string{"Reason": "The site was sold."}, "Block it", "The vendor is blocked."},
+			"fund":          {"account", "Fund the account", map[string]string{"Amount": "12.50"}, "Book it", "The payment is booked."},
+			"block-account": {"account", "Block the account", map[string]string{"Reason": "A phone was stolen."}, "Block it", "The account is blocked."},
+			"block":         {"vendor", "Block the vendor", map[string]string{"Reason": "The site was sold."}, "Block it", "The vendor is blocked."},
 		},
 	})
 	if err != nil {

@@ -86,7 +86,7 @@ func (v *visit) form(status int, a *action, subject, subjectPath string, values,
 }
 
 // kinds are what the subjects of a section of the menu are called.
-var kinds = map[string]string{"accounts": "Account", "vendors": "Vendor", "fundings": "Payment"}
+var kinds = map[string]string{"accounts": "Account", "vendors": "Vendor", "fundings": "Payment", "payouts": "Payout"}
 
 func sectionOf(path string) string {
 	switch {
@@ -94,6 +94,8 @@ func sectionOf(path string) string {
 		return "accounts"
 	case strings.HasPrefix(path, pathFundingPages):
 		return "fundings"
+	case strings.HasPrefix(path, pathPayoutPages):
+		return "payouts"
 	}
 	return "vendors"
 }

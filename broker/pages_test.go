@@ -280,6 +280,10 @@ func TestOtherActionsOnAccounts(t *testing.T) {
 	}{
 		{"credit", map[string]string{"credit": "20"}, "20.00", map[string]string{"credit": "x"}, "set-credit"},
 		{"age", map[string]string{"age": "18"}, "at least 18 years", map[string]string{"age": "151"}, "set-age"},
+		{"holder", map[string]string{"holder": "customer 7 <b>"}, "customer 7 &lt;b&gt;", map[string]string{"holder": strings.Repeat("a", 201)}, "set-holder"},
+		{"limits", map[string]string{"day": "7.5"}, "7.50", map[string]string{"vendor_day": "x"}, "set-limits"},
+		{"block", map[string]string{"reason": "stolen \"phone\""}, `<strong class="fault">blocked</strong>`, map[string]string{}, "block-account"},
+		{"unblock", map[string]string{"reason": "found"}, "<dd>open</dd>", map[string]string{"reason": strings.Repeat("a", 201)}, "unblock-account"},
 		{"revoke", map[string]string{}, "revoked", map[string]string{"subject": "<b>"}, "revoke"},
 	}
 	for _, c := range cases {
