@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -192,25 +193,42 @@ func TestRevocationRefusals(t *testing.T) {
 	}
 }
 
-// What is suspended comes back, and what was revoked meanwhile does not.
+// The certificates of a blocked account and its sub-accounts are suspended. They
+// come back when it is unblocked, but for what was revoked meanwhile, and for
+// those of a sub-account that is blocked itself.
 func TestSuspension(t *testing.T) {
 	b := newBank(t)
-	u, s := b.newUser(100*cent), b.newShop()
+	u, s := b.newUser(1000*cent), b.newShop()
+	free, blocked := u.newSub(100*cent, payword.Limits{}), u.newSub(100*cent, payword.Limits{})
 	p, revoked := u.commit(s.origin, 10*cent), u.commit(s.origin, 10*cent)
-	if err := b.Suspend(t.Context(), u.account, true); err != nil {
-		t.Fatal(err)
+	ofFree, _ := free.certificate()
+	ofBlocked, _ := blocked.certificate()
+	set := func(account string, change func(context.Context, string, string) (payword.Account, payword.Refusal, error)) {
+		t.Helper()
+		if _, refusal, err := change(t.Context(), account, "a reason"); err != nil || refusal.Refused() {
+			t.Fatal(refusal, err)
+		}
+		b.clock.advance(5)
 	}
-	want(t, p.reserve(cent), http.StatusForbidden, payword.CertificateRevoked)
-	b.wantStatus(p.m.Certificate, payword.StatusSuspended)
-	u.revoke(revoked.m.Certificate.Subject)
-	if err := b.Suspend(t.Context(), u.account, false); err != nil {
-		t.Fatal(err)
-	}
+	set(blocked.account, b.BlockAccount)
+	b.wantStatus(ofBlocked, payword.StatusSuspended)
+	b.wantStatus(ofFree, payword.StatusValid)
 	b.clock.advance(5)
+	set(u.account, b.BlockAccount)
+	for _, c := range []payword.Certificate{p.m.Certificate, revoked.m.Certificate, ofFree, ofBlocked} {
+		b.wantStatus(c, payword.StatusSuspended)
+	}
+	want(t, u.revoke(revoked.m.Certificate.Subject), http.StatusOK, payword.Accepted)
+	set(u.account, b.UnblockAccount)
 	b.wantStatus(p.m.Certificate, payword.StatusValid)
 	b.wantStatus(revoked.m.Certificate, payword.StatusInvalid)
+	b.wantStatus(ofFree, payword.StatusValid)
+	b.wantStatus(ofBlocked, payword.StatusSuspended)
 	p.mustReserve(cent)
 	want(t, revoked.reserve(cent), http.StatusForbidden, payword.CertificateRevoked)
+	b.clock.advance(5)
+	set(blocked.account, b.UnblockAccount)
+	b.wantStatus(ofBlocked, payword.StatusValid)
 }
 
 // Gates that ask again are told that nothing has changed, and a flood of

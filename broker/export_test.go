@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
-	"github.com/paywordhq/payword/internal/ledger"
 )
 
 // SetFault lets a test make commits fail: hook is asked at "before <name>" and
@@ -76,17 +75,6 @@ func CreateCheapKey(path string, passphrase []byte) (crypto.Signer, error) {
 
 // ParsePrivateKey reads what a key file holds.
 var ParsePrivateKey = parsePrivateKey
-
-// Suspend suspends the certificates of an account, or brings them back.
-func (b *Broker) Suspend(ctx context.Context, account string, isSuspended bool) error {
-	_, err := b.store.update(ctx, "suspend", func(tx *ledger.Tx) error {
-		if isSuspended {
-			return suspendCertificates(ctx, tx, account)
-		}
-		return resumeCertificates(ctx, tx, account)
-	})
-	return err
-}
 
 // AddStatusList makes a hot list with room for so many certificates, a power of
 // two.

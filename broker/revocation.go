@@ -54,16 +54,18 @@ func revokeCertificates(ctx context.Context, tx *ledger.Tx, account, subject str
 	return count, audit(ctx, tx, auditEntry{"revoke-certificates", "account:" + account, fmt.Sprintf("%s: %d pseudonyms", what, count)})
 }
 
-// suspendCertificates makes all certificates of an account count for nothing
-// until resumeCertificates.
-func suspendCertificates(ctx context.Context, tx *ledger.Tx, account string) error {
-	return setStatus(ctx, tx, payword.StatusSuspended, `account = ? AND status = 0`, account)
-}
-
-// resumeCertificates brings the certificates back that suspendCertificates took,
-// but for those that were revoked.
-func resumeCertificates(ctx context.Context, tx *ledger.Tx, account string) error {
-	return setStatus(ctx, tx, payword.StatusValid, `account = ? AND status = 2`, account)
+// followBlocking suspends the certificates of an account and of its sub-accounts
+// where the account or its parent is blocked, and brings back those that are not
+// any more, but for what was revoked.
+func followBlocking(ctx context.Context, tx *ledger.Tx, account string) error {
+	const family = `account IN (SELECT a.id FROM broker_accounts a LEFT JOIN broker_accounts p ON p.id = a.parent
+		WHERE (a.id = ? OR a.parent = ?) AND `
+	const blocked = family + `(a.state = 'blocked' OR COALESCE(p.state, '') = 'blocked')) AND status = 0`
+	const free = family + `a.state <> 'blocked' AND COALESCE(p.state, '') <> 'blocked') AND status = 2`
+	if err := setStatus(ctx, tx, payword.StatusSuspended, blocked, account, account); err != nil {
+		return err
+	}
+	return setStatus(ctx, tx, payword.StatusValid, free, account, account)
 }
 
 // setStatus changes the status of the certificates that a condition chooses and
