@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -26,8 +27,8 @@ type question struct {
 	idempotencyKey string
 }
 
-// ask puts a question to a broker and reads the answer into target. It returns
-// a *BrokerError.
+// ask puts a question to a broker and reads the answer into target, unless that
+// is nil, or copies it if target is an io.Writer. It returns a *BrokerError.
 func (w *Wallet) ask(ctx context.Context, broker string, q question, target any) error {
 	failed := func(err error) error { return &BrokerError{Broker: broker, Action: q.action, Err: err} }
 	body := []byte{}
@@ -58,17 +59,44 @@ func (w *Wallet) ask(ctx context.Context, broker string, q question, target any)
 		return failed(err)
 	}
 	defer answer.Body.Close()
+	if raw, isRaw := target.(io.Writer); isRaw && answer.StatusCode/100 == 2 {
+		if _, err := io.Copy(raw, answer.Body); err != nil {
+			return failed(err)
+		}
+		return nil
+	}
 	content, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
 	if err != nil {
 		return failed(err)
 	}
 	if answer.StatusCode/100 != 2 {
-		return brokerRefusal(broker, q.action, answer.StatusCode, content)
+		refusal := brokerRefusal(broker, q.action, answer.StatusCode, content)
+		if refusal.Reason == payword.UnknownAccount && q.isOfKnownKey() && w.hasAccount() {
+			refusal.Detail = "the wallet's key does not speak for its account: another device removed it, " +
+				"or has not taken its answer to the invitation yet"
+		}
+		return refusal
+	}
+	if target == nil {
+		return nil
 	}
 	if err := json.Unmarshal(content, target); err != nil {
 		return failed(fmt.Errorf("the answer is not what was asked for: %w", err))
 	}
 	return nil
+}
+
+// isOfKnownKey reports whether an account that is unknown must be the one of the
+// key that signed the question, and not one that the question names.
+func (q question) isOfKnownKey() bool {
+	namesAnother := strings.HasPrefix(q.path, payword.PathSubAccounts+"/") || q.path == payword.PathTransfers
+	return q.signed && q.path != payword.PathAccounts && !namesAnother
+}
+
+// hasAccount reports whether the wallet has an account, or should have.
+func (w *Wallet) hasAccount() bool {
+	broker, _ := w.account()
+	return broker != ""
 }
 
 // brokerRefusal reads a broker's problem details.
@@ -111,13 +139,12 @@ func (w *Wallet) OpenAccount(ctx context.Context, broker string) (payword.Accoun
 	if err != nil {
 		return payword.Account{}, err
 	}
-	var challenge payword.AccountChallenge
-	ask := question{action: "asking for a challenge", method: http.MethodPost, path: payword.PathChallenges}
-	if err := w.ask(ctx, broker, ask, &challenge); err != nil {
+	challenge, err := w.challenge(ctx, broker)
+	if err != nil {
 		return payword.Account{}, err
 	}
 	var account payword.Account
-	ask = question{
+	ask := question{
 		action: "opening an account", method: http.MethodPost, path: payword.PathAccounts, signed: true,
 		body: payword.OpenAccount{Key: payword.NewPublicKey(publicOf(key)), Challenge: challenge.Challenge},
 	}
@@ -140,15 +167,24 @@ func (w *Wallet) account() (broker string, currency money.Currency) {
 }
 
 // Balance asks the broker for the account. It returns ErrNoAccount or a
-// *BrokerError.
+// *BrokerError, with the reason UnknownAccount if the wallet's key does not speak
+// for the account, not yet or not any more.
 func (w *Wallet) Balance(ctx context.Context) (payword.Account, error) {
-	broker, _ := w.account()
-	if broker == "" {
-		return payword.Account{}, ErrNoAccount
-	}
 	var account payword.Account
-	ask := question{action: "asking for the balance", method: http.MethodGet, path: payword.PathAccount, signed: true}
-	err := w.ask(ctx, broker, ask, &account)
+	err := w.askOwn(ctx, question{action: "asking for the balance", method: http.MethodGet, path: payword.PathAccount}, &account)
+	if err != nil {
+		return account, err
+	}
+	w.mu.Lock()
+	isNew := w.doc.Account != account.Account // of a wallet that joined
+	if isNew {
+		w.doc.Account = account.Account
+		w.unsaved = true
+	}
+	w.mu.Unlock()
+	if isNew {
+		err = w.save()
+	}
 	return account, err
 }
 
@@ -189,19 +225,23 @@ func (w *Wallet) Certificates(ctx context.Context, n int) error {
 // requestCertificates asks for a certificate for each of count keys from first
 // on and checks what it gets.
 func (w *Wallet) requestCertificates(ctx context.Context, broker string, currency money.Currency, first uint32, count int) ([]heldCertificate, error) {
-	request := payword.CertificateRequest{Prefixes: w.boundTo()}
+	request, firstID := payword.CertificateRequest{Prefixes: w.boundTo()}, ""
 	for k := range count {
 		key, err := w.certificateKey(first + uint32(k))
 		if err != nil {
 			return nil, err
 		}
 		request.Keys = append(request.Keys, payword.NewPublicKey(publicOf(key)))
+		if k == 0 {
+			firstID = payword.Thumbprint(publicOf(key))
+		}
 	}
 	var answer payword.CertificateAnswer
 	ask := question{
 		action: "asking for certificates", method: http.MethodPost, path: payword.PathCertificates, signed: true, body: request,
-		// If the answer is lost in a crash, asking again gives the same ones.
-		idempotencyKey: fmt.Sprintf("certificates-%d-%d", first, count),
+		// If the answer is lost in a crash, asking again gives the same ones. The
+		// account's other devices number theirs as this one does.
+		idempotencyKey: fmt.Sprintf("certificates-%s-%d", firstID, count),
 	}
 	if err := w.ask(ctx, broker, ask, &answer); err != nil {
 		return nil, err
@@ -229,21 +269,38 @@ func (w *Wallet) requestCertificates(ctx context.Context, broker string, currenc
 	return spares, nil
 }
 
+// maxReserveTries is how often a smaller amount is tried where a limit of the
+// account is in the way: what is left of it the broker alone knows.
+const maxReserveTries = 6
+
 // reserve asks that the amount be set aside for a commitment. If the balance is
-// smaller, it reserves what there is, if that is at least least. It returns the
-// reservation and its amount, in micros.
+// smaller, it reserves what there is, if that is at least least; if a limit of the
+// account is, a half, a quarter and so on, down to least. It returns the reservation
+// and its amount, in micros.
 func (w *Wallet) reserve(ctx context.Context, broker, commitment string, amount, least money.Amount) (string, money.Amount, error) {
-	token, err := w.askReservation(ctx, broker, commitment, amount)
-	refusal, refused := err.(*BrokerError)
-	if !refused || refusal.Reason != payword.InsufficientFunds {
-		return token, amount, err
+	least = max(1, least)
+	for try := 1; ; try++ {
+		token, err := w.askReservation(ctx, broker, commitment, amount)
+		refusal, refused := err.(*BrokerError)
+		if !refused || try > maxReserveTries || amount <= least {
+			return token, amount, err
+		}
+		switch refusal.Reason {
+		case payword.InsufficientFunds:
+			account, balanceErr := w.Balance(ctx)
+			if balanceErr != nil || account.Available < least || account.Available >= amount {
+				return "", 0, err
+			}
+			amount = account.Available
+		case payword.OverAccountLimit:
+			amount = max(least, amount/2)
+			if try == maxReserveTries {
+				amount = least
+			}
+		default:
+			return "", 0, err
+		}
 	}
-	account, balanceErr := w.Balance(ctx)
-	if balanceErr != nil || account.Available < max(1, least) || account.Available >= amount {
-		return "", 0, err
-	}
-	token, err = w.askReservation(ctx, broker, commitment, account.Available)
-	return token, account.Available, err
 }
 
 func (w *Wallet) askReservation(ctx context.Context, broker, commitment string, amount money.Amount) (string, error) {

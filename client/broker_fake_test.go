@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +39,8 @@ type fakeBroker struct {
 	down         bool
 	loseAnswer   bool // does the work of the next reservation and breaks off
 	asked        map[string]int
+	answers      map[string]string // bodies by their Idempotency-Key
+	owner        ownerFake
 }
 
 func newFakeBroker(t testing.TB, now func() time.Time) *fakeBroker {
@@ -49,7 +52,7 @@ func newFakeBroker(t testing.TB, now func() time.Time) *fakeBroker {
 	b := &fakeBroker{
 		t: t, key: key, now: now, balance: 100 * money.Unit, limit: 50 * money.Unit, lifeSeconds: 30 * 24 * 3600,
 		accounts: make(map[string]ed25519.PublicKey), reservations: make(map[payword.CommitmentID]money.Amount),
-		asked: make(map[string]int),
+		asked: make(map[string]int), answers: make(map[string]string), owner: newOwnerFake(),
 	}
 	b.server = httptest.NewServer(b)
 	t.Cleanup(b.server.Close)
@@ -99,15 +102,26 @@ func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			b.t.Errorf("account key: %v", err)
 			return
 		}
-		b.accounts[payword.Thumbprint(key)] = key
+		b.open(key)
 	}
 	if refusal := b.verify(r, body); refusal.Refused() {
 		b.refuse(w, refusal)
 		return
 	}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		if known, found := b.answers[key]; found && known != string(body) {
+			b.refuse(w, payword.Refusal{Reason: payword.IdempotencyDiffers})
+			return
+		}
+		b.answers[key] = string(body)
+	}
+	if strings.HasPrefix(r.URL.Path, payword.PathAccount+"/") {
+		b.serveOwner(w, r, body)
+		return
+	}
 	switch r.URL.Path {
 	case payword.PathAccounts, payword.PathAccount:
-		b.answer(w, payword.Account{Account: "account-1", Currency: usd, Available: b.balance})
+		b.answer(w, b.account())
 	case payword.PathCertificates:
 		if r.Method == http.MethodGet {
 			b.listCertificates(w)
@@ -136,7 +150,7 @@ func (b *fakeBroker) verify(r *http.Request, body []byte) payword.Refusal {
 	}
 	key := b.accounts[signed.KeyID]
 	if key == nil {
-		return payword.Refusal{Reason: payword.UnknownAccount}
+		return payword.Refusal{Reason: payword.UnknownAccount, Detail: "no account has this key"}
 	}
 	if r.Header.Get(payword.HeaderContentDigest) != payword.ContentDigest(body) {
 		return payword.Refusal{Reason: payword.BadSignature}
@@ -238,6 +252,10 @@ func (b *fakeBroker) reserve(w http.ResponseWriter, body []byte) {
 		return
 	}
 	amount := max(before, request.Amount)
+	if limit := b.owner.limits.Own.Reserved; limit != nil && b.account().Reserved-before+amount > *limit {
+		b.refuse(w, payword.Refusal{Reason: payword.OverAccountLimit, Detail: "the limit at once is reached"})
+		return
+	}
 	if amount-before > b.balance {
 		b.refuse(w, payword.Refusal{Reason: payword.InsufficientFunds, Detail: "the balance is too small"})
 		return

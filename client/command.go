@@ -1,13 +1,16 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -30,6 +33,15 @@ payword wallet show         --wallet FILE [--json]
 payword wallet revoke       --wallet FILE (--site ORIGIN | --all)
 payword wallet seed         --wallet FILE
 payword wallet restore      --wallet FILE --broker ORIGIN [--seed-file FILE] [--encrypt]
+payword wallet status       --wallet FILE [--json]
+payword wallet limits       --wallet FILE [--day AMOUNT] …
+payword wallet device       list | add | rename | remove …
+payword wallet join         [INVITATION] --wallet FILE [--encrypt]
+payword wallet subaccount   open | list | transfer | limits | pause | close …
+payword wallet voucher      --wallet FILE
+payword wallet payout       --wallet FILE [--amount 5.00 --iban IBAN]
+payword wallet close        --wallet FILE [--iban IBAN]
+payword wallet export       --wallet FILE [-o FILE]
 payword pay URL             --wallet FILE [--max 0.01] [--budget 1.00]
                             [--per-site AMOUNT] [--per-day AMOUNT] [--deposit 0.50]
                             [-o FILE] [--json]
@@ -46,6 +58,10 @@ such as what a lost device holds; sites refuse it within minutes, and the wallet
 goes on under new pseudonyms. seed prints the wallet's secret, to be written down
 and kept like money. restore makes the wallet anew from it, typed or from
 --seed-file; the broker gives back what is reserved.
+
+The commands from status to export look after the account at the broker: limits,
+further machines, budgets for agents, money in and out. Each says more with --help,
+such as payword wallet device --help.
 
 pay fetches a page, pays for it inside the budget, writes the page to standard
 output (or to -o FILE) and what was paid to standard error. Amounts are in whole
@@ -73,6 +89,10 @@ type command struct {
 	wallet         string
 	passphraseFile string
 	asJSON         bool
+
+	topic      string        // of the help: the words of the command
+	lines      *bufio.Reader // of standard input, once a line was read
+	passphrase []byte        // that was typed, for when the wallet is opened again
 }
 
 // Main runs the command "wallet" or "pay", which is the first of the arguments,
@@ -90,14 +110,14 @@ func Main(ctx context.Context, arguments []string, stdin io.Reader, stdout, stde
 	case err == nil:
 		return exitDone
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, helpText)
+		text, found := helpTopics[c.topic]
+		if !found {
+			text = helpText
+		}
+		fmt.Fprint(stdout, text)
 		return exitDone
 	case errors.As(err, &wrong):
-		name := "pay"
-		if len(arguments) > 0 && arguments[0] == "wallet" {
-			name = "wallet"
-		}
-		fmt.Fprintf(stderr, "payword: %s\nTry payword %s --help.\n", wrong.sentence, name)
+		fmt.Fprintf(stderr, "payword: %s\nTry payword %s --help.\n", wrong.sentence, c.topic)
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "payword: %v\n", err)
@@ -105,6 +125,7 @@ func Main(ctx context.Context, arguments []string, stdin io.Reader, stdout, stde
 }
 
 func (c *command) run(ctx context.Context, arguments []string) error {
+	c.topic = "pay"
 	if len(arguments) == 0 {
 		return usageError{"want a command: wallet or pay"}
 	}
@@ -113,8 +134,9 @@ func (c *command) run(ctx context.Context, arguments []string) error {
 	case "pay":
 		return c.pay(ctx, rest)
 	case "wallet":
+		c.topic = "wallet"
 		if len(rest) == 0 {
-			return usageError{"want what to do with the wallet: create, open-account, certificates, balance, show, revoke, seed or restore"}
+			return usageError{"want what to do with the wallet, such as create, open-account, status or show"}
 		}
 		return c.walletVerb(ctx, rest[0], rest[1:])
 	case "help", "-h", "-help", "--help":
@@ -144,12 +166,49 @@ func (c *command) walletVerb(ctx context.Context, verb string, arguments []strin
 	case "help", "-h", "-help", "--help":
 		return flag.ErrHelp
 	}
-	return usageError{fmt.Sprintf("%.40q is nothing to do with a wallet: want create, open-account, certificates, balance, show, revoke, seed or restore", verb)}
+	if do, found := ownerVerbs[verb]; found {
+		c.topic = "wallet " + verb
+		return do(c, ctx, arguments)
+	}
+	return usageError{fmt.Sprintf("%.40q is nothing to do with a wallet: want a command such as create, open-account, status or show", verb)}
+}
+
+// verbs are what can be done, by the word for it.
+type verbs map[string]func(*command, context.Context, []string) error
+
+// ownerVerbs are the commands that look after an account at its broker.
+var ownerVerbs = verbs{
+	"status": (*command).status, "limits": (*command).limits, "join": (*command).join,
+	"device": (*command).device, "subaccount": (*command).subAccount,
+	"voucher": (*command).voucher, "payout": (*command).payout, "close": (*command).close, "export": (*command).export,
+}
+
+// choose runs the one of several verbs that the first argument says.
+func (c *command) choose(ctx context.Context, of string, choices verbs, arguments []string) error {
+	known := strings.Join(slices.Sorted(maps.Keys(choices)), ", ")
+	if len(arguments) == 0 {
+		return usageError{fmt.Sprintf("want what to do with %s: one of %s", of, known)}
+	}
+	switch verb := arguments[0]; verb {
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
+	default:
+		if do, found := choices[verb]; found {
+			return do(c, ctx, arguments[1:])
+		}
+		return usageError{fmt.Sprintf("%.40q is nothing to do with %s: want one of %s", verb, of, known)}
+	}
 }
 
 // parse reads flags, which may stand before and after the other arguments, of
 // which there must be exactly as many as names.
 func (c *command) parse(arguments []string, names ...string) ([]string, error) {
+	return c.parseSome(arguments, len(names), names...)
+}
+
+// parseSome is parse where only the first least of the others must be there; those
+// that are not are "".
+func (c *command) parseSome(arguments []string, least int, names ...string) ([]string, error) {
 	var others []string
 	for {
 		if err := c.flags.Parse(arguments); err != nil {
@@ -165,14 +224,14 @@ func (c *command) parse(arguments []string, names ...string) ([]string, error) {
 		others, arguments = append(others, arguments[0]), arguments[1:]
 	}
 	switch {
-	case len(others) < len(names):
-		return nil, usageError{"want " + strings.Join(names[len(others):], " ")}
+	case len(others) < least:
+		return nil, usageError{"want " + strings.Join(names[len(others):least], " ")}
 	case len(others) > len(names):
 		return nil, usageError{fmt.Sprintf("%.40q is one argument too many", others[len(names)])}
 	case c.wallet == "":
 		return nil, usageError{"want --wallet FILE"}
 	}
-	return others, nil
+	return append(others, make([]string, len(names)-len(others))...), nil
 }
 
 // open opens the wallet, asking for the passphrase if it needs one and somebody
@@ -183,6 +242,9 @@ func (c *command) open() (*Wallet, error) {
 	if config.Passphrase, err = c.readPassphraseFile(); err != nil {
 		return nil, err
 	}
+	if config.Passphrase == nil {
+		config.Passphrase = c.passphrase
+	}
 	wallet, err := OpenWallet(config)
 	if !errors.Is(err, ErrPassphrase) || len(config.Passphrase) > 0 {
 		return wallet, err
@@ -190,7 +252,52 @@ func (c *command) open() (*Wallet, error) {
 	if config.Passphrase, err = c.prompt("Passphrase: "); err != nil {
 		return nil, err
 	}
+	c.passphrase = config.Passphrase
 	return OpenWallet(config)
+}
+
+// readLine asks for a line of standard input, which may be typed or piped in.
+func (c *command) readLine(question string) (string, error) {
+	if c.lines == nil {
+		input := c.stdin
+		if input == nil {
+			input = strings.NewReader("")
+		}
+		c.lines = bufio.NewReaderSize(io.LimitReader(input, maxInputBytes), maxLineBytes)
+	}
+	fmt.Fprint(c.stderr, question)
+	line, isPrefix, err := c.lines.ReadLine()
+	switch {
+	case isPrefix:
+		return "", fmt.Errorf("reading standard input: want lines of at most %d bytes", maxLineBytes)
+	case errors.Is(err, io.EOF):
+		fmt.Fprintln(c.stderr)
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading standard input: %w", err)
+	}
+	return strings.TrimSpace(string(line)), nil
+}
+
+// maxInputBytes bounds what is read of standard input: a few lines.
+const maxInputBytes = 64 << 10
+
+// errNotConfirmed means that the user thought better of it.
+var errNotConfirmed = errors.New("nothing was done: answer yes, or give --yes, to do it")
+
+// confirm asks about what cannot be undone, unless yes was given as a flag.
+func (c *command) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	answer, err := c.readLine(question + " [yes/no] ")
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(answer); answer != "yes" && answer != "y" {
+		return errNotConfirmed
+	}
+	return nil
 }
 
 // maxPassphraseBytes bounds a passphrase.

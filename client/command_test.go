@@ -16,8 +16,14 @@ import (
 // command runs a command and returns its status and what it wrote.
 func command(t *testing.T, arguments ...string) (status int, stdout, stderr string) {
 	t.Helper()
+	return typing(t, "", arguments...)
+}
+
+// typing runs a command with something on its standard input.
+func typing(t *testing.T, input string, arguments ...string) (status int, stdout, stderr string) {
+	t.Helper()
 	var out, errors bytes.Buffer
-	status = client.Main(t.Context(), arguments, strings.NewReader(""), &out, &errors)
+	status = client.Main(t.Context(), arguments, strings.NewReader(input), &out, &errors)
 	return status, out.String(), errors.String()
 }
 

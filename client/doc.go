@@ -34,6 +34,15 @@
 // the next request there. A vendor that goes on taking paywords and serves
 // nothing for them is paid no more: see StalledError.
 //
+// # Accounts
+//
+// Several wallets may have one account, each with a seed of its own: they spend
+// from one balance by chains of their own. A sub-account is an account with a
+// budget of its own, for an agent. Either begins with one line of text each way
+// (Invite, Join, and AddDevice or OpenSubAccount), so that the wallets may be on
+// two machines. Status tells what the broker says of the account; for everything
+// else that it offers to owners there is Ask.
+//
 // # Without the broker
 //
 // The broker is needed to open an account, to issue certificates and to reserve

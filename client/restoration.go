@@ -99,6 +99,10 @@ type restoredKey struct {
 // pages reads a list of the broker's, page by page. read takes an answer and
 // returns the mark of the next page, "" after the last.
 func (w *Wallet) pages(ctx context.Context, action, path string, read func(ask func(target any) error) (next string, err error)) error {
+	broker, _ := w.account()
+	if broker == "" {
+		return ErrNoAccount
+	}
 	next := ""
 	for range maxRestoredPages {
 		q := question{action: action, method: http.MethodGet, path: path, signed: true}
@@ -106,11 +110,11 @@ func (w *Wallet) pages(ctx context.Context, action, path string, read func(ask f
 			q.path += "?after=" + url.QueryEscape(next)
 		}
 		var err error
-		if next, err = read(func(target any) error { return w.ask(ctx, w.doc.Broker, q, target) }); err != nil || next == "" {
+		if next, err = read(func(target any) error { return w.ask(ctx, broker, q, target) }); err != nil || next == "" {
 			return err
 		}
 	}
-	return &BrokerError{Broker: w.doc.Broker, Action: action, Status: http.StatusOK, Detail: "its list has no end"}
+	return &BrokerError{Broker: broker, Action: action, Status: http.StatusOK, Detail: "its list has no end"}
 }
 
 // restoreKeys finds the numbers of the keys that have certificates, by the ids of
@@ -164,8 +168,7 @@ func (w *Wallet) restoreCommitments(ctx context.Context, keys map[string]restore
 	})
 }
 
-// restoreCommitment takes over one commitment. What is not of this seed is the
-// mistake of whoever answered. Lists are in the order in which commitments were
+// restoreCommitment takes over one commitment, if it is of this seed. Lists are in the order in which commitments were
 // made, so that the last of a vendor's is its open one.
 func (w *Wallet) restoreCommitment(own ownCommitment, keys map[string]restoredKey) error {
 	wrong := func(err error) error {
@@ -174,6 +177,10 @@ func (w *Wallet) restoreCommitment(own ownCommitment, keys map[string]restoredKe
 	terms, err := payword.UnverifiedCommitment(own.Commitment)
 	if err != nil {
 		return wrong(err)
+	}
+	key, isOurs := keys[payword.Thumbprint(terms.Certificate.Key)]
+	if !isOurs { // another device's: this one's budgets do not count it
+		return nil
 	}
 	v := w.doc.Vendors[terms.Vendor]
 	if v == nil {
@@ -185,8 +192,7 @@ func (w *Wallet) restoreCommitment(own ownCommitment, keys map[string]restoredKe
 	for _, sum := range []*total{&v.total, &w.doc.Total} {
 		sum.Released, sum.Spent = addCapped(sum.Released, paid), addCapped(sum.Spent, paid)
 	}
-	key, isOurs := keys[payword.Thumbprint(terms.Certificate.Key)]
-	if own.Closed || w.now().Unix() >= terms.Expires || !isOurs || key.revoked || own.Reservation == "" {
+	if own.Closed || w.now().Unix() >= terms.Expires || key.revoked || own.Reservation == "" {
 		return nil
 	}
 	count := len(terms.Chains)

@@ -69,9 +69,13 @@ func startSite(t *testing.T, brokerOrigin, global, matcher, options string, upst
 	}
 	origin := "http://" + listener.Addr().String()
 	listener.Close()
+	interval := "redeem_interval 0"
+	if strings.Contains(global, "redeem_interval ") {
+		interval = ""
+	}
 	text := fmt.Sprintf("{\nadmin off\npersist_config off\nauto_https off\ndefault_bind 127.0.0.1\nlog {\nlevel ERROR\nformat payword\n}\n"+
-		"payword {\nbroker %s\nstore %s\nredeem_interval 0\n%s\n}\n}\n%s {\nencode gzip\npayword %s %s 0.0001 USD {\n%s\n}\nreverse_proxy %s\n}\n",
-		brokerOrigin, filepath.Join(t.TempDir(), "gate"), global, origin, matcher, origin, options, server.Listener.Addr())
+		"payword {\nbroker %s\nstore %s\n%s\n%s\n}\n}\n%s {\nencode gzip\npayword %s %s 0.0001 USD {\n%s\n}\nreverse_proxy %s\n}\n",
+		brokerOrigin, filepath.Join(t.TempDir(), "gate"), interval, global, origin, matcher, origin, options, server.Listener.Addr())
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err == nil {
 		err = caddy.Load(adapted, true)
