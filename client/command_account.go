@@ -290,8 +290,11 @@ func (c *command) close(ctx context.Context, arguments []string) error {
 			return err
 		}
 		broker, _ := wallet.account()
-		left := account.Available - account.Credit + account.Reserved
-		question := fmt.Sprintf("Close account %s at %s and all its sub-accounts, for ever? %s %s are on it.",
+		left, err := wallet.familyBalance(ctx, account)
+		if err != nil {
+			return err
+		}
+		question := fmt.Sprintf("Close account %s at %s and all its sub-accounts, for ever? %s %s are on them.",
 			account.Account, broker, left.Decimal(), account.Currency.Code())
 		if err := c.confirm(*yes, question); err != nil {
 			return err

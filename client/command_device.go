@@ -241,7 +241,8 @@ func (c *command) join(ctx context.Context, arguments []string) error {
 			return err
 		}
 	}
-	if _, err := parseInvitation(line); err != nil { // before a wallet is made for it
+	invited, err := parseInvitation(line) // before a wallet is made for it
+	if err != nil {
 		return err
 	}
 	wallet, err := c.openOrCreate(*encrypt)
@@ -256,11 +257,12 @@ func (c *command) join(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
+	p := invited.possession
 	if c.asJSON {
-		return json.NewEncoder(c.stdout).Encode(map[string]string{"answer": answer, "code": code})
+		return json.NewEncoder(c.stdout).Encode(map[string]string{"answer": answer, "code": code, "broker": p.Broker, "account": p.Account})
 	}
-	fmt.Fprintf(c.stdout, "Paste this line where the invitation came from:\n\n  %s\n\nIt shows the code %s there. Once it is taken, the account is in %s.\n",
-		answer, code, c.wallet)
+	fmt.Fprintf(c.stdout, "The invitation is to be a %s of account %s at %s.\nPaste this line where it came from:\n\n  %s\n\n"+
+		"It shows the code %s there. Once it is taken, %s has the account.\n", p.Purpose, p.Account, p.Broker, answer, code, c.wallet)
 	return nil
 }
 

@@ -334,7 +334,7 @@ func TestAccountCommands(t *testing.T) {
 		{"export", "", []string{"export"}, 0, `"all":"of it"`, ""},
 		{"export into a file", "", []string{"export", "-o", export}, 0, "", ""},
 		{"close to two", "", []string{"close", "--iban", "DE1", "--reference", "me"}, 2, "", "not both"},
-		{"close, but not really", "no\n", []string{"close", "--iban", "DE1"}, 1, "", "105.00 USD are on it"},
+		{"close, but not really", "no\n", []string{"close", "--iban", "DE1"}, 1, "", "105.00 USD are on them"},
 		{"close to nobody", "", []string{"close", "--yes"}, 1, "", "say where it goes"},
 		{"close", "", []string{"close", "--iban", "DE1", "--yes"}, 0, "is closing: 105.00 USD are on their way out", ""},
 		{"closing", "", []string{"status"}, 0, ", closing", ""},
@@ -455,6 +455,65 @@ func TestAsk(t *testing.T) {
 	if refusal.Reason != payword.UnknownDevice || !strings.Contains(refusal.Error(), "DELETE "+payword.PathDevices) {
 		t.Errorf("got %v", refusal)
 	}
+}
+
+// A wallet that is restored takes over what is its own, and nothing of the other
+// devices of its account.
+func TestRestoredDevice(t *testing.T) {
+	o := newOwned(t)
+	ours, theirs := newFakeGate(t, o.broker, 1000), newFakeGate(t, o.broker, 1000)
+	laptop := o.file("laptop.json")
+	answer, _ := o.answer("device", laptop)
+	o.must("wallet", "device", "add", answer, "--name", "laptop", "--yes", "--wallet", o.wallet)
+	o.must("pay", theirs.origin()+"/a", "--wallet", o.wallet)
+	o.must("pay", ours.origin()+"/a", "--wallet", laptop)
+	seed := o.file("seed")
+	if err := os.WriteFile(seed, []byte(o.must("wallet", "seed", "--wallet", laptop)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restored := o.file("restored.json")
+	o.must("wallet", "restore", "--broker", o.broker.origin(), "--seed-file", seed, "--wallet", restored)
+	var summary client.Summary
+	o.read(&summary, "wallet", "show", "--wallet", restored)
+	if len(summary.Sites) != 1 || summary.Sites[0].Vendor != ours.origin() {
+		t.Errorf("it has the sites %+v, want %s alone", summary.Sites, ours.origin())
+	}
+	o.must("pay", theirs.origin()+"/b", "--wallet", restored)
+}
+
+func FuzzInvitation(f *testing.F) {
+	wallet := newWorldForFuzz(f)
+	for _, purpose := range []string{payword.PossessionDevice, payword.PossessionSubAccount} {
+		line, err := wallet.Invite(f.Context(), purpose)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(line)
+		f.Add(line[:len(line)-2])
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		normal, err := client.NormalInvitation(line)
+		if err != nil {
+			return
+		}
+		if again, err := client.NormalInvitation(normal); err != nil || again != normal || normal != strings.Join(strings.Fields(line), "") {
+			t.Errorf("%q is %q, and that is %q, %v", line, normal, again, err)
+		}
+	})
+}
+
+func newWorldForFuzz(f *testing.F) *client.Wallet {
+	f.Helper()
+	broker := newFakeBroker(f, time.Now)
+	wallet, err := client.CreateWallet(client.WalletConfig{Path: filepath.Join(f.TempDir(), "wallet.json")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { wallet.Close() })
+	if _, err := wallet.OpenAccount(f.Context(), broker.origin()); err != nil {
+		f.Fatal(err)
+	}
+	return wallet
 }
 
 func FuzzJoinCode(f *testing.F) {

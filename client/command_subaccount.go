@@ -16,9 +16,13 @@ func (c *command) subAccount(ctx context.Context, arguments []string) error {
 	return c.choose(ctx, "sub-accounts", verbs{
 		"open": (*command).openSubAccount, "list": (*command).listSubAccounts, "spending": (*command).subAccountSpending,
 		"transfer": (*command).transferToSubAccount, "limits": (*command).limitSubAccount, "rename": (*command).renameSubAccount,
-		"pause":  func(c *command, ctx context.Context, arguments []string) error { return c.pauseSubAccount(ctx, true, arguments) },
-		"resume": func(c *command, ctx context.Context, arguments []string) error { return c.pauseSubAccount(ctx, false, arguments) },
-		"close":  (*command).closeSubAccount,
+		"pause": func(c *command, ctx context.Context, arguments []string) error {
+			return c.pauseSubAccount(ctx, true, arguments)
+		},
+		"resume": func(c *command, ctx context.Context, arguments []string) error {
+			return c.pauseSubAccount(ctx, false, arguments)
+		},
+		"close": (*command).closeSubAccount,
 	}, arguments)
 }
 

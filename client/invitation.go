@@ -157,6 +157,9 @@ func (w *Wallet) Invite(ctx context.Context, purpose string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if account.SubAccount {
+		return "", errors.New("inviting: this wallet has a sub-account, which has no devices or sub-accounts of its own: invite from the account that it belongs to")
+	}
 	broker, _ := w.account()
 	challenge, err := w.challenge(ctx, broker)
 	if err != nil {

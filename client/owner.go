@@ -151,6 +151,16 @@ func (w *Wallet) closeAccount(ctx context.Context, destination *payword.PayoutDe
 	return account, w.askTwice(ctx, question{action: "closing the account", method: http.MethodPost, path: payword.PathClose, body: body}, &account)
 }
 
+// familyBalance returns what is on an account and its sub-accounts, in micros.
+func (w *Wallet) familyBalance(ctx context.Context, account payword.Account) (money.Amount, error) {
+	subs, err := w.subAccounts(ctx)
+	sum := account.Available - account.Credit + account.Reserved
+	for _, sub := range subs {
+		sum += sub.Available + sub.Reserved
+	}
+	return sum, err
+}
+
 // export writes all that the broker keeps of the account, as it sends it.
 func (w *Wallet) export(ctx context.Context, to io.Writer) error {
 	return w.askOwn(ctx, question{action: "exporting the account", method: http.MethodGet, path: payword.PathExport}, to)

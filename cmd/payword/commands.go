@@ -29,7 +29,7 @@ var commands = []command{
 		func(ctx context.Context, arguments []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return clearing.Main(ctx, arguments, stdout, stderr)
 		}},
-	{"wallet", "create|open-account|balance|show …", "Keeps a wallet: keys, certificates, budgets",
+	{"wallet", "create|open-account|status|device|subaccount …", "Keeps a wallet: keys, certificates, budgets, the account",
 		func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return client.Main(ctx, append([]string{"wallet"}, arguments...), stdin, stdout, stderr)
 		}},

@@ -111,6 +111,7 @@ func TestAgentPaysWithinItsBudget(t *testing.T) {
 		o.run(0, "Paid 0.0001 USD", "pay", origin+page, "--wallet", agent)
 	}
 	o.run(1, "insufficient-funds", "pay", origin+"/d", "--wallet", agent)
+	o.run(1, "this wallet has a sub-account", "wallet", "device", "add", "--name", "mine", "--wallet", agent)
 	o.run(1, "not-permitted", "wallet", "payout", "--amount", "0.0001", "--reference", "me", "--yes", "--wallet", agent)
 
 	transfer := []string{"wallet", "subaccount", "transfer", "agent", "--amount", "1.00", "--id", "more", "--wallet", wallet}
