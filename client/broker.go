@@ -104,9 +104,19 @@ func brokerRefusal(broker, action string, status int, content []byte) *BrokerErr
 	var problem struct {
 		Reason string `json:"reason"`
 		Detail string `json:"detail"`
+		Errors []struct {
+			Message  string `json:"message"`
+			Location string `json:"location"`
+		} `json:"errors"`
 	}
 	// An answer that is no problem document still has its status.
 	_ = json.Unmarshal(content, &problem)
+	for _, fault := range problem.Errors[:min(len(problem.Errors), 3)] { // what is wrong with the form of the question
+		problem.Detail += ": " + fault.Message
+		if fault.Location != "" {
+			problem.Detail += " (" + fault.Location + ")"
+		}
+	}
 	// A reason of a later version is no reason that we know; its status stays.
 	reason, _ := payword.ParseReason(problem.Reason)
 	return &BrokerError{Broker: broker, Action: action, Reason: reason, Detail: foreignText(problem.Detail), Status: status}

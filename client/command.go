@@ -267,11 +267,13 @@ func (c *command) readLine(question string) (string, error) {
 	}
 	fmt.Fprint(c.stderr, question)
 	line, isPrefix, err := c.lines.ReadLine()
+	if !c.isTyped() {
+		fmt.Fprintln(c.stderr) // as whoever types ends the line
+	}
 	switch {
 	case isPrefix:
 		return "", fmt.Errorf("reading standard input: want lines of at most %d bytes", maxLineBytes)
 	case errors.Is(err, io.EOF):
-		fmt.Fprintln(c.stderr)
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("reading standard input: %w", err)
@@ -333,10 +335,10 @@ func readFirstLine(path string) ([]byte, error) {
 
 // prompt asks for a passphrase on the terminal, without showing it.
 func (c *command) prompt(question string) ([]byte, error) {
-	terminal, isFile := c.stdin.(*os.File)
-	if !isFile || !term.IsTerminal(int(terminal.Fd())) {
+	if !c.isTyped() {
 		return nil, errors.New("the wallet needs a passphrase: use --passphrase-file, or a terminal")
 	}
+	terminal := c.stdin.(*os.File)
 	fmt.Fprint(c.stderr, question)
 	passphrase, err := term.ReadPassword(int(terminal.Fd()))
 	fmt.Fprintln(c.stderr)
@@ -344,6 +346,12 @@ func (c *command) prompt(question string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the passphrase: %w", err)
 	}
 	return passphrase, nil
+}
+
+// isTyped reports whether standard input is a terminal.
+func (c *command) isTyped() bool {
+	file, isFile := c.stdin.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
 // limitFlag is an amount in major units, or "none".

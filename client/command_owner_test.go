@@ -2,6 +2,9 @@ package client_test
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -342,6 +345,40 @@ func TestAccountCommands(t *testing.T) {
 	content, err := os.ReadFile(export)
 	if info, statErr := os.Stat(export); err != nil || statErr != nil || !json.Valid(content) || info.Mode().Perm() != 0o600 {
 		t.Errorf("the export: %s, %v, %v", content, err, info.Mode())
+	}
+}
+
+// A broker that has no export of its own lists everything that it keeps.
+func TestExportOfLists(t *testing.T) {
+	o := newOwned(t)
+	o.broker.owner.noExport = true
+	gate := newFakeGate(t, o.broker, 1000)
+	o.must("pay", gate.origin()+"/a", "--wallet", o.wallet)
+	o.must("wallet", "subaccount", "open", "--name", "agent", "--agent", o.file("agent.json"), "--wallet", o.wallet)
+	o.must("wallet", "payout", "--amount", "1", "--reference", "me", "--yes", "--wallet", o.wallet)
+	var all struct {
+		Account                                                   payword.Account
+		Devices, SubAccounts, Payouts, Certificates, Reservations []map[string]any
+	}
+	o.read(&all, "wallet", "export", "--wallet", o.wallet)
+	lengths := []int{len(all.Devices), len(all.SubAccounts), len(all.Payouts), len(all.Certificates), len(all.Reservations)}
+	if all.Account.Account != "account-1" || !slices.Equal(lengths, []int{1, 1, 1, 4, 1}) {
+		t.Errorf("%+v with %v devices, sub-accounts, payouts, certificates and reservations", all.Account, lengths)
+	}
+}
+
+// What is wrong with the form of a request is told as the broker says it.
+func TestFaultsOfTheForm(t *testing.T) {
+	broker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		io.WriteString(w, `{"detail":"validation failed","errors":[{"message":"the IBAN has a mistake","location":"body.destination"},{"message":"and more"}]}`)
+	}))
+	defer broker.Close()
+	wallet := filepath.Join(t.TempDir(), "wallet.json")
+	command(t, "wallet", "create", "--wallet", wallet)
+	status, _, stderr := command(t, "wallet", "open-account", "--broker", broker.URL, "--wallet", wallet)
+	if status != 1 || !strings.Contains(stderr, "validation failed: the IBAN has a mistake (body.destination): and more") {
+		t.Errorf("status %d, %s", status, stderr)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -159,11 +158,6 @@ func (w *Wallet) familyBalance(ctx context.Context, account payword.Account) (mo
 		sum += sub.Available + sub.Reserved
 	}
 	return sum, err
-}
-
-// export writes all that the broker keeps of the account, as it sends it.
-func (w *Wallet) export(ctx context.Context, to io.Writer) error {
-	return w.askOwn(ctx, question{action: "exporting the account", method: http.MethodGet, path: payword.PathExport}, to)
 }
 
 // Status is what the wallet and its broker know of the account.

@@ -20,6 +20,7 @@ type ownerFake struct {
 	payouts   []payword.Payout
 	held      money.Amount // by payouts, in micros
 	state     string
+	noExport  bool
 	loseOwner bool // does the work of the next request that changes something and breaks off
 }
 
@@ -46,6 +47,10 @@ func (b *fakeBroker) account() payword.Account {
 }
 
 func (b *fakeBroker) serveOwner(w http.ResponseWriter, r *http.Request, body []byte) {
+	if b.owner.noExport && r.URL.Path == payword.PathExport {
+		http.NotFound(w, r)
+		return
+	}
 	answer, refusal := b.ownerAnswer(r, body)
 	switch {
 	case refusal.Refused():
