@@ -234,6 +234,9 @@ func reopen(ctx context.Context, tx *ledger.Tx, account string) error {
 	if _, err := setState(ctx, tx, account, stateClosing, stateOpen); err != nil {
 		return err
 	}
+	if err := followState(ctx, tx, account); err != nil {
+		return err
+	}
 	return audit(ctx, tx, auditEntry{"reopen-account", "account:" + account, "the rest could not be paid out"})
 }
 

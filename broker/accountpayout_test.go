@@ -229,6 +229,8 @@ func TestBlocking(t *testing.T) {
 	want(t, state("block"), http.StatusOK, payword.Accepted)
 	want(t, state("block"), http.StatusOK, payword.Accepted)
 	u.wantState("blocked")
+	b.wantStatus(p.m.Certificate, payword.StatusSuspended)
+	b.clock.advance(5) // a list is signed anew no more often
 	for name, a := range map[string]answer{
 		"certificates": u.askCertificate(), "reservations": p.reserve(30 * cent), "payouts": u.payout("p", cent),
 		"closing": u.close(ownIBAN), "devices": u.addDevice(newKey(), "x"), "sub-accounts": u.openSub(newKey(), payword.Limits{}),
@@ -245,6 +247,7 @@ func TestBlocking(t *testing.T) {
 	s.wantResult(s.claim(p, 15, 15*cent), payword.Accepted, 15*cent, 15*cent)
 	u.fund("in", cent)
 	want(t, state("unblock"), http.StatusOK, payword.Accepted)
+	b.wantStatus(p.m.Certificate, payword.StatusValid)
 	p.mustReserve(30 * cent)
 	want(t, u.close(ownIBAN), http.StatusOK, payword.Accepted)
 	want(t, state("block"), http.StatusOK, payword.Accepted)

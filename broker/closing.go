@@ -99,6 +99,9 @@ func (s *store) closeOne(ctx context.Context, tx *ledger.Tx, account string, whe
 	if err != nil || !swapped {
 		return err
 	}
+	if err := followState(ctx, tx, account); err != nil {
+		return err
+	}
 	if err := audit(ctx, tx, auditEntry{"close-account", "account:" + account, "its owner asked for it"}); err != nil {
 		return err
 	}

@@ -54,15 +54,16 @@ func revokeCertificates(ctx context.Context, tx *ledger.Tx, account, subject str
 	return count, audit(ctx, tx, auditEntry{"revoke-certificates", "account:" + account, fmt.Sprintf("%s: %d pseudonyms", what, count)})
 }
 
-// followBlocking suspends the certificates of an account and of its sub-accounts
-// where the account or its parent is blocked, and brings back those that are not
-// any more, but for what was revoked.
-func followBlocking(ctx context.Context, tx *ledger.Tx, account string) error {
+// followState suspends the certificates of an account and of its sub-accounts
+// where nothing new may be promised (it or its parent is not open, or it is
+// paused), so that gates learn of it, and brings back those of all others, but
+// for what was revoked.
+func followState(ctx context.Context, tx *ledger.Tx, account string) error {
 	const family = `account IN (SELECT a.id FROM broker_accounts a LEFT JOIN broker_accounts p ON p.id = a.parent
 		WHERE (a.id = ? OR a.parent = ?) AND `
-	const blocked = family + `(a.state = 'blocked' OR COALESCE(p.state, '') = 'blocked')) AND status = 0`
-	const free = family + `a.state <> 'blocked' AND COALESCE(p.state, '') <> 'blocked') AND status = 2`
-	if err := setStatus(ctx, tx, payword.StatusSuspended, blocked, account, account); err != nil {
+	const held = family + `(a.state <> 'open' OR a.paused = 1 OR COALESCE(p.state, 'open') <> 'open')) AND status = 0`
+	const free = family + `a.state = 'open' AND a.paused = 0 AND COALESCE(p.state, 'open') = 'open') AND status = 2`
+	if err := setStatus(ctx, tx, payword.StatusSuspended, held, account, account); err != nil {
 		return err
 	}
 	return setStatus(ctx, tx, payword.StatusValid, free, account, account)

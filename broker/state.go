@@ -146,7 +146,7 @@ func (s *store) blockAccount(ctx context.Context, account, reason string) (after
 		if row.state != stateBlocked {
 			_, err = setState(ctx, tx, account, row.state, stateBlocked)
 			if err == nil {
-				err = followBlocking(ctx, tx, account)
+				err = followState(ctx, tx, account)
 			}
 			if err == nil {
 				err = audit(ctx, tx, auditEntry{"block-account", "account:" + account, reason})
@@ -203,7 +203,7 @@ func unblock(ctx context.Context, tx *ledger.Tx, account, reason string) error {
 	if _, err := setState(ctx, tx, account, stateBlocked, state); err != nil {
 		return err
 	}
-	if err := followBlocking(ctx, tx, account); err != nil {
+	if err := followState(ctx, tx, account); err != nil {
 		return err
 	}
 	return audit(ctx, tx, auditEntry{"unblock-account", "account:" + account, reason})

@@ -172,8 +172,8 @@ func applyChange(ctx context.Context, tx *ledger.Tx, row accountRow, request pay
 	if _, err := execOne(ctx, tx, `UPDATE broker_accounts SET name = ?, paused = ? WHERE id = ?`, row.name, paused, row.id); err != nil {
 		return err
 	}
-	if request.Limits == nil {
-		return nil
+	if err := followState(ctx, tx, row.id); err != nil || request.Limits == nil {
+		return err
 	}
 	return saveLimits(ctx, tx, row.id, setByOwner, *request.Limits)
 }
