@@ -51,10 +51,11 @@ type day struct {
 	client   *http.Client
 	turn     atomic.Int64 // which broker is asked next
 
-	counts  measurements
-	queues  []queue // of each vendor
-	took    time.Duration
-	refused atomic.Int64
+	counts   measurements
+	queues   []queue // of each vendor
+	took     time.Duration
+	checking time.Duration
+	refused  atomic.Int64
 }
 
 // queue holds what a vendor has not yet claimed.

@@ -78,16 +78,19 @@ func simulate(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer d.close()
-	if err := d.live(ctx); err != nil {
+	err = d.live(ctx)
+	if err == nil {
+		err = d.check(ctx)
+	}
+	// Closing writes SQLite's log back, so that the size is that of the file.
+	if err := errors.Join(err, d.close()); err != nil {
 		return err
 	}
 	after, err := size(ctx, s.database)
 	if err != nil {
 		return err
 	}
-	d.report(stdout, after-before)
-	return d.check(ctx, stdout)
+	return d.report(stdout, after-before)
 }
 
 func parse(args []string) (s settings, err error) {
