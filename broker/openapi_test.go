@@ -189,6 +189,25 @@ func TestOpenAPIIsSound(t *testing.T) {
 	}
 }
 
+// Whatever changes something for somebody takes an Idempotency-Key, but for
+// redemptions, which are paid once for ever.
+func TestEveryChangeTakesAKey(t *testing.T) {
+	d, err := newBank(t).description()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for route, operation := range d.operations {
+		parameters, _ := operation["parameters"].([]any)
+		hasKey := slices.ContainsFunc(parameters, func(parameter any) bool {
+			return parameter.(map[string]any)["name"] == "Idempotency-Key"
+		})
+		want := !strings.HasPrefix(route, "GET ") && operation["security"] != nil && route != "POST /v1/redemptions"
+		if hasKey != want {
+			t.Errorf("%s takes a key: %t, want %t", route, hasKey, want)
+		}
+	}
+}
+
 // faults returns what is wrong with the description of a route.
 func (d *description) faults(route string, operation map[string]any) (found []string) {
 	method, path, _ := strings.Cut(route, " ")
@@ -256,7 +275,9 @@ func TestConformFindsWhatIsNotDescribed(t *testing.T) {
 	made := func(status int, media, body string) answer {
 		return answer{status, http.Header{"Content-Type": {media}}, []byte(body)}
 	}
-	account := `{"account":"qwertyuiop234567","currency":"usd-micro","available":"1","reserved":"0","credit":"0"`
+	u := b.newUser(0)
+	whole := strings.TrimSpace(string(u.call(u.key, "GET", "/v1/account", nil).body))
+	account := strings.TrimSuffix(whole, "}")
 	cases := []struct {
 		name    string
 		request *http.Request
@@ -266,7 +287,7 @@ func TestConformFindsWhatIsNotDescribed(t *testing.T) {
 		{"another media type", request("GET", "/healthz"), made(200, "text/plain", "ok")},
 		{"another value", request("GET", "/healthz"), made(200, "application/json", `{"status":"fine"}`)},
 		{"a member too many", request("GET", "/v1/account"), made(200, "application/json", account+`,"secret":"1"}`)},
-		{"a number for an amount", request("GET", "/v1/account"), made(200, "application/json", strings.Replace(account, `"1"`, "1", 1)+`}`)},
+		{"a number for an amount", request("GET", "/v1/account"), made(200, "application/json", strings.Replace(whole, `"available":"0"`, `"available":0`, 1))},
 		{"a problem without a status", request("GET", "/v1/account"), made(401, "application/problem+json", `{"type":"about:blank"}`)},
 		{"a route that is not described", request("GET", "/v1/secrets"), made(200, "application/json", `{}`)},
 	}
@@ -275,8 +296,7 @@ func TestConformFindsWhatIsNotDescribed(t *testing.T) {
 			t.Errorf("%s conforms", c.name)
 		}
 	}
-	whole := made(200, "application/json", account+`}`)
-	if err := b.conform(request("GET", "/v1/account"), whole); err != nil {
+	if err := b.conform(request("GET", "/v1/account"), made(200, "application/json", whole)); err != nil {
 		t.Errorf("a good answer does not conform: %v", err)
 	}
 }
