@@ -26,6 +26,13 @@ import (
 // startBroker runs a broker in this process and returns its origin.
 func startBroker(t *testing.T, adminToken string) string {
 	t.Helper()
+	_, origin := runBroker(t, adminToken)
+	return origin
+}
+
+// runBroker is the same and returns the broker, too.
+func runBroker(t *testing.T, adminToken string) (*broker.Broker, string) {
+	t.Helper()
 	key, err := broker.CreateKey(filepath.Join(t.TempDir(), "key.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +54,7 @@ func startBroker(t *testing.T, adminToken string) string {
 			t.Error(err)
 		}
 	})
-	return origin
+	return b, origin
 }
 
 // startMeteredSite runs Caddy in this process, with a meter before an upstream,

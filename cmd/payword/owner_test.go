@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/client"
 	"github.com/paywordhq/payword/money"
 )
@@ -58,6 +59,57 @@ func (o owner) wantAccount(wallet string, available, reserved money.Amount) {
 	}
 	o.t.Fatalf("%s are available and %s reserved, want %s and %s",
 		account.Available.Decimal(), account.Reserved.Decimal(), available.Decimal(), reserved.Decimal())
+}
+
+// TestMoneyComesAndGoesByTheWallet runs the commands that need no site against a
+// broker: a voucher, limits, a payout, the export, and the end of the account.
+func TestMoneyComesAndGoesByTheWallet(t *testing.T) {
+	o := owner{t}
+	b, brokerOrigin := runBroker(t, testToken)
+	codes, refusal, err := b.MakeVouchers(t.Context(), broker.VoucherBatch{ID: "one", Count: 1, Amount: 10 * money.Unit, Expires: time.Now().Add(time.Hour)})
+	if err != nil || refusal.Refused() {
+		t.Fatal(refusal, err)
+	}
+	wallet, agent := filepath.Join(t.TempDir(), "wallet.json"), filepath.Join(t.TempDir(), "agent.json")
+	o.run(0, "", "wallet", "create", "--wallet", wallet)
+	o.run(0, "", "wallet", "open-account", "--broker", brokerOrigin, "--wallet", wallet)
+	for range 2 { // the same code again is worth nothing more
+		var stdout, stderr bytes.Buffer
+		status := client.Main(t.Context(), []string{"wallet", "voucher", "--wallet", wallet}, strings.NewReader(codes[0]+"\n"), &stdout, &stderr)
+		if status != 0 || !strings.Contains(stdout.String(), "10.00 USD are available") || strings.Contains(stdout.String()+stderr.String(), codes[0]) {
+			t.Fatalf("voucher: status %d, %s%s", status, stdout.String(), stderr.String())
+		}
+	}
+	o.run(0, "", "wallet", "subaccount", "open", "--name", "agent", "--agent", agent, "--amount", "1.00", "--wallet", wallet)
+	o.run(0, "", "wallet", "limits", "--day", "2", "--wallet", wallet)
+	var limits payword.AccountLimits
+	o.read(&limits, "wallet", "limits", "--vendor-day", "1", "--wallet", wallet)
+	if own := limits.Own; own.Day == nil || *own.Day != 2*money.Unit || own.VendorDay == nil || *own.VendorDay != money.Unit || own.Reserved != nil {
+		t.Errorf("the limits are %+v", own)
+	}
+
+	payout := []string{"wallet", "payout", "--amount", "4", "--id", "rent", "--yes", "--wallet", wallet}
+	o.run(1, "validation failed: ", append(payout, "--iban", "DE00")...)
+	for range 2 { // once for ever
+		o.run(0, "", append(payout, "--iban", "DE02 1203 0000 0000 2020 51")...)
+	}
+	if account := o.account(wallet); account.Available != 5*money.Unit || account.Payouts != 4*money.Unit {
+		t.Errorf("after the payout: %+v", account)
+	}
+	var export map[string]any
+	if err := json.Unmarshal([]byte(o.run(0, "", "wallet", "export", "--wallet", wallet)), &export); err != nil || len(export) == 0 {
+		t.Errorf("the export: %v, %v", err, export)
+	}
+
+	o.run(1, "say where they go", "wallet", "close", "--yes", "--wallet", wallet)
+	o.run(0, "", "wallet", "close", "--reference", "the till", "--yes", "--wallet", wallet)
+	if account := o.account(wallet); account.State != "closing" || account.Payouts != 10*money.Unit {
+		t.Errorf("at the end: %+v", account)
+	}
+	if account := o.account(agent); account.State != "closed" || account.Available != 0 {
+		t.Errorf("the agent's: %+v", account)
+	}
+	o.run(1, "account-closed", "wallet", "certificates", "--wallet", agent)
 }
 
 func contentOf(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "content of %s", r.URL.Path) }
