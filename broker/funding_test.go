@@ -316,6 +316,7 @@ func TestReversals(t *testing.T) {
 func TestDebtsComeFirst(t *testing.T) {
 	b := newBank(t)
 	u, s := b.newUser(0), b.newShop()
+	u.tie("customer 1")
 	if _, refusal, err := b.SetCredit(t.Context(), u.account, 500*cent); err != nil || refusal.Refused() {
 		t.Fatal(refusal, err)
 	}
