@@ -36,17 +36,20 @@ func insertClosing(ctx context.Context, tx *ledger.Tx, c closing) error {
 
 // closeAccount begins to close the caller's account and its sub-accounts:
 // nothing new is promised from now on, open reservations run out, and then the
-// rest is set aside for a payout. Asking again changes nothing. It refuses as
-// requireMain does, and with NotPermitted if money is left and no destination
-// given.
+// rest is set aside for a payout. Asking again changes nothing, but that a
+// destination counts if there was none. It refuses as requireMain does, and with
+// NotPermitted if money is left and no destination given.
 func (b *Broker) closeAccount(ctx context.Context, by caller, request payword.CloseAccount) (account payword.Account, refusal payword.Refusal, err error) {
 	where := newPayoutDestination(request.Destination)
 	refusal, err = b.store.update(ctx, "close account", func(tx *ledger.Tx) error {
 		if err := requireDevice(ctx, tx); err != nil {
 			return err
 		}
-		_, isClosing, err := loadClosing(ctx, tx, by.account)
+		known, isClosing, err := loadClosing(ctx, tx, by.account)
 		if err == nil && isClosing {
+			if err := b.store.directRest(ctx, tx, known, where); err != nil {
+				return err
+			}
 			account, err = b.store.accountIn(ctx, tx, by.account)
 			return err
 		}
@@ -89,6 +92,24 @@ func (s *store) beginClosing(ctx context.Context, tx *ledger.Tx, account string,
 	return nil
 }
 
+// directRest keeps where the rest of an account goes whose owner asked to close
+// it when nothing was left, and did not say: what came in since waits for that.
+func (s *store) directRest(ctx context.Context, tx *ledger.Tx, known closing, where payoutDestination) error {
+	row, err := loadAccountRow(ctx, tx, known.account)
+	if err != nil || row.isSub() || row.state == stateClosed || known.destination.kind != "" || where.kind == "" {
+		return err
+	}
+	_, err = execOne(ctx, tx, `UPDATE broker_closings SET kind = ?, destination = ? WHERE account = ? AND kind = ''`,
+		where.kind, where.text, known.account)
+	if err == nil {
+		err = audit(ctx, tx, auditEntry{"close-account", "account:" + known.account, "its owner said where the rest goes"})
+	}
+	if err != nil {
+		return err
+	}
+	return s.finishClosing(ctx, tx, known.account)
+}
+
 // closeOne begins to close one account, and ends it if nothing is open. A
 // blocked one is closed once it is unblocked.
 func (s *store) closeOne(ctx context.Context, tx *ledger.Tx, account string, where payoutDestination) error {
@@ -111,6 +132,7 @@ func (s *store) closeOne(ctx context.Context, tx *ledger.Tx, account string, whe
 // FinishClosings sets aside the rest of accounts that close and whose
 // reservations have run out, and returns of how many. Run calls it.
 func (b *Broker) FinishClosings(ctx context.Context) (finished int, err error) {
+	var failures error
 	// Sub-accounts come first, so that what they give back is part of the rest.
 	for _, where := range []string{`parent <> ''`, `parent = ''`} {
 		for after := ""; ; {
@@ -120,8 +142,12 @@ func (b *Broker) FinishClosings(ctx context.Context) (finished int, err error) {
 			}
 			for _, id := range ids {
 				_, err := b.store.update(ctx, "finish closing", func(tx *ledger.Tx) error { return b.store.finishClosing(ctx, tx, id) })
-				if err != nil {
+				if err != nil && ctx.Err() != nil {
 					return finished, err
+				}
+				if err != nil { // one whose books do not agree does not hold up the others
+					failures = errors.Join(failures, fmt.Errorf("account %s: %w", id, err))
+					continue
 				}
 				finished++
 			}
@@ -131,7 +157,7 @@ func (b *Broker) FinishClosings(ctx context.Context) (finished int, err error) {
 			after = ids[len(ids)-1]
 		}
 	}
-	return finished, nil
+	return finished, failures
 }
 
 // closingIDs returns a page of the accounts that can go on closing: with a
@@ -141,7 +167,7 @@ func (s *store) closingIDs(ctx context.Context, where, after string) (ids []stri
 		ids, err = textColumn(ctx, tx, `SELECT a.id FROM broker_accounts a JOIN accounts l ON l.id = 'user:' || a.id || ':available'
 			WHERE a.state = 'closing' AND a.`+where+` AND a.id > ? AND (l.balance > l.pending OR l.balance = 0)
 			AND NOT EXISTS (SELECT 1 FROM broker_commitments c WHERE c.account = a.id AND c.held > 0)
-			AND NOT EXISTS (SELECT 1 FROM broker_accounts s WHERE s.parent = a.id AND s.state <> 'closed')
+			AND NOT EXISTS (SELECT 1 FROM broker_accounts s WHERE s.parent = a.id AND s.parent <> '' AND s.state <> 'closed')
 			ORDER BY a.id LIMIT ?`, after, perRound)
 		return err
 	})
@@ -158,7 +184,7 @@ func (s *store) finishClosing(ctx context.Context, tx *ledger.Tx, account string
 	}
 	var open int64
 	err = tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM broker_commitments WHERE account = ? AND held > 0) +
-		(SELECT COUNT(*) FROM broker_accounts WHERE parent = ? AND state <> 'closed')`, account, account).Scan(&open)
+		(SELECT COUNT(*) FROM broker_accounts WHERE parent = ? AND parent <> '' AND state <> 'closed')`, account, account).Scan(&open)
 	if err != nil || open > 0 {
 		return err
 	}
@@ -178,8 +204,10 @@ func (s *store) finishClosing(ctx context.Context, tx *ledger.Tx, account string
 		}
 	}
 	debts, err := countOf(ctx, tx, `SELECT COUNT(*) FROM broker_debts WHERE account = ? AND open = 1`, account)
-	if err != nil || debts > 0 || available.Balance < 0 {
-		return err // the owner owes that, and the account is closed once it is paid
+	if err != nil || debts > 0 || available.Balance < available.Pending {
+		// The owner owes that, or has spent on credit beside what is on its way
+		// out: the account is closed once it is paid.
+		return err
 	}
 	// What is left is on its way out: nothing may be drawn on credit meanwhile.
 	if err := tx.SetFloor(ctx, availableAccount(account), 0); err != nil || available.Balance > 0 {

@@ -230,7 +230,7 @@ func (s *store) checkFamily(ctx context.Context, tx *ledger.Tx, account string, 
 	return nil
 }
 
-const ofFamily = `account IN (SELECT id FROM broker_accounts WHERE id = ? OR parent = ?) AND id <> ?`
+const ofFamily = `account IN (SELECT id FROM broker_accounts WHERE id = ? OR parent = ? AND parent <> '') AND id <> ?`
 
 // spentToday adds up what an account and its sub-accounts have spent and
 // reserved on the UTC day of a reservation, without that one. A commitment

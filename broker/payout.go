@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,7 +36,8 @@ type Payout struct {
 	Fee money.Amount
 }
 
-// PayOut books a payout to a vendor and returns where it goes. It refuses with
+// PayOut books a payout to a vendor and returns where it goes, or went when it was
+// booked. It refuses with
 // UnknownVendor, VendorBlocked or InsufficientFunds, and fails if the vendor has
 // no destination that counts, or if the id was used for another payout. The
 // same payout again changes nothing.
@@ -58,12 +60,12 @@ func (s *store) payOut(ctx context.Context, p Payout) (destination string, refus
 			return err
 		}
 		if isNew {
-			if err := requireUnblocked(ctx, tx, p.Vendor); err != nil {
-				return err
-			}
-			if destination == "" {
-				return errNoDestination
-			}
+			err = p.begin(ctx, tx, destination)
+		} else {
+			destination, err = p.bookedTo(ctx, tx)
+		}
+		if err != nil {
+			return err
 		}
 		return s.bookPayout(ctx, tx, p, destination, isNew)
 	})
@@ -72,6 +74,30 @@ func (s *store) payOut(ctx context.Context, p Payout) (destination string, refus
 
 func (p Payout) transferID() string { return "payout/" + p.ID }
 func (p Payout) feeID() string      { return p.transferID() + "/fee" }
+
+// begin makes sure that a new payout may be made, and keeps where it goes: the
+// vendor may name another destination later.
+func (p Payout) begin(ctx context.Context, tx *ledger.Tx, destination string) error {
+	if err := requireUnblocked(ctx, tx, p.Vendor); err != nil {
+		return err
+	}
+	if destination == "" {
+		return errNoDestination
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendor_payouts (id, vendor, destination, created) VALUES (?, ?, ?, ?)`,
+		p.ID, p.Vendor, destination, tx.Now().UnixMicro())
+	return err
+}
+
+// bookedTo returns where a payout went that was booked before.
+func (p Payout) bookedTo(ctx context.Context, tx *ledger.Tx) (destination string, err error) {
+	var vendor string
+	err = tx.QueryRowContext(ctx, `SELECT vendor, destination FROM broker_vendor_payouts WHERE id = ?`, p.ID).Scan(&vendor, &destination)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && vendor != p.Vendor {
+		return "", errPayoutDiffers
+	}
+	return destination, err
+}
 
 // isNew reports whether no payout of that id was booked. errPayoutDiffers means
 // that one was, with another fee.

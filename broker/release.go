@@ -60,21 +60,10 @@ func (b *Broker) clean(ctx context.Context) error {
 	if released > 0 {
 		b.log.InfoContext(ctx, "reservations released", "count", released)
 	}
-	if err == nil {
-		err = b.store.collectDue(ctx)
-	}
-	if err == nil {
-		_, err = b.FinishClosings(ctx)
-	}
-	if err == nil {
-		_, err = b.ExpireVouchers(ctx)
-	}
-	if err == nil {
-		err = b.store.forget(ctx, b.now())
-	}
-	if err == nil {
-		err = b.SettleDestinations(ctx)
-	}
+	// Whatever fails of this, the rest goes on.
+	_, closings := b.FinishClosings(ctx)
+	_, vouchers := b.ExpireVouchers(ctx)
+	err = errors.Join(err, b.store.collectDue(ctx), closings, vouchers, b.store.forget(ctx, b.now()), b.SettleDestinations(ctx))
 	if err == nil {
 		b.metrics.worked.Store(b.config.Now().UnixMicro())
 	}

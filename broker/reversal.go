@@ -104,7 +104,32 @@ func (s *store) settleReversals(ctx context.Context, tx *ledger.Tx, f fundingRec
 	if err != nil || f.account == "" {
 		return f, err
 	}
-	return f, s.collect(ctx, tx, f.account)
+	if err := s.collect(ctx, tx, f.account); err != nil {
+		return f, err
+	}
+	return f, s.closeAgain(ctx, tx, f.account)
+}
+
+// closeAgain lets an account that was closed close once more if it has got money
+// back, which goes where the rest went, or owes some, which its owner can pay in.
+func (s *store) closeAgain(ctx context.Context, tx *ledger.Tx, account string) error {
+	available, err := tx.Account(ctx, availableAccount(account))
+	if err != nil {
+		return err
+	}
+	debts, err := countOf(ctx, tx, `SELECT COUNT(*) FROM broker_debts WHERE account = ? AND open = 1`, account)
+	if err != nil || debts == 0 && available.Balance == 0 {
+		return err
+	}
+	swapped, err := setState(ctx, tx, account, stateClosed, stateClosing)
+	if err != nil || !swapped {
+		return err
+	}
+	err = audit(ctx, tx, auditEntry{"close-account", "account:" + account, "again: a payment that it had was taken back or restored"})
+	if err != nil {
+		return err
+	}
+	return s.finishClosing(ctx, tx, account)
 }
 
 // takeBack moves amount back to where the payment came from: what is there from

@@ -60,7 +60,7 @@ func revokeCertificates(ctx context.Context, tx *ledger.Tx, account, subject str
 // for what was revoked.
 func followState(ctx context.Context, tx *ledger.Tx, account string) error {
 	const family = `account IN (SELECT a.id FROM broker_accounts a LEFT JOIN broker_accounts p ON p.id = a.parent
-		WHERE (a.id = ? OR a.parent = ?) AND `
+		WHERE (a.id = ? OR a.parent = ? AND a.parent <> '') AND `
 	const held = family + `(a.state <> 'open' OR a.paused = 1 OR COALESCE(p.state, 'open') <> 'open')) AND status = 0`
 	const free = family + `a.state = 'open' AND a.paused = 0 AND COALESCE(p.state, 'open') = 'open') AND status = 2`
 	if err := setStatus(ctx, tx, payword.StatusSuspended, held, account, account); err != nil {

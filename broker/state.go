@@ -299,7 +299,7 @@ func (s *store) checkCeiling(ctx context.Context, tx *ledger.Tx, account string,
 // familyIDs returns the ids of an account and of its sub-accounts that are not
 // closed.
 func familyIDs(ctx context.Context, tx *ledger.Tx, account string) ([]string, error) {
-	ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND state <> 'closed' ORDER BY id LIMIT ?`,
+	ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND state <> 'closed' ORDER BY id LIMIT ?`,
 		account, maxSubAccounts)
 	return append(ids, account), err
 }

@@ -68,7 +68,7 @@ func (b *Broker) openSubAccount(ctx context.Context, by caller, request payword.
 func (s *store) insertSubAccount(ctx context.Context, tx *ledger.Tx, parent, keyID string, key []byte, request payword.OpenSubAccount) (string, error) {
 	var open, ever int64
 	err := tx.QueryRowContext(ctx, `SELECT COALESCE(SUM(CASE WHEN state <> 'closed' THEN 1 ELSE 0 END), 0), COUNT(*)
-		FROM broker_accounts WHERE parent = ?`, parent).Scan(&open, &ever)
+		FROM broker_accounts WHERE parent = ? AND parent <> ''`, parent).Scan(&open, &ever)
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +108,7 @@ func (s *store) subAccountIn(ctx context.Context, tx *ledger.Tx, id string) (pay
 func (s *store) subAccounts(ctx context.Context, parent, after string) (list payword.SubAccountList, err error) {
 	list.SubAccounts = []payword.SubAccount{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND id > ? ORDER BY id LIMIT ?`,
+		ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`,
 			parent, after, subAccountsPerPage+1)
 		if err != nil {
 			return err

@@ -310,6 +310,32 @@ func TestPayouts(t *testing.T) {
 	b.wantSound()
 }
 
+// Asking for a payout again tells where it went, whatever the vendor has named
+// since.
+func TestPayoutKeepsItsDestination(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	s, other := b.newShop(), b.newShop()
+	for _, s := range []*shop{s, other} {
+		s.wantResult(s.claim(b.newUser(money.Unit).commit(s.origin, 20*cent), 20, 20*cent), payword.Accepted, 20*cent, 20*cent)
+	}
+	for _, destination := range []string{iban, otherIBAN} {
+		s.mustAsk(destination)
+		b.clock.advance(destinationDelay)
+		s.settle()
+		if a := s.payOut("one", 10*cent, 0); a.status != http.StatusOK || !strings.Contains(string(a.body), iban) {
+			t.Errorf("got %d %s, want %s", a.status, a.body, iban)
+		}
+	}
+	if a := other.payOut("one", 10*cent, 0); a.status != http.StatusConflict {
+		t.Errorf("another vendor's: got %d %s", a.status, a.body)
+	}
+	if a := s.payOut("two", 10*cent, 0); !strings.Contains(string(a.body), otherIBAN) {
+		t.Errorf("got %s, want %s", a.body, otherIBAN)
+	}
+	b.wantSound()
+}
+
 // The answer to a payout is lost: doing it again pays nothing twice.
 func TestAPayoutWhoseAnswerIsLost(t *testing.T) {
 	for _, point := range []string{"before pay out", "after pay out"} {

@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+// comparison is a query for what disagrees: subject, the figure of the broker's
+// tables, the figure of the ledger.
+type comparison struct{ what, query string }
+
+var comparisons = []comparison{
+	{"held for its commitments, and in its reserved account", `
+		SELECT a.id, COALESCE(c.held, 0), l.balance
+		FROM broker_accounts a
+		JOIN accounts l ON l.id = 'user:' || a.id || ':reserved'
+		LEFT JOIN (SELECT account, CAST(SUM(held) AS BIGINT) AS held FROM broker_commitments GROUP BY account) c ON c.account = a.id
+		WHERE COALESCE(c.held, 0) <> l.balance ORDER BY a.id LIMIT 1000`},
+	{"paid on it, and transferred for it", `
+		SELECT c.id, c.paid, COALESCE(t.amount, 0)
+		FROM broker_commitments c
+		LEFT JOIN (SELECT reference, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
+			ON t.reference = c.id
+		WHERE c.paid <> COALESCE(t.amount, 0) ORDER BY c.id LIMIT 1000`},
+	{"came in from there and stayed, and in its account", `
+		SELECT l.id, COALESCE(f.amount, 0), -l.balance
+		FROM accounts l
+		LEFT JOIN (SELECT debit, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings GROUP BY debit) f ON f.debit = l.id
+		WHERE (l.id LIKE 'broker:%' OR l.id LIKE 'gateway:%') AND (l.id LIKE '%:in' OR l.id LIKE '%:in:%') AND l.id <> 'broker:vouchers:in'
+			AND COALESCE(f.amount, 0) <> -l.balance ORDER BY l.id LIMIT 1000`},
+	{"in payments that nobody has, and in the account of those", `
+		SELECT l.id, COALESCE(f.amount, 0), l.balance
+		FROM accounts l
+		LEFT JOIN (SELECT currency, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings WHERE account = '' GROUP BY currency) f
+			ON f.currency = l.currency
+		WHERE l.id LIKE 'broker:unassigned%' AND COALESCE(f.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
+	{"of vouchers that are in the state of it, and on the account", `
+		SELECT l.id, COALESCE(v.worth, 0), CASE l.id WHEN 'broker:vouchers:in' THEN -l.balance ELSE l.balance END
+		FROM accounts l
+		LEFT JOIN (SELECT 'broker:vouchers:' || state AS id, CAST(SUM(amount) AS BIGINT) AS worth FROM broker_vouchers
+				WHERE state IN ('open', 'expired') GROUP BY state
+			UNION ALL SELECT 'broker:vouchers:in', CAST(SUM(amount) AS BIGINT) FROM broker_vouchers WHERE state <> 'cancelled') v ON v.id = l.id
+		WHERE l.id LIKE 'broker:vouchers:%' AND COALESCE(v.worth, 0) <> CASE l.id WHEN 'broker:vouchers:in' THEN -l.balance ELSE l.balance END
+		ORDER BY l.id`},
+	{"wait to be paid out, and pending in the ledger", `
+		SELECT a.id, COALESCE(p.waiting, 0), l.pending
+		FROM broker_accounts a
+		JOIN accounts l ON l.id = 'user:' || a.id || ':available'
+		LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS waiting FROM broker_payouts WHERE state = 'pending' GROUP BY account) p
+			ON p.account = a.id
+		WHERE COALESCE(p.waiting, 0) <> l.pending ORDER BY a.id LIMIT 1000`},
+	{"came to it and did not leave it, and available, reserved and owed", `
+		SELECT id, explained, balance FROM (
+			SELECT a.id AS id, COALESCE(f.amount, 0) + COALESCE(v.amount, 0) + COALESCE(g.amount, 0) - COALESCE(h.amount, 0)
+					- COALESCE(c.amount, 0) - COALESCE(p.amount, 0) AS explained,
+				COALESCE(available.balance, 0) + COALESCE(reserved.balance, 0) + COALESCE(owed.balance, 0) AS balance
+			FROM broker_accounts a
+			LEFT JOIN accounts available ON available.id = 'user:' || a.id || ':available'
+			LEFT JOIN accounts reserved ON reserved.id = 'user:' || a.id || ':reserved'
+			LEFT JOIN accounts owed ON owed.id = 'user:' || a.id || ':owed'
+			LEFT JOIN (SELECT account, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings
+				WHERE account <> '' GROUP BY account) f ON f.account = a.id
+			LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS amount FROM broker_vouchers
+				WHERE state = 'redeemed' GROUP BY account) v ON v.account = a.id
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE kind = 'sub-account' GROUP BY credit) g ON g.credit = available.id
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE kind = 'sub-account' GROUP BY debit) h ON h.debit = available.id
+			LEFT JOIN (SELECT account, CAST(SUM(paid) AS BIGINT) AS amount FROM broker_commitments GROUP BY account) c ON c.account = a.id
+			LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS amount FROM broker_payouts
+				WHERE state = 'paid' GROUP BY account) p ON p.account = a.id) AS explanations
+		WHERE explained <> balance ORDER BY id LIMIT 1000`},
+	{"paid to it on commitments and not paid out, and payable", `
+		SELECT l.id, COALESCE(c.amount, 0) - COALESCE(o.amount, 0), l.balance
+		FROM accounts l
+		LEFT JOIN (SELECT 'vendor:' || vendor || ':payable' AS id, CAST(SUM(paid) AS BIGINT) AS amount FROM broker_commitments
+			GROUP BY vendor) c ON c.id = l.id
+		LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+			WHERE kind IN ('vendor-payout', 'vendor-fee') GROUP BY debit) o ON o.debit = l.id
+		WHERE l.id LIKE 'vendor:%' AND COALESCE(c.amount, 0) - COALESCE(o.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
+	{"paid out to accounts and vendors, and in the account of that", `
+		SELECT id, explained, balance FROM (
+			SELECT l.id AS id, l.balance AS balance,
+				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM broker_payouts WHERE state = 'paid')
+				+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE kind = 'vendor-payout') AS explained
+			FROM accounts l WHERE l.id = 'broker:bank:out') AS explanation
+		WHERE explained <> balance`},
+	{"of fees, and in their account", `
+		SELECT id, explained, balance FROM (
+			SELECT l.id AS id, l.balance AS balance,
+				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE kind = 'vendor-fee') AS explained
+			FROM accounts l WHERE l.id = 'broker:fees') AS explanation
+		WHERE explained <> balance`},
+	{"in the daily sums, and in the transfers until then", `
+		SELECT l.id, COALESCE(s.amount, 0), COALESCE(g.amount, 0) - COALESCE(h.amount, 0)
+		FROM accounts l
+		LEFT JOIN (SELECT account, CAST(SUM(redeemed - paid_out) AS BIGINT) AS amount FROM broker_vendor_sums GROUP BY account) s ON s.account = l.id
+		LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+			WHERE phase IN ('single', 'post') AND seq <= (SELECT seq FROM broker_sums_progress) GROUP BY credit) g ON g.credit = l.id
+		LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+			WHERE phase IN ('single', 'post') AND seq <= (SELECT seq FROM broker_sums_progress) GROUP BY debit) h ON h.debit = l.id
+		WHERE l.id LIKE 'vendor:%' AND COALESCE(s.amount, 0) <> COALESCE(g.amount, 0) - COALESCE(h.amount, 0) ORDER BY l.id LIMIT 1000`},
+	{"in the sums of the day, and in its transfers", `
+		SELECT 'day ' || CAST(days.day AS TEXT), CAST(SUM(days.summed) AS BIGINT), CAST(SUM(days.moved) AS BIGINT)
+		FROM (SELECT day, amount AS summed, 0 AS moved FROM broker_sums WHERE day > 0
+			UNION ALL SELECT created / 86400000000, 0, amount FROM transfers
+				WHERE phase IN ('single', 'post') AND currency = (SELECT currency FROM broker_settings)
+				AND seq <= (SELECT seq FROM broker_sums_progress)) AS days
+		GROUP BY days.day HAVING SUM(days.summed) <> SUM(days.moved) ORDER BY days.day LIMIT 1000`},
+}
+
+// impossible lists queries whose every row is the name of something that cannot
+// be.
+var impossible = []struct{ what, query string }{
+	{"it is marked as owing, or not, against what the ledger says", `
+		SELECT l.id FROM accounts l LEFT JOIN broker_debts d ON l.id = 'user:' || d.account || ':owed'
+		WHERE l.id LIKE 'user:%:owed' AND COALESCE(d.open, 0) <> CASE l.balance WHEN 0 THEN 0 ELSE 1 END ORDER BY l.id LIMIT ?`},
+	{"the account is closed, and something is on it", `
+		SELECT a.id FROM broker_accounts a
+		JOIN accounts available ON available.id = 'user:' || a.id || ':available'
+		JOIN accounts reserved ON reserved.id = 'user:' || a.id || ':reserved'
+		WHERE a.state = 'closed' AND (available.balance <> 0 OR available.pending <> 0 OR reserved.balance <> 0) ORDER BY a.id LIMIT ?`},
+	{"the account has none in the ledger, to spend from or to reserve in", `
+		SELECT a.id FROM broker_accounts a
+		LEFT JOIN accounts available ON available.id = 'user:' || a.id || ':available'
+		LEFT JOIN accounts reserved ON reserved.id = 'user:' || a.id || ':reserved'
+		WHERE available.id IS NULL OR reserved.id IS NULL ORDER BY a.id LIMIT ?`},
+	{"nobody knows whose account this is", `
+		SELECT l.id FROM accounts l
+		LEFT JOIN (SELECT 'user:' || id || ':available' AS id FROM broker_accounts
+			UNION ALL SELECT 'user:' || id || ':reserved' FROM broker_accounts
+			UNION ALL SELECT 'user:' || account || ':owed' FROM broker_debts
+			UNION ALL SELECT 'vendor:' || vendor || ':payable' FROM broker_vendors
+			UNION ALL SELECT 'gateway:' || name || ':in' FROM broker_gateways) k ON k.id = l.id
+		WHERE k.id IS NULL AND l.id NOT LIKE 'broker:%' ORDER BY l.id LIMIT ?`},
+}
+
+func (c comparison) disagreements(ctx context.Context, tx *ledger.Tx) (found []string, err error) {
+	rows, err := tx.QueryContext(ctx, c.query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var subject string
+		var ours, ledgers money.Amount
+		if err := rows.Scan(&subject, &ours, &ledgers); err != nil {
+			return nil, err
+		}
+		found = append(found, fmt.Sprintf("%s: %s micros %s: %s", subject, ours, c.what, ledgers))
+	}
+	return found, rows.Err()
+}

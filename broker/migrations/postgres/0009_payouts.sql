@@ -1,0 +1,8 @@
+-- Where payouts to vendors went, whose destination may be another one by now.
+-- Their amounts are in the ledger.
+CREATE TABLE broker_vendor_payouts (
+	id          TEXT COLLATE "C" NOT NULL PRIMARY KEY, -- that the operator chose
+	vendor      TEXT COLLATE "C" NOT NULL REFERENCES broker_vendors (vendor),
+	destination TEXT COLLATE "C" NOT NULL,
+	created     BIGINT NOT NULL -- microseconds since 1970
+);
