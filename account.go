@@ -80,9 +80,10 @@ type Device struct {
 	Current bool   `json:"current" doc:"it signed this request"`
 }
 
-// DeviceList is what speaks for an account.
+// DeviceList is a page of what speaks for an account.
 type DeviceList struct {
 	Devices []Device `json:"devices"`
+	Next    string   `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
 // AddDevice asks that a further key speak for the account. A device that does

@@ -77,6 +77,7 @@ type Account struct {
 	Reserved  money.Amount   `json:"reserved" doc:"set aside for commitments, in micros"`
 	Credit    money.Amount   `json:"credit" doc:"credit line, in micros; included in available"`
 	Payouts   money.Amount   `json:"payouts" doc:"set aside for payouts, in micros"`
+	Owed      money.Amount   `json:"owed" doc:"taken back after it was spent, in micros; what comes in pays it first"`
 
 	State      string `json:"state" enum:"open,blocked,closing,closed"`
 	SubAccount bool   `json:"subAccount" doc:"it belongs to another account, which gives it money"`

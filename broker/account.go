@@ -158,9 +158,13 @@ func (s *store) accountIn(ctx context.Context, tx *ledger.Tx, id string) (paywor
 	if err != nil {
 		return payword.Account{}, err
 	}
+	owed, err := owedBy(ctx, tx, id)
+	if err != nil {
+		return payword.Account{}, err
+	}
 	return payword.Account{
 		Account: id, Currency: available.Currency, Available: available.Available(), Reserved: reserved.Balance,
-		Credit: -available.Floor, Payouts: available.Pending,
+		Credit: -available.Floor, Payouts: available.Pending, Owed: owed,
 		State: row.state, SubAccount: row.isSub(), Paused: row.paused,
 	}, nil
 }

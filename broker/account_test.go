@@ -274,7 +274,7 @@ func TestListReservations(t *testing.T) {
 	if len(listed.Reservations) != 0 {
 		t.Errorf("somebody else sees %d commitments", len(listed.Reservations))
 	}
-	want(t, u.call(u.key, "GET", payword.PathReservations+"?after=x", nil), 422, payword.UnknownCommitment)
+	want(t, u.call(u.key, "GET", payword.PathReservations+"?after=x", nil), 422, payword.Accepted)
 	want(t, u.call(u.key, "GET", payword.PathReservations+"?afer=x", nil), 422, payword.Accepted)
 }
 

@@ -40,9 +40,6 @@ type accountDetailsList struct {
 	Next     string           `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
-// detailsPerPage is how many accounts a page of the administration lists.
-const detailsPerPage = 100
-
 func (s *store) detailsIn(ctx context.Context, tx *ledger.Tx, id string) (d accountDetails, err error) {
 	row, err := requireAccount(ctx, tx, id)
 	if err != nil {
@@ -75,23 +72,21 @@ func (s *store) details(ctx context.Context, id string) (d accountDetails, refus
 	return d, refusal, err
 }
 
-// allDetails lists accounts from the first one after the id given.
-func (s *store) allDetails(ctx context.Context, after string) (list accountDetailsList, err error) {
+// allDetails lists accounts, in the order of their ids.
+func (s *store) allDetails(ctx context.Context, l Listing) (list accountDetailsList, err error) {
 	list.Accounts = []accountDetails{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		ids, err := accountIDs(ctx, tx, after, detailsPerPage+1)
+		ids, err := accountIDs(ctx, tx, l.After, l.Limit+1)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids[:min(len(ids), detailsPerPage)] {
+		ids, list.Next = cut(ids, l, itself)
+		for _, id := range ids {
 			d, err := s.detailsIn(ctx, tx, id)
 			if err != nil {
 				return err
 			}
 			list.Accounts = append(list.Accounts, d)
-		}
-		if len(ids) > detailsPerPage {
-			list.Next = ids[detailsPerPage-1]
 		}
 		return nil
 	})
@@ -100,10 +95,6 @@ func (s *store) allDetails(ctx context.Context, after string) (list accountDetai
 
 type accountInput struct {
 	Account string `path:"account" maxLength:"64"`
-}
-
-type accountPage struct {
-	After string `query:"after" maxLength:"64" doc:"from next of the page before"`
 }
 
 type ceilingInput struct {
@@ -134,8 +125,8 @@ func registerAccountAdministration(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: pathAdminAccounts, id: "listAccounts", access: adminOnly,
 		summary: "The accounts, in the order of their ids"},
-		func(ctx context.Context, input *accountPage) (*body[accountDetailsList], payword.Refusal, error) {
-			list, err := b.store.allDetails(ctx, input.After)
+		func(ctx context.Context, input *listInput) (*body[accountDetailsList], payword.Refusal, error) {
+			list, err := b.store.allDetails(ctx, input.Listing)
 			return &body[accountDetailsList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodGet, path: pathAdminAccount, id: "getAccountDetails", access: adminOnly,
@@ -184,8 +175,8 @@ func registerBlocking(a *api) {
 }
 
 type allPayoutsPage struct {
+	Listing
 	State string `query:"state" enum:"pending,paid,refused" default:"pending"`
-	After int64  `query:"after" minimum:"0" doc:"from next of the page before"`
 }
 
 type payoutEndInput struct {
@@ -196,16 +187,12 @@ type payoutEndInput struct {
 	}
 }
 
-type voucherBatchPage struct {
-	After string `query:"after" maxLength:"100" doc:"from next of the page before"`
-}
-
 func registerPayoutAdministration(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: pathAdminPayouts, id: "listAllPayouts", access: adminOnly,
 		summary: "The payouts in one state, the earliest first"},
 		func(ctx context.Context, input *allPayoutsPage) (*body[payword.PayoutList], payword.Refusal, error) {
-			list, err := b.store.allPayouts(ctx, input.State, input.After)
+			list, err := b.store.allPayouts(ctx, input.State, input.Listing)
 			return &body[payword.PayoutList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: pathPayoutPaid, id: "confirmPayout", access: adminOnly,
@@ -222,8 +209,8 @@ func registerPayoutAdministration(a *api) {
 		})
 	register(a, route{method: http.MethodGet, path: pathVoucherBatches, id: "listVouchers", access: adminOnly,
 		summary: "The batches of vouchers, and what became of them"},
-		func(ctx context.Context, input *voucherBatchPage) (*body[voucherBatchList], payword.Refusal, error) {
-			list, err := b.store.voucherBatches(ctx, input.After)
+		func(ctx context.Context, input *listInput) (*body[voucherBatchList], payword.Refusal, error) {
+			list, err := b.store.voucherBatches(ctx, input.Listing)
 			return &body[voucherBatchList]{list}, payword.Refusal{}, err
 		})
 }

@@ -158,17 +158,14 @@ func (c *command) payout(ctx context.Context) error {
 
 func (c *command) listPayouts(ctx context.Context, s *store) error {
 	var waiting []payword.Payout
-	for after := int64(0); ; {
-		page, err := s.allPayouts(ctx, payoutPending, after)
+	for l := firstListed; ; {
+		page, err := s.allPayouts(ctx, payoutPending, l)
 		if err != nil {
 			return err
 		}
 		waiting = append(waiting, page.Payouts...)
-		if page.Next == "" {
+		if l.After = page.Next; l.After == "" {
 			return c.printPayouts(waiting)
-		}
-		if _, err := fmt.Sscan(page.Next, &after); err != nil {
-			return err
 		}
 	}
 }
@@ -242,8 +239,8 @@ func (c *command) cancelVouchers(ctx context.Context, s *store) error {
 func (c *command) listVouchers(ctx context.Context, s *store) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "BATCH\tAMOUNT\tMADE\tOPEN\tREDEEMED\tEXPIRED\tCANCELLED\tGOOD UNTIL")
-	for after := ""; ; {
-		page, err := s.voucherBatches(ctx, after)
+	for l := firstListed; ; {
+		page, err := s.voucherBatches(ctx, l)
 		if err != nil {
 			return err
 		}
@@ -251,7 +248,7 @@ func (c *command) listVouchers(ctx context.Context, s *store) error {
 			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", batch.Batch, batch.Amount.Decimal(), batch.Count, batch.Open,
 				batch.Redeemed, batch.Expired, batch.Cancelled, time.Unix(batch.Expires, 0).UTC().Format(time.DateOnly))
 		}
-		if after = page.Next; after == "" {
+		if l.After = page.Next; l.After == "" {
 			return table.Flush()
 		}
 	}

@@ -23,8 +23,6 @@ const (
 	// maxPendingPayouts is how many payouts of one account wait at a time, so
 	// that nobody floods the operator who looks at each.
 	maxPendingPayouts = 8
-
-	payoutsPerPage = 100
 )
 
 // payout is money of an account on its way out.
@@ -240,30 +238,30 @@ func reopen(ctx context.Context, tx *ledger.Tx, account string) error {
 	return audit(ctx, tx, auditEntry{"reopen-account", "account:" + account, "the rest could not be paid out"})
 }
 
-// payoutsOf lists the payouts of an account from the first one after the id
-// given.
-func (s *store) payoutsOf(ctx context.Context, account, after string) (payword.PayoutList, error) {
-	return s.payoutPage(ctx, func(p payout) string { return p.id }, `WHERE account = ?
+// payoutsOf lists the payouts of an account, the earliest first.
+func (s *store) payoutsOf(ctx context.Context, account string, l Listing) (payword.PayoutList, error) {
+	return s.payoutPage(ctx, l, func(p payout) string { return p.id }, `WHERE account = ?
 		AND seq > COALESCE((SELECT seq FROM broker_payouts WHERE account = ? AND id = ?), 0) ORDER BY seq LIMIT ?`,
-		account, account, after, payoutsPerPage+1)
+		account, account, l.After, l.Limit+1)
 }
 
-// allPayouts lists the payouts of all accounts in a state, from the first one
-// after the number given.
-func (s *store) allPayouts(ctx context.Context, state string, after int64) (payword.PayoutList, error) {
-	return s.payoutPage(ctx, func(p payout) string { return strconv.FormatInt(p.seq, 10) },
-		`WHERE state = ? AND seq > ? ORDER BY seq LIMIT ?`, state, after, payoutsPerPage+1)
+// allPayouts lists the payouts of all accounts in a state, the earliest first.
+func (s *store) allPayouts(ctx context.Context, state string, l Listing) (payword.PayoutList, error) {
+	after, err := l.number()
+	if err != nil {
+		return payword.PayoutList{}, err
+	}
+	return s.payoutPage(ctx, l, func(p payout) string { return strconv.FormatInt(p.seq, 10) },
+		`WHERE state = ? AND seq > ? ORDER BY seq LIMIT ?`, state, after, l.Limit+1)
 }
 
-func (s *store) payoutPage(ctx context.Context, next func(payout) string, where string, arguments ...any) (payword.PayoutList, error) {
+func (s *store) payoutPage(ctx context.Context, l Listing, name func(payout) string, where string, arguments ...any) (payword.PayoutList, error) {
 	list := payword.PayoutList{Payouts: []payword.Payout{}}
 	err := s.db.View(ctx, func(tx *ledger.Tx) error {
 		page, err := selectPayouts(ctx, tx, where, arguments...)
-		for _, p := range page[:min(len(page), payoutsPerPage)] {
+		page, list.Next = cut(page, l, name)
+		for _, p := range page {
 			list.Payouts = append(list.Payouts, p.shown(s.currency))
-		}
-		if len(page) > payoutsPerPage {
-			list.Next = next(page[payoutsPerPage-1])
 		}
 		return err
 	})

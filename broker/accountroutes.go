@@ -46,8 +46,8 @@ func registerDevices(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: payword.PathDevices, id: "listDevices", access: accountSigned,
 		summary: "The keys that speak for the account"},
-		func(ctx context.Context, _ *struct{}) (*body[payword.DeviceList], payword.Refusal, error) {
-			list, err := b.store.devices(ctx, callerOf(ctx))
+		func(ctx context.Context, input *listInput) (*body[payword.DeviceList], payword.Refusal, error) {
+			list, err := b.store.devices(ctx, callerOf(ctx), input.Listing)
 			return &body[payword.DeviceList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathDevices, id: "addDevice", access: accountSigned,
@@ -75,13 +75,9 @@ type subAccountInput struct {
 	Account string `path:"account" maxLength:"64" doc:"the sub-account"`
 }
 
-type subAccountPage struct {
-	After string `query:"after" maxLength:"64" doc:"from next of the page before"`
-}
-
 type spendingPage struct {
+	Listing
 	Account string `path:"account" maxLength:"64" doc:"the sub-account"`
-	After   string `query:"after" maxLength:"270" doc:"from next of the page before"`
 }
 
 type changeSubAccountInput struct {
@@ -93,8 +89,8 @@ func registerSubAccounts(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: payword.PathSubAccounts, id: "listSubAccounts", access: accountSigned,
 		summary: "The sub-accounts of the account"},
-		func(ctx context.Context, input *subAccountPage) (*body[payword.SubAccountList], payword.Refusal, error) {
-			list, err := b.store.subAccounts(ctx, callerOf(ctx).account, input.After)
+		func(ctx context.Context, input *listInput) (*body[payword.SubAccountList], payword.Refusal, error) {
+			list, err := b.store.subAccounts(ctx, callerOf(ctx).account, input.Listing)
 			return &body[payword.SubAccountList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathSubAccounts, id: "openSubAccount", access: accountSigned,
@@ -119,7 +115,7 @@ func registerSubAccounts(a *api) {
 	register(a, route{method: http.MethodGet, path: pathSubAccountVendor, id: "listSubAccountVendors", access: accountSigned,
 		summary: "What a sub-account spent at each vendor"},
 		func(ctx context.Context, input *spendingPage) (*body[payword.SpendingList], payword.Refusal, error) {
-			list, refusal, err := b.store.spending(ctx, callerOf(ctx), input.Account, input.After)
+			list, refusal, err := b.store.spending(ctx, callerOf(ctx), input.Account, input.Listing)
 			return &body[payword.SpendingList]{list}, refusal, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathTransfers, id: "transfer", access: accountSigned,
@@ -156,10 +152,6 @@ func destinationFaults(given *payword.PayoutDestination) []error {
 	return nil
 }
 
-type payoutPage struct {
-	After string `query:"after" maxLength:"64" doc:"from next of the page before"`
-}
-
 func registerOwner(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: payword.PathLimits, id: "getLimits", access: accountSigned,
@@ -183,8 +175,8 @@ func registerOwner(a *api) {
 		})
 	register(a, route{method: http.MethodGet, path: payword.PathPayouts, id: "listPayouts", access: accountSigned,
 		summary: "The payouts of the account, the earliest first"},
-		func(ctx context.Context, input *payoutPage) (*body[payword.PayoutList], payword.Refusal, error) {
-			list, err := b.store.payoutsOf(ctx, callerOf(ctx).account, input.After)
+		func(ctx context.Context, input *listInput) (*body[payword.PayoutList], payword.Refusal, error) {
+			list, err := b.store.payoutsOf(ctx, callerOf(ctx).account, input.Listing)
 			return &body[payword.PayoutList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathPayouts, id: "requestPayout", access: accountSigned,

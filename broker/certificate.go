@@ -259,10 +259,6 @@ func certificateID(c *payword.Certificate) string {
 	return base64.RawURLEncoding.EncodeToString(c.ID[:])
 }
 
-// certificatesPerPage is how many pseudonyms one page lists, about 100 bytes
-// each.
-const certificatesPerPage = 500
-
 // certificateList is a page of an account's pseudonyms, the earliest first.
 type certificateList struct {
 	Certificates []ownCertificate `json:"certificates"`
@@ -277,15 +273,15 @@ type ownCertificate struct {
 	Revoked bool   `json:"revoked"`
 }
 
-func (s *store) certificates(ctx context.Context, account, after string) (list certificateList, refusal payword.Refusal, err error) {
-	if after != "" && !isRandomID(after) {
-		return list, refuse(payword.MalformedCertificate, "after: want a pseudonym"), nil
+func (s *store) certificates(ctx context.Context, account string, l Listing) (list certificateList, refusal payword.Refusal, err error) {
+	if l.After != "" && !isRandomID(l.After) {
+		return list, refusal, errAfter
 	}
 	refusal, err = s.view(ctx, func(tx *ledger.Tx) error {
 		list = certificateList{Certificates: []ownCertificate{}}
 		rows, err := tx.QueryContext(ctx, `SELECT subject, key_id, expires, revoked FROM broker_certificates
 			WHERE account = ? AND seq > COALESCE((SELECT seq FROM broker_certificates WHERE subject = ? AND account = ?), 0)
-			ORDER BY seq LIMIT ?`, account, after, account, certificatesPerPage+1)
+			ORDER BY seq LIMIT ?`, account, l.After, account, l.Limit+1)
 		if err != nil {
 			return err
 		}
@@ -299,10 +295,7 @@ func (s *store) certificates(ctx context.Context, account, after string) (list c
 			one.Revoked = revoked > 0
 			list.Certificates = append(list.Certificates, one)
 		}
-		if len(list.Certificates) > certificatesPerPage {
-			list.Certificates = list.Certificates[:certificatesPerPage]
-			list.Next = list.Certificates[certificatesPerPage-1].Subject
-		}
+		list.Certificates, list.Next = cut(list.Certificates, l, func(c ownCertificate) string { return c.Subject })
 		return rows.Err()
 	})
 	return list, refusal, err
@@ -318,10 +311,6 @@ type renewalInput struct {
 	Body           payword.RenewalRequest
 }
 
-type certificateListInput struct {
-	After string `query:"after" maxLength:"16" doc:"a pseudonym, from next of the page before"`
-}
-
 func registerCertificates(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodPost, path: payword.PathCertificates, id: "createCertificates", access: accountSigned,
@@ -334,8 +323,8 @@ func registerCertificates(a *api) {
 	register(a, route{method: http.MethodGet, path: payword.PathCertificates, id: "listCertificates", access: accountSigned,
 		summary:     "The pseudonyms of the account",
 		description: "With them and its seed a lost wallet is restored."},
-		func(ctx context.Context, input *certificateListInput) (*body[certificateList], payword.Refusal, error) {
-			list, refusal, err := b.store.certificates(ctx, callerOf(ctx).account, input.After)
+		func(ctx context.Context, input *listInput) (*body[certificateList], payword.Refusal, error) {
+			list, refusal, err := b.store.certificates(ctx, callerOf(ctx).account, input.Listing)
 			return &body[certificateList]{list}, refusal, err
 		})
 	register(a, route{method: http.MethodPost, path: payword.PathRenewals, id: "renewCertificates", access: accountSigned,

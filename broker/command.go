@@ -229,10 +229,10 @@ func (c *command) report(account payword.Account, refusal payword.Refusal, err e
 
 func (c *command) printAccounts(accounts []payword.Account) error {
 	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ACCOUNT\tAVAILABLE\tRESERVED\tCREDIT\tCURRENCY\tSTATE")
+	fmt.Fprintln(table, "ACCOUNT\tAVAILABLE\tRESERVED\tCREDIT\tOWED\tCURRENCY\tSTATE")
 	for _, account := range accounts {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", account.Account, account.Available.Decimal(),
-			account.Reserved.Decimal(), account.Credit.Decimal(), account.Currency.Code(), account.State)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", account.Account, account.Available.Decimal(),
+			account.Reserved.Decimal(), account.Credit.Decimal(), account.Owed.Decimal(), account.Currency.Code(), account.State)
 	}
 	return table.Flush()
 }

@@ -52,9 +52,6 @@ const (
 	// published at least: a receiver may put messages in a queue of its own.
 	messageVerifiedSeconds = 7 * 24 * 60 * 60
 
-	// deliveriesPerPage is how many messages one page lists.
-	deliveriesPerPage = 100
-
 	// deliveryKept is how long a message is kept after its end.
 	deliveryKept = 30 * 24 * time.Hour
 )
@@ -308,17 +305,17 @@ type delivery struct {
 // deliveryList is a page of messages, the newest first.
 type deliveryList struct {
 	Deliveries []delivery `json:"deliveries"`
-	Next       string     `json:"next,omitempty" doc:"for after, if there are more"`
+	Next       string     `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
-// deliveries lists a vendor's messages, those before the one named after. It
-// refuses with UnknownVendor.
-func (b *Broker) deliveries(ctx context.Context, by caller, vendor, after string) (list deliveryList, refusal payword.Refusal, err error) {
+// deliveries lists a vendor's messages, the newest first. It refuses with
+// UnknownVendor.
+func (b *Broker) deliveries(ctx context.Context, by caller, vendor string, l Listing) (list deliveryList, refusal payword.Refusal, err error) {
 	refusal, err = b.viewVendor(ctx, by, vendor, func(tx *ledger.Tx) error {
 		list = deliveryList{Deliveries: []delivery{}}
 		rows, err := tx.QueryContext(ctx, `SELECT id, webhook, event, state, attempts, status, error, due, created, body
 			FROM broker_deliveries WHERE vendor = ? AND (? = '' OR seq < (SELECT seq FROM broker_deliveries WHERE id = ? AND vendor = ?))
-			ORDER BY seq DESC LIMIT ?`, vendor, after, after, vendor, deliveriesPerPage)
+			ORDER BY seq DESC LIMIT ?`, vendor, l.After, l.After, vendor, l.Limit+1)
 		if err != nil {
 			return err
 		}
@@ -335,9 +332,7 @@ func (b *Broker) deliveries(ctx context.Context, by caller, vendor, after string
 			}
 			list.Deliveries = append(list.Deliveries, d)
 		}
-		if len(list.Deliveries) == deliveriesPerPage {
-			list.Next = list.Deliveries[deliveriesPerPage-1].ID
-		}
+		list.Deliveries, list.Next = cut(list.Deliveries, l, func(d delivery) string { return d.ID })
 		return rows.Err()
 	})
 	return list, refusal, err

@@ -86,9 +86,9 @@ func requireDevice(ctx context.Context, tx *ledger.Tx) error {
 }
 
 // devices lists the devices of the caller's account.
-func (s *store) devices(ctx context.Context, by caller) (list payword.DeviceList, err error) {
-	list.Devices = []payword.Device{}
+func (s *store) devices(ctx context.Context, by caller, l Listing) (list payword.DeviceList, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		list = payword.DeviceList{}
 		all, err := loadDevices(ctx, tx, by.account)
 		for _, d := range all {
 			if d.removed == 0 {
@@ -97,6 +97,7 @@ func (s *store) devices(ctx context.Context, by caller) (list payword.DeviceList
 		}
 		return err
 	})
+	list.Devices, list.Next = pageOf(list.Devices, l, func(d payword.Device) string { return d.Device })
 	return list, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -201,33 +202,37 @@ func oneFunding(ctx context.Context, tx *ledger.Tx, where string, arguments ...a
 
 // fundingView is one payment that came in, as the administration sees it.
 type fundingView struct {
-	Funding   int64          `json:"funding" doc:"its number here" example:"17"`
-	Source    string         `json:"source" doc:"bank, stripe or gateway:NAME" example:"stripe"`
-	ID        string         `json:"id" doc:"the source's name for it" example:"cs_live_a1B2c3"`
-	Named     string         `json:"named" doc:"the account that the payment names, whether there is one or not" example:"qwertyuiop234567"`
-	Account   string         `json:"account,omitempty" doc:"the account that has it; absent while nobody has" example:"qwertyuiop234567"`
-	Amount    money.Amount   `json:"amount" doc:"in micros" example:"5000000"`
-	Currency  money.Currency `json:"currency" example:"usd-micro"`
-	Reversed  money.Amount   `json:"reversed" doc:"of that, refunded or disputed since, in micros" example:"0"`
-	CreatedAt int64          `json:"createdAt" doc:"seconds since 1970" example:"1790000000"`
+	Funding  int64          `json:"funding" doc:"its number here" example:"17"`
+	Source   string         `json:"source" doc:"bank, stripe or gateway:NAME" example:"stripe"`
+	ID       string         `json:"id" doc:"the source's name for it" example:"cs_live_a1B2c3"`
+	Named    string         `json:"named" doc:"the account that the payment names, whether there is one or not" example:"qwertyuiop234567"`
+	Account  string         `json:"account,omitempty" doc:"the account that has it; absent while nobody has" example:"qwertyuiop234567"`
+	Amount   money.Amount   `json:"amount" doc:"in micros" example:"5000000"`
+	Currency money.Currency `json:"currency" example:"usd-micro"`
+	Reversed money.Amount   `json:"reversed" doc:"of that, refunded or disputed since, in micros" example:"0"`
+	Created  int64          `json:"created" doc:"seconds since 1970" example:"1790000000"`
 }
 
 func (f fundingRecord) view() fundingView {
 	return fundingView{
 		Funding: f.seq, Source: f.source, ID: f.id, Named: f.named, Account: f.account, Amount: f.amount, Currency: f.currency,
-		Reversed: f.reversed, CreatedAt: f.created / 1_000_000,
+		Reversed: f.reversed, Created: f.created / microsPerSecond,
 	}
 }
 
 // fundingList is a page of payments, the oldest first.
 type fundingList struct {
 	Fundings []fundingView `json:"fundings"`
-	Next     int64         `json:"next,omitempty" doc:"send it as after to get the next page; absent on the last one" example:"17"`
+	Next     string        `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
-// fundings returns a page of at most limit payments after the one with the
-// number given. source "" is every source.
-func (s *store) fundings(ctx context.Context, source string, isUnassigned bool, after int64, limit int) (list fundingList, err error) {
+// fundings lists the payments that came in, the oldest first. source "" is every
+// source.
+func (s *store) fundings(ctx context.Context, source string, isUnassigned bool, l Listing) (list fundingList, err error) {
+	after, err := l.number()
+	if err != nil {
+		return list, err
+	}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
 		list = fundingList{Fundings: []fundingView{}}
 		where, arguments := `WHERE seq > ?`, []any{after}
@@ -237,12 +242,10 @@ func (s *store) fundings(ctx context.Context, source string, isUnassigned bool, 
 		if isUnassigned {
 			where += ` AND account = '' AND reversed < amount`
 		}
-		page, err := selectFundings(ctx, tx, where+` ORDER BY seq LIMIT ?`, append(arguments, limit+1)...)
-		for _, f := range page[:min(len(page), limit)] {
+		page, err := selectFundings(ctx, tx, where+` ORDER BY seq LIMIT ?`, append(arguments, l.Limit+1)...)
+		page, list.Next = cut(page, l, func(f fundingRecord) string { return strconv.FormatInt(f.seq, 10) })
+		for _, f := range page {
 			list.Fundings = append(list.Fundings, f.view())
-		}
-		if len(page) > limit {
-			list.Next = page[limit-1].seq
 		}
 		return err
 	})
@@ -316,10 +319,9 @@ func bookedOn(ctx context.Context, tx *ledger.Tx, source string) (money.Amount, 
 }
 
 type fundingsInput struct {
+	Listing
 	Source     string `query:"source" maxLength:"40" doc:"of this source alone" example:"stripe"`
 	Unassigned bool   `query:"unassigned" doc:"what nobody has alone"`
-	After      int64  `query:"after" minimum:"0" doc:"from next of the page before" example:"17"`
-	Limit      int    `query:"limit" minimum:"1" maximum:"100" default:"100" doc:"how many, at most"`
 }
 
 type assignmentInput struct {
@@ -334,7 +336,7 @@ func registerFundings(a *api) {
 	register(a, route{method: http.MethodGet, path: pathFundings, id: "listFundings", access: adminOnly,
 		summary: "What came in, the oldest first"},
 		func(ctx context.Context, input *fundingsInput) (*body[fundingList], payword.Refusal, error) {
-			list, err := b.store.fundings(ctx, input.Source, input.Unassigned, input.After, input.Limit)
+			list, err := b.store.fundings(ctx, input.Source, input.Unassigned, input.Listing)
 			return &body[fundingList]{list}, payword.Refusal{}, err
 		})
 	register(a, route{method: http.MethodPost, path: pathAssignment, id: "assignFunding", access: adminOnly,

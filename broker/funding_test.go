@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -329,7 +330,18 @@ func TestDebtsComeFirst(t *testing.T) {
 	if !strings.Contains(string(a.body), "owes 0.40 USD") {
 		t.Errorf("got %s", a.body)
 	}
+	owed := func() money.Amount {
+		var account payword.Account
+		u.call(u.key, "GET", payword.PathAccount, nil).into(t, http.StatusOK, &account)
+		return account.Owed
+	}
+	if got := owed(); got != 40*cent {
+		t.Errorf("the account owes %s, want 0.40", got.Decimal())
+	}
 	u.fund("pays", 40*cent)
+	if got := owed(); got != 0 {
+		t.Errorf("the account owes %s, want nothing", got.Decimal())
+	}
 	p.mustReserve(cent)
 	b.wantSound()
 }
@@ -339,6 +351,25 @@ func runRound(b *bank) {
 	b.t.Helper()
 	if err := b.CollectDue(b.t.Context()); err != nil {
 		b.t.Error(err)
+	}
+}
+
+// wantUnmatched checks which reversals wait for their payment.
+func (b *bank) wantUnmatched(want ...string) {
+	b.t.Helper()
+	var list struct {
+		Reversals []struct {
+			ID, Currency, Cause string
+			Funding             int64
+		}
+	}
+	b.admin("GET", "/v1/admin/reversals?unmatched=true", nil).into(b.t, http.StatusOK, &list)
+	var got []string
+	for _, r := range list.Reversals {
+		got = append(got, fmt.Sprint(r.ID, " ", r.Currency, " ", r.Cause, " ", r.Funding))
+	}
+	if !slices.Equal(got, want) {
+		b.t.Errorf("got unmatched %q, want %q", got, want)
 	}
 }
 
@@ -353,8 +384,14 @@ func TestReversalBeforePayment(t *testing.T) {
 	b.stripe(refunded("1", 400, "usd"))
 	b.stripe(refunded("1", 400, "eur"))
 	u.wantBalance(500*cent, 0)
+	b.wantUnmatched("ch_1 usd-micro refund 0") // the first that was said of the charge counts
 	b.stripe(paidSession("1", u.account, 1000, "usd"))
+	b.wantUnmatched()
 	u.wantBalance(1100*cent, 0)
+	b.stripe(disputed("created", "9", 1000, "needs_response"))
+	b.wantUnmatched("dp_9 usd-micro dispute 0")
+	b.stripe(disputed("funds_reinstated", "9", 1000, "won"))
+	b.wantUnmatched()
 	b.stripe(paidSession("2", u.account, 100, "usd"))
 	b.stripe(refunded("1", 5000, "usd"))
 	u.wantBalance(600*cent, 0)

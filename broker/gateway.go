@@ -19,8 +19,8 @@ const (
 	pathGateway         = "/v1/admin/gateways/{gateway}"
 )
 
-// maxGateways bounds the list of gateways, which comes in one page: a broker has
-// a few.
+// maxGateways bounds the list of gateways, which is read as a whole: a broker
+// has a few.
 const maxGateways = 100
 
 // gateway is a card purse or the like, whose key may put money on accounts.
@@ -88,14 +88,17 @@ func checkGateway(ctx context.Context, tx *ledger.Tx, name, keyID string) error 
 	return nil
 }
 
-// gateways returns all gateways, in the order of their names.
-func (s *store) gateways(ctx context.Context) (list []gateway, err error) {
+// gateways lists the gateways, in the order of their names.
+func (s *store) gateways(ctx context.Context, l Listing) (list gatewayList, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		if list, err = selectGateways(ctx, tx); err != nil {
+		all, err := selectGateways(ctx, tx)
+		if err != nil {
 			return err
 		}
-		for k := range list {
-			if list[k].Today, err = bookedOn(ctx, tx, sourceGateway+list[k].Gateway); err != nil {
+		list.Gateways, list.Next = pageOf(all, l, func(g gateway) string { return g.Gateway })
+		for k := range list.Gateways {
+			g := &list.Gateways[k]
+			if g.Today, err = bookedOn(ctx, tx, sourceGateway+g.Gateway); err != nil {
 				return err
 			}
 		}
@@ -192,6 +195,7 @@ type gatewayInput struct {
 
 type gatewayList struct {
 	Gateways []gateway `json:"gateways"`
+	Next     string    `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
 func registerGateways(a *api) {
@@ -214,9 +218,9 @@ func registerGateways(a *api) {
 			return &body[gateway]{set}, refusal, err
 		})
 	register(a, route{method: http.MethodGet, path: pathGateways, id: "listGateways", access: adminOnly,
-		summary: "The gateways, all on one page"},
-		func(ctx context.Context, _ *struct{}) (*body[gatewayList], payword.Refusal, error) {
-			list, err := b.store.gateways(ctx)
-			return &body[gatewayList]{gatewayList{list}}, payword.Refusal{}, err
+		summary: "The gateways, in the order of their names"},
+		func(ctx context.Context, input *listInput) (*body[gatewayList], payword.Refusal, error) {
+			list, err := b.store.gateways(ctx, input.Listing)
+			return &body[gatewayList]{list}, payword.Refusal{}, err
 		})
 }

@@ -122,6 +122,7 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerVendorAdministration(a)
 	registerAdministration(a)
 	registerFundings(a)
+	registerReversals(a)
 	registerGateways(a)
 	registerPayments(a)
 	registerDevices(a)
@@ -248,13 +249,6 @@ type openedAccount struct {
 	Body   payword.Account
 }
 
-// listInput chooses a page: a hundred commitments with their reservations take
-// about 400 KB.
-type listInput struct {
-	After string `query:"after" maxLength:"22" doc:"the id of a commitment, from next of the page before"`
-	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"100" doc:"how many, at most"`
-}
-
 func registerAccounts(a *api) {
 	b := a.broker
 	register(a, route{method: http.MethodGet, path: payword.PathAccount, id: "getAccount", access: accountSigned,
@@ -274,8 +268,8 @@ func registerAccounts(a *api) {
 		summary:     "The commitments of the account that the broker knows, with their reservations",
 		description: "With them and its seed a lost wallet is restored."},
 		func(ctx context.Context, input *listInput) (*body[reservationList], payword.Refusal, error) {
-			list, refusal, err := b.store.reservations(ctx, callerOf(ctx).account, input.After, input.Limit)
-			return &body[reservationList]{list}, refusal, err
+			list, err := b.store.reservations(ctx, callerOf(ctx).account, input.Listing)
+			return &body[reservationList]{list}, payword.Refusal{}, err
 		})
 }
 

@@ -360,7 +360,7 @@ func (v *visit) accountView(ctx context.Context, id string) (data accountView, e
 	if err != nil {
 		return data, err
 	}
-	if data.Entries, data.NextEntry, err = s.entryPage(ctx, []string{availableAccount(id), reservedAccount(id)}, numberIn(v.r, "before")); err != nil {
+	if data.Entries, data.NextEntry, err = s.entryPage(ctx, []string{availableAccount(id), reservedAccount(id), owedAccount(id)}, numberIn(v.r, "before")); err != nil {
 		return data, err
 	}
 	found, err := s.auditPage(ctx, auditFilter{Subject: "account:" + id}, shortList)

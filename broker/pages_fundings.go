@@ -20,28 +20,61 @@ func registerFundingPages(p *pages) {
 
 type fundingListView struct {
 	Fundings   []fundingView
-	Unassigned bool  // those alone that nobody has
-	Next       int64 // what the next page is before; 0: this is the last
+	Reversals  []reversalView // in their place, if Unmatched
+	Unassigned bool           // those alone that nobody has
+	Unmatched  bool           // what was taken back of payments that did not come in
+	Next       int64          // what the next page is before; 0: this is the last
 	IsFirst    bool
 }
 
 func (v *visit) fundingList() {
-	data := fundingListView{Unassigned: v.r.URL.Query().Get("unassigned") != "", IsFirst: numberIn(v.r, "before") == 0}
-	page, err := v.pages.broker.store.latestFundings(v.r.Context(), data.Unassigned, numberIn(v.r, "before"), rowsPerPage+1)
-	if err != nil {
+	asked := v.r.URL.Query()
+	data := fundingListView{Unassigned: asked.Get("unassigned") != "", Unmatched: asked.Get("unmatched") != "", IsFirst: numberIn(v.r, "before") == 0}
+	read := v.readFundings
+	if data.Unmatched {
+		read = v.readReversals
+	}
+	if err := read(&data); err != nil {
 		v.unavailable(err)
 		return
 	}
+	v.show(http.StatusOK, "fundings", view{
+		Title: "Payments that came in", Section: "fundings", Data: data,
+		Notice: doneNotice([]*action{assignAction}, v.r.URL.Query().Get("done")),
+	})
+}
+
+func (v *visit) readFundings(data *fundingListView) error {
+	page, err := v.pages.broker.store.latestFundings(v.r.Context(), data.Unassigned, numberIn(v.r, "before"), rowsPerPage+1)
 	for _, f := range page[:min(len(page), rowsPerPage)] {
 		data.Fundings = append(data.Fundings, f.view())
 	}
 	if len(page) > rowsPerPage {
 		data.Next = page[rowsPerPage-1].seq
 	}
-	v.show(http.StatusOK, "fundings", view{
-		Title: "Payments that came in", Section: "fundings", Data: data,
-		Notice: doneNotice([]*action{assignAction}, v.r.URL.Query().Get("done")),
+	return err
+}
+
+func (v *visit) readReversals(data *fundingListView) error {
+	page, err := v.pages.broker.store.latestUnmatched(v.r.Context(), numberIn(v.r, "before"), rowsPerPage+1)
+	data.Reversals = page[:min(len(page), rowsPerPage)]
+	if len(page) > rowsPerPage {
+		data.Next = page[rowsPerPage-1].Reversal
+	}
+	return err
+}
+
+// latestUnmatched returns reversals without a payment before the one with the
+// number given (0: of all), the newest first.
+func (s *store) latestUnmatched(ctx context.Context, before int64, limit int) (page []reversalView, err error) {
+	if before == 0 {
+		before = 1<<63 - 1
+	}
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		page, err = selectReversals(ctx, tx, `WHERE r.seq < ? AND `+unmatchedReversal+` ORDER BY r.seq DESC LIMIT ?`, before, limit)
+		return err
 	})
+	return page, err
 }
 
 // latestFundings returns payments before the one with the number given (0: of

@@ -47,13 +47,17 @@ type payoutListView struct {
 
 func (v *visit) payoutList() {
 	data := payoutListView{State: payoutStates[0], States: payoutStates, IsFirst: numberIn(v.r, "after") == 0}
+	listing := Listing{Limit: rowsPerPage}
+	if !data.IsFirst {
+		listing.After = v.r.URL.Query().Get("after")
+	}
 	for _, state := range payoutStates {
 		if v.r.URL.Query().Get("state") == state {
 			data.State = state
 		}
 	}
 	var err error
-	if data.List, err = v.pages.broker.store.allPayouts(v.r.Context(), data.State, numberIn(v.r, "after")); err != nil {
+	if data.List, err = v.pages.broker.store.allPayouts(v.r.Context(), data.State, listing); err != nil {
 		v.unavailable(err)
 		return
 	}
@@ -70,7 +74,7 @@ type voucherListView struct {
 
 func (v *visit) voucherList() {
 	after := v.r.URL.Query().Get("after")
-	list, err := v.pages.broker.store.voucherBatches(v.r.Context(), after)
+	list, err := v.pages.broker.store.voucherBatches(v.r.Context(), Listing{After: after, Limit: rowsPerPage})
 	if err != nil {
 		v.unavailable(err)
 		return

@@ -613,6 +613,28 @@ func TestPayingOutOnThePages(t *testing.T) {
 	b.wantSound()
 }
 
+// What was taken back and never came in is on the page of payments, and what an
+// account owes on its own.
+func TestReversalsOnThePages(t *testing.T) {
+	b := newOfficeBank(t)
+	u, s := b.newUser(0), b.newShop()
+	b.stripe(refunded("stray", 250, "usd"))
+	b.stripe(paidSession("1", u.account, 100, "usd"))
+	u.commit(s.origin, 100*cent).mustReserve(80 * cent)
+	o := b.signedIn(annasToken)
+	if page := o.page("/admin/accounts/" + u.account); strings.Contains(page, "<dt>Owed</dt>") {
+		t.Error("an account that owes nothing is said to")
+	}
+	b.stripe(refunded("1", 70, "usd"))
+	wantText(t, o.page("/admin/accounts/"+u.account), "<dt>Owed</dt><dd><strong class=\"fault\">0.50</strong>")
+	page := o.page("/admin/fundings?unmatched=1")
+	wantText(t, page, "ch_stray", "pi_stray", "refund", "2.50 USD")
+	if strings.Contains(page, "ch_1") {
+		t.Error("a refund of a payment that came in is among those without")
+	}
+	wantText(t, o.page("/admin/fundings?unmatched=1&before=1"), "None more.", `href="/admin/fundings?unmatched=1"`)
+}
+
 func TestPaymentsOfNobodyOnThePages(t *testing.T) {
 	b := newOfficeBank(t)
 	u := b.newUser(3_000_000)

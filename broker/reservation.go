@@ -251,29 +251,27 @@ type ownReservation struct {
 	Closed      bool         `json:"closed" doc:"nothing more is paid, and what was left is available again"`
 }
 
-// reservations lists the commitments of an account after the one with the given
-// id, or from the first one.
-func (s *store) reservations(ctx context.Context, account, after string, limit int) (list reservationList, refusal payword.Refusal, err error) {
-	if after != "" {
+// reservations lists the commitments of an account in the order in which they
+// were made.
+func (s *store) reservations(ctx context.Context, account string, l Listing) (list reservationList, err error) {
+	if l.After != "" {
 		var id payword.CommitmentID
-		if id.UnmarshalText([]byte(after)) != nil {
-			return list, refuse(payword.UnknownCommitment, "after: want the id of a commitment"), nil
+		if id.UnmarshalText([]byte(l.After)) != nil {
+			return list, errAfter
 		}
 	}
 	list.Reservations = []ownReservation{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		page, err := recordsOf(ctx, tx, account, after, limit+1)
-		for _, r := range page[:min(len(page), limit)] {
+		page, err := recordsOf(ctx, tx, account, l.After, l.Limit+1)
+		page, list.Next = cut(page, l, func(r record) string { return r.id.String() })
+		for _, r := range page {
 			list.Reservations = append(list.Reservations, ownReservation{
 				Commitment: r.token, Reservation: r.reservation, Reserved: r.reserved, Paid: r.redeemed.Paid, Closed: r.closed,
 			})
 		}
-		if len(page) > limit {
-			list.Next = page[limit-1].id.String()
-		}
 		return err
 	})
-	return list, payword.Refusal{}, err
+	return list, err
 }
 
 // recordsOf returns at most limit records after the one with the given id.

@@ -21,6 +21,15 @@ const (
 // after it was spent.
 func owedAccount(account string) string { return "user:" + account + ":owed" }
 
+// owedBy returns what an account owes, in micros.
+func owedBy(ctx context.Context, tx *ledger.Tx, account string) (money.Amount, error) {
+	owed, err := tx.Account(ctx, owedAccount(account))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return 0, nil // nothing was ever taken back of it
+	}
+	return -owed.Balance, err
+}
+
 // reversal is what a source took back of a payment.
 type reversal struct {
 	source   string
@@ -226,12 +235,12 @@ func (s *store) requireNoDebt(ctx context.Context, tx *ledger.Tx, account string
 	if err != nil || debts == 0 {
 		return err
 	}
-	owed, err := tx.Account(ctx, owedAccount(account))
+	owed, err := owedBy(ctx, tx, account)
 	if err != nil {
 		return err
 	}
 	return refused(refuse(payword.InsufficientFunds, "the account owes %s %s that was taken back after it was spent: fund it first",
-		(-owed.Balance).Decimal(), s.currency.Code()))
+		owed.Decimal(), s.currency.Code()))
 }
 
 // collectDue collects from accounts that owe and have something, at most

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/paywordhq/payword"
@@ -13,7 +14,8 @@ import (
 )
 
 const (
-	// statementPage is how many entries one page of a statement has.
+	// statementPage is how many entries of a statement are read at once for a
+	// table.
 	statementPage = 1000
 
 	// maxStatementDays bounds the period of one statement.
@@ -38,7 +40,7 @@ type statement struct {
 	Debits   money.Amount     `json:"debits" doc:"all debits of the period, on other pages too"`
 	Closing  money.Amount     `json:"closing" doc:"owed at the end of the last day"`
 	Entries  []statementEntry `json:"entries"`
-	Next     int64            `json:"next,omitempty" doc:"for after, if there are more entries"`
+	Next     string           `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
 // statementEntry is one change of what a vendor is owed.
@@ -84,18 +86,18 @@ type statementRange struct {
 	first, end int64
 }
 
-// statement returns a page of a vendor's statement, with the entries after the
-// one of that number. It refuses with UnknownVendor.
-func (b *Broker) statement(ctx context.Context, by caller, vendor string, during period, after int64) (page statement, refusal payword.Refusal, err error) {
+// statement returns a page of a vendor's statement, with at most limit entries
+// after the one of that number. It refuses with UnknownVendor.
+func (b *Broker) statement(ctx context.Context, by caller, vendor string, during period, after int64, limit int) (page statement, refusal payword.Refusal, err error) {
 	refusal, err = b.viewVendor(ctx, by, vendor, func(tx *ledger.Tx) error {
 		var err error
-		page, err = b.store.statementIn(ctx, tx, vendor, during, after)
+		page, err = b.store.statementIn(ctx, tx, vendor, during, after, limit)
 		return err
 	})
 	return page, refusal, err
 }
 
-func (s *store) statementIn(ctx context.Context, tx *ledger.Tx, vendor string, during period, after int64) (statement, error) {
+func (s *store) statementIn(ctx context.Context, tx *ledger.Tx, vendor string, during period, after int64, limit int) (statement, error) {
 	account, err := tx.Account(ctx, payableAccount(vendor))
 	if err != nil {
 		return statement{}, err
@@ -125,13 +127,9 @@ func (s *store) statementIn(ctx context.Context, tx *ledger.Tx, vendor string, d
 		return page, err
 	}
 	page.Closing = page.Opening + page.Credits - page.Debits
-	if page.Entries, err = r.entries(ctx, tx, after, s.statementPage); err != nil {
-		return page, err
-	}
-	if len(page.Entries) == s.statementPage {
-		page.Next = page.Entries[s.statementPage-1].Number
-	}
-	return page, nil
+	entries, err := r.entries(ctx, tx, after, limit+1)
+	page.Entries, page.Next = cut(entries, Listing{Limit: limit}, func(e statementEntry) string { return strconv.FormatInt(e.Number, 10) })
+	return page, err
 }
 
 // firstTransfer returns the lowest number from which on the account's transfers

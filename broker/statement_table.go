@@ -19,7 +19,7 @@ import (
 // page. It refuses with UnknownVendor. A failure on the way breaks the answer
 // off, before its last line, the closing balance.
 func (b *Broker) statementTable(ctx context.Context, by caller, vendor string, during period) (*huma.StreamResponse, payword.Refusal, error) {
-	first, refusal, err := b.statement(ctx, by, vendor, during, 0)
+	first, refusal, err := b.statement(ctx, by, vendor, during, 0, b.store.statementPage)
 	if err != nil || refusal.Refused() {
 		return nil, refusal, err
 	}
@@ -27,7 +27,7 @@ func (b *Broker) statementTable(ctx context.Context, by caller, vendor string, d
 		to.SetHeader("Content-Type", "text/csv; charset=utf-8; header=present")
 		to.SetHeader("Content-Disposition", `attachment; filename="statement.csv"`)
 		err := writeStatement(to.BodyWriter(), first, func(after int64) (statement, error) {
-			page, refusal, err := b.statement(ctx, by, vendor, during, after)
+			page, refusal, err := b.statement(ctx, by, vendor, during, after, b.store.statementPage)
 			if err == nil && refusal.Refused() {
 				err = refused(refusal)
 			}
@@ -58,11 +58,11 @@ func writeStatement(w io.Writer, page statement, next func(after int64) (stateme
 			balance += entry.Credit - entry.Debit
 			row(time.Unix(entry.Time, 0).UTC().Format(time.RFC3339), entry.Kind, entry.reference(), entry.Credit, entry.Debit, balance)
 		}
-		if page.Next == 0 {
+		if page.Next == "" {
 			break
 		}
 		var err error
-		if page, err = next(page.Next); err != nil {
+		if page, err = next(page.Entries[len(page.Entries)-1].Number); err != nil {
 			return err
 		}
 		closing = page.Closing

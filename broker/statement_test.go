@@ -20,7 +20,7 @@ type statement struct {
 	IsFinal                           bool
 	Opening, Closing, Credits, Debits money.Amount
 	Entries                           []entry
-	Next                              int64
+	Next                              string
 }
 
 type entry struct {
@@ -38,14 +38,14 @@ func (b *bank) dayOf() string { return b.clock.now().UTC().Format("2006-01-02") 
 // up.
 func (s *shop) statement(from, to string) (whole statement) {
 	s.t.Helper()
-	for after := int64(0); ; {
+	for after := ""; ; {
 		var page statement
-		path := fmt.Sprintf("/v1/vendor/statement?vendor=%s&from=%s&to=%s&after=%d", s.origin, from, to, after)
+		path := fmt.Sprintf("/v1/vendor/statement?vendor=%s&from=%s&to=%s&after=%s", s.origin, from, to, after)
 		s.call(s.key, "GET", path, nil).into(s.t, http.StatusOK, &page)
 		whole.Entries, after = append(whole.Entries, page.Entries...), page.Next
 		page.Entries = whole.Entries
 		whole = page
-		if page.Next == 0 {
+		if page.Next == "" {
 			break
 		}
 	}

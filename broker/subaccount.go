@@ -16,9 +16,6 @@ const (
 	// maxSubAccountsEver is how many an account has had, because a closed one
 	// stays in the books for ever.
 	maxSubAccountsEver = 4096
-
-	subAccountsPerPage = 100
-	vendorsPerPage     = 100
 )
 
 // requireChild returns a sub-account of parent, or refuses with UnknownAccount,
@@ -103,25 +100,22 @@ func (s *store) subAccountIn(ctx context.Context, tx *ledger.Tx, id string) (pay
 	}, err
 }
 
-// subAccounts lists the sub-accounts of an account from the first one after the
-// id given.
-func (s *store) subAccounts(ctx context.Context, parent, after string) (list payword.SubAccountList, err error) {
+// subAccounts lists the sub-accounts of an account, in the order of their ids.
+func (s *store) subAccounts(ctx context.Context, parent string, l Listing) (list payword.SubAccountList, err error) {
 	list.SubAccounts = []payword.SubAccount{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
 		ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`,
-			parent, after, subAccountsPerPage+1)
+			parent, l.After, l.Limit+1)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids[:min(len(ids), subAccountsPerPage)] {
+		ids, list.Next = cut(ids, l, itself)
+		for _, id := range ids {
 			sub, err := s.subAccountIn(ctx, tx, id)
 			if err != nil {
 				return err
 			}
 			list.SubAccounts = append(list.SubAccounts, sub)
-		}
-		if len(ids) > subAccountsPerPage {
-			list.Next = ids[subAccountsPerPage-1]
 		}
 		return nil
 	})
@@ -269,28 +263,24 @@ func (s *store) checkMovable(ctx context.Context, tx *ledger.Tx, sub accountRow,
 	return nil
 }
 
-// spending lists what a sub-account of the caller's spent, by vendor, from the
-// first one after the vendor given, and no more: what it bought is not the
-// parent's to see, as it is not the broker's. It refuses with UnknownAccount.
-func (s *store) spending(ctx context.Context, by caller, id, after string) (list payword.SpendingList, refusal payword.Refusal, err error) {
-	list.Vendors = []payword.VendorSpending{}
+// spending lists what a sub-account of the caller's spent, by vendor, and no
+// more: what it bought is not the parent's to see, as it is not the broker's. It
+// refuses with UnknownAccount.
+func (s *store) spending(ctx context.Context, by caller, id string, l Listing) (list payword.SpendingList, refusal payword.Refusal, err error) {
 	refusal, err = s.view(ctx, func(tx *ledger.Tx) error {
 		if _, err := requireChild(ctx, tx, by.account, id); err != nil {
 			return err
 		}
-		page, err := vendorSpending(ctx, tx, id, after)
-		list.Vendors = append(list.Vendors, page[:min(len(page), vendorsPerPage)]...)
-		if len(page) > vendorsPerPage {
-			list.Next = page[vendorsPerPage-1].Vendor
-		}
+		page, err := vendorSpending(ctx, tx, id, l)
+		list.Vendors, list.Next = cut(page, l, func(v payword.VendorSpending) string { return v.Vendor })
 		return err
 	})
 	return list, refusal, err
 }
 
-func vendorSpending(ctx context.Context, tx *ledger.Tx, account, after string) (page []payword.VendorSpending, err error) {
+func vendorSpending(ctx context.Context, tx *ledger.Tx, account string, l Listing) (page []payword.VendorSpending, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT vendor, CAST(SUM(paid) AS BIGINT), CAST(SUM(held) AS BIGINT)
-		FROM broker_commitments WHERE account = ? AND vendor > ? GROUP BY vendor ORDER BY vendor LIMIT ?`, account, after, vendorsPerPage+1)
+		FROM broker_commitments WHERE account = ? AND vendor > ? GROUP BY vendor ORDER BY vendor LIMIT ?`, account, l.After, l.Limit+1)
 	if err != nil {
 		return nil, err
 	}

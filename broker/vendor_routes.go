@@ -80,9 +80,10 @@ type webhookPathInput struct {
 	Webhook string `path:"webhook" maxLength:"16"`
 }
 
-type deliveriesInput struct {
+// vendorListInput is the input of a route that lists something of a vendor's.
+type vendorListInput struct {
+	Listing
 	Vendor string `query:"vendor" required:"true" maxLength:"270" doc:"the vendor's origin"`
-	After  string `query:"after" maxLength:"40" doc:"the id of a message, from next of the page before"`
 }
 
 type deliveryPathInput struct {
@@ -139,8 +140,8 @@ func registerWebhooks(a *api) {
 		})
 	register(a, route{method: http.MethodGet, path: pathWebhooks, id: "listWebhooks", access: vendorSigned,
 		summary: "The webhooks of a vendor"},
-		func(ctx context.Context, input *vendorInput) (*body[webhookList], payword.Refusal, error) {
-			list, refusal, err := b.webhooks(ctx, callerOf(ctx), input.Vendor)
+		func(ctx context.Context, input *vendorListInput) (*body[webhookList], payword.Refusal, error) {
+			list, refusal, err := b.webhooks(ctx, callerOf(ctx), input.Vendor, input.Listing)
 			return &body[webhookList]{list}, refusal, err
 		})
 	register(a, route{method: http.MethodDelete, path: pathWebhook, id: "removeWebhook", access: vendorSigned,
@@ -151,8 +152,8 @@ func registerWebhooks(a *api) {
 		})
 	register(a, route{method: http.MethodGet, path: pathDeliveries, id: "listDeliveries", access: vendorSigned,
 		summary: "The webhook messages to a vendor, the newest first", description: "They are kept for 30 days."},
-		func(ctx context.Context, input *deliveriesInput) (*body[deliveryList], payword.Refusal, error) {
-			list, refusal, err := b.deliveries(ctx, callerOf(ctx), input.Vendor, input.After)
+		func(ctx context.Context, input *vendorListInput) (*body[deliveryList], payword.Refusal, error) {
+			list, refusal, err := b.deliveries(ctx, callerOf(ctx), input.Vendor, input.Listing)
 			return &body[deliveryList]{list}, refusal, err
 		})
 	register(a, route{method: http.MethodPost, path: pathRetry, id: "retryDelivery", access: vendorSigned,
@@ -178,7 +179,8 @@ func (i *evidenceInput) Resolve(huma.Context) []error {
 	return nil
 }
 
-type statementInput struct {
+// StatementInput names a vendor and a period. It is exported as Listing is.
+type StatementInput struct {
 	Vendor string `query:"vendor" required:"true" maxLength:"270" doc:"the vendor's origin"`
 	From   string `query:"from" required:"true" maxLength:"10" doc:"the first day, UTC, such as 2026-01-31"`
 	To     string `query:"to" maxLength:"10" doc:"the last day, UTC; the first one unless it is given"`
@@ -187,32 +189,17 @@ type statementInput struct {
 }
 
 // Resolve reads the period, for huma.
-func (i *statementInput) Resolve(huma.Context) (faults []error) {
-	i.period, faults = resolvePeriod(i.From, i.To)
-	return faults
+func (i *StatementInput) Resolve(huma.Context) []error {
+	var err error
+	if i.period, err = parsePeriod(i.From, i.To); err != nil {
+		return []error{&huma.ErrorDetail{Message: err.Error(), Location: "query"}}
+	}
+	return nil
 }
 
 type statementPageInput struct {
-	Vendor string `query:"vendor" required:"true" maxLength:"270" doc:"the vendor's origin"`
-	From   string `query:"from" required:"true" maxLength:"10" doc:"the first day, UTC, such as 2026-01-31"`
-	To     string `query:"to" maxLength:"10" doc:"the last day, UTC; the first one unless it is given"`
-	After  int64  `query:"after" minimum:"0" doc:"the number of an entry, from next of the page before"`
-
-	period period
-}
-
-// Resolve reads the period, for huma.
-func (i *statementPageInput) Resolve(huma.Context) (faults []error) {
-	i.period, faults = resolvePeriod(i.From, i.To)
-	return faults
-}
-
-func resolvePeriod(from, to string) (during period, faults []error) {
-	during, err := parsePeriod(from, to)
-	if err != nil {
-		faults = []error{&huma.ErrorDetail{Message: err.Error(), Location: "query"}}
-	}
-	return during, faults
+	Listing
+	StatementInput
 }
 
 func registerStatements(a *api) {
@@ -220,12 +207,16 @@ func registerStatements(a *api) {
 	register(a, route{method: http.MethodGet, path: pathStatement, id: "getStatement", access: vendorSigned,
 		summary: "What a vendor was owed and paid in a period, a page of it"},
 		func(ctx context.Context, input *statementPageInput) (*body[statement], payword.Refusal, error) {
-			page, refusal, err := b.statement(ctx, callerOf(ctx), input.Vendor, input.period, input.After)
+			after, err := input.number()
+			if err != nil {
+				return nil, payword.Refusal{}, err
+			}
+			page, refusal, err := b.statement(ctx, callerOf(ctx), input.Vendor, input.period, after, input.Limit)
 			return &body[statement]{page}, refusal, err
 		})
 	register(a, route{method: http.MethodGet, path: pathStatementTo, id: "getStatementTable", access: vendorSigned, media: "text/csv",
 		summary: "What a vendor was owed and paid in a period, all of it, as CSV (RFC 4180)"},
-		func(ctx context.Context, input *statementInput) (*huma.StreamResponse, payword.Refusal, error) {
+		func(ctx context.Context, input *StatementInput) (*huma.StreamResponse, payword.Refusal, error) {
 			return b.statementTable(ctx, callerOf(ctx), input.Vendor, input.period)
 		})
 }

@@ -324,18 +324,15 @@ type voucherBatchList struct {
 	Next    string         `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
-const batchesPerPage = 100
-
-// voucherBatches lists the batches from the first one after the id given.
-func (s *store) voucherBatches(ctx context.Context, after string) (list voucherBatchList, err error) {
-	list.Batches = []voucherBatch{}
+// voucherBatches lists the batches, in the order of their ids.
+func (s *store) voucherBatches(ctx context.Context, l Listing) (list voucherBatchList, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT b.id, b.count, b.amount, b.expires, b.created,
 				(SELECT COUNT(*) FROM broker_vouchers v WHERE v.batch = b.id AND v.state = 'open'),
 				(SELECT COUNT(*) FROM broker_vouchers v WHERE v.batch = b.id AND v.state = 'redeemed'),
 				(SELECT COUNT(*) FROM broker_vouchers v WHERE v.batch = b.id AND v.state = 'expired'),
 				(SELECT COUNT(*) FROM broker_vouchers v WHERE v.batch = b.id AND v.state = 'cancelled')
-			FROM broker_voucher_batches b WHERE b.id > ? ORDER BY b.id LIMIT ?`, after, batchesPerPage+1)
+			FROM broker_voucher_batches b WHERE b.id > ? ORDER BY b.id LIMIT ?`, l.After, l.Limit+1)
 		if err != nil {
 			return err
 		}
@@ -352,9 +349,6 @@ func (s *store) voucherBatches(ctx context.Context, after string) (list voucherB
 		}
 		return rows.Err()
 	})
-	if len(list.Batches) > batchesPerPage {
-		list.Batches = list.Batches[:batchesPerPage]
-		list.Next = list.Batches[batchesPerPage-1].Batch
-	}
+	list.Batches, list.Next = cut(list.Batches, l, func(b voucherBatch) string { return b.Batch })
 	return list, err
 }

@@ -46,9 +46,10 @@ func (r webhookRecord) webhook() webhook {
 	return webhook{ID: r.id, URL: r.url, Events: r.events, State: r.state}
 }
 
-// webhookList holds a vendor's webhooks.
+// webhookList is a page of a vendor's webhooks, the earliest first.
 type webhookList struct {
 	Webhooks []webhook `json:"webhooks"`
+	Next     string    `json:"next,omitempty" doc:"ask again with after=… for the next page; absent on the last"`
 }
 
 // webhooksOf returns the webhooks of a vendor that it has not removed.
@@ -145,10 +146,11 @@ func webhookIn(ctx context.Context, tx *ledger.Tx, vendor, id string) (webhookRe
 }
 
 // webhooks lists the webhooks of a vendor. It refuses with UnknownVendor.
-func (b *Broker) webhooks(ctx context.Context, by caller, vendor string) (list webhookList, refusal payword.Refusal, err error) {
-	list.Webhooks = []webhook{}
+func (b *Broker) webhooks(ctx context.Context, by caller, vendor string, l Listing) (list webhookList, refusal payword.Refusal, err error) {
 	refusal, err = b.viewVendor(ctx, by, vendor, func(tx *ledger.Tx) error {
 		hooks, err := webhooksOf(ctx, tx, vendor)
+		hooks, list.Next = pageOf(hooks, l, func(r webhookRecord) string { return r.id })
+		list.Webhooks = []webhook{}
 		for _, hook := range hooks {
 			list.Webhooks = append(list.Webhooks, hook.webhook())
 		}

@@ -43,6 +43,9 @@ func (c *command) tellStatus(s Status) error {
 	if s.Account.Payouts > 0 {
 		say("On its way out", "%s", amount(s.Account.Payouts))
 	}
+	if s.Account.Owed > 0 {
+		say("Owed", "%s, which was taken back after it was spent; what comes in pays it first", amount(s.Account.Owed))
+	}
 	limits := effective(s.Limits)
 	for _, one := range []struct {
 		name  string
