@@ -88,6 +88,10 @@ func SignCertificate(c Certificate, broker crypto.Signer) (Certificate, error) {
 // refuses with MalformedCertificate, UnknownBroker or BadCertificate. Whether
 // it has expired is for the caller to say.
 func ParseCertificate(token string, brokers Brokers) (Certificate, Refusal) {
+	return parseCertificate(token, brokers, nil)
+}
+
+func parseCertificate(token string, brokers Brokers, v *Verifier) (Certificate, Refusal) {
 	object, err := splitJWS(token, typeCertificate, MaxCertificateBytes)
 	if err != nil {
 		return Certificate{}, refuse(MalformedCertificate, "certificate: %v", err)
@@ -104,7 +108,7 @@ func ParseCertificate(token string, brokers Brokers) (Certificate, Refusal) {
 	if key == nil {
 		return Certificate{}, refuse(UnknownBroker, "no key of broker %s is known under that kid", claims.Issuer)
 	}
-	if !object.verify(key) {
+	if !object.verify(key, v) {
 		return Certificate{}, refuse(BadCertificate, "the broker's signature is wrong")
 	}
 	certificate.Token = token

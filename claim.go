@@ -69,6 +69,10 @@ func SignClaim(c Claim, vendor crypto.Signer) (Claim, error) {
 // ParseClaim reads a claim and checks that vendorKey signed it. It refuses with
 // MalformedClaim or BadClaim.
 func ParseClaim(token string, vendorKey ed25519.PublicKey) (Claim, Refusal) {
+	return parseClaim(token, vendorKey, nil)
+}
+
+func parseClaim(token string, vendorKey ed25519.PublicKey, v *Verifier) (Claim, Refusal) {
 	object, err := splitJWS(token, typeClaim, MaxClaimBytes)
 	if err != nil {
 		return Claim{}, refuse(MalformedClaim, "claim: %v", err)
@@ -81,7 +85,7 @@ func ParseClaim(token string, vendorKey ed25519.PublicKey) (Claim, Refusal) {
 	if err != nil {
 		return Claim{}, refuse(MalformedClaim, "claim: %v", err)
 	}
-	if object.keyID != Thumbprint(vendorKey) || !object.verify(vendorKey) {
+	if object.keyID != Thumbprint(vendorKey) || !object.verify(vendorKey, v) {
 		return Claim{}, refuse(BadClaim, "the vendor's signature over the claim is wrong")
 	}
 	claim.Token = token

@@ -111,6 +111,10 @@ func SignCommitment(m Commitment, user crypto.Signer) (Commitment, error) {
 // UnknownBroker, BadCertificate, BadCommitment or OverCertificateLimit. Times,
 // vendor and currency are for CheckTerms.
 func ParseCommitment(token string, brokers Brokers) (Commitment, Refusal) {
+	return parseCommitment(token, brokers, nil)
+}
+
+func parseCommitment(token string, brokers Brokers, v *Verifier) (Commitment, Refusal) {
 	object, err := splitJWS(token, typeCommitment, MaxCommitmentBytes)
 	if err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
@@ -119,7 +123,7 @@ func ParseCommitment(token string, brokers Brokers) (Commitment, Refusal) {
 	if err := object.claims(&claims); err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
 	}
-	certificate, refusal := ParseCertificate(claims.Certificate, brokers)
+	certificate, refusal := parseCertificate(claims.Certificate, brokers, v)
 	if refusal.Refused() {
 		return Commitment{}, refusal
 	}
@@ -127,7 +131,7 @@ func ParseCommitment(token string, brokers Brokers) (Commitment, Refusal) {
 	if err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
 	}
-	if object.keyID != Thumbprint(certificate.Key) || !object.verify(certificate.Key) {
+	if object.keyID != Thumbprint(certificate.Key) || !object.verify(certificate.Key, v) {
 		return Commitment{}, refuse(BadCommitment, "the user's signature is wrong")
 	}
 	if commitment.Limit > certificate.Limit {

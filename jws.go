@@ -128,9 +128,10 @@ func isBase64url(text string) bool {
 	return true
 }
 
-// verify reports whether key made the signature.
-func (j jws) verify(key ed25519.PublicKey) bool {
-	return len(key) == ed25519.PublicKeySize && ed25519.Verify(key, []byte(j.signed), j.signature)
+// verify reports whether key made the signature. v, if there is one, knows keys
+// that sign much.
+func (j jws) verify(key ed25519.PublicKey, v *Verifier) bool {
+	return len(key) == ed25519.PublicKeySize && v.verify(key, []byte(j.signed), j.signature)
 }
 
 // claims reads the payload into target. Members that target does not have are

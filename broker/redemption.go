@@ -6,7 +6,9 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +72,9 @@ type batch struct {
 	vendor string
 	keys   []ed25519.PublicKey // of the vendor
 	state  string              // of the vendor, when the request came
+	// verifier knows those that sign most of what comes in: the vendor's keys and
+	// the broker's.
+	verifier *payword.Verifier
 	// isUnproved says that the sender of the request is not proved yet, only
 	// that of each claim.
 	isUnproved bool
@@ -139,7 +144,8 @@ func (b *Broker) newBatch(ctx context.Context, by caller, vendor string) (*batch
 func (b *Broker) newBatchOf(ctx context.Context, vendor string, keys []ed25519.PublicKey) (*batch, error) {
 	b.keys(ctx) // those of now, for trustedKeys
 	state, err := b.store.vendorState(ctx, vendor)
-	return &batch{vendor: vendor, keys: keys, state: state, steps: b.maxSteps}, err
+	frequent := slices.AppendSeq(slices.Clone(keys), maps.Values(b.trustedKeys()[b.config.Issuer]))
+	return &batch{vendor: vendor, keys: keys, state: state, verifier: payword.NewVerifier(frequent...), steps: b.maxSteps}, err
 }
 
 // redeemParts takes a request part by part from next, which ends with io.EOF,
@@ -356,7 +362,7 @@ func (b *Broker) parse(current *batch, g *claimed) {
 	}
 	var refusal payword.Refusal
 	if g.m.Token == "" {
-		g.m, refusal = b.parseStored(g.claims[0].request.Commitment, g.before)
+		g.m, refusal = b.parseStored(current, g.claims[0].request.Commitment, g.before)
 	}
 	for _, r := range g.claims {
 		if r.isSettled = false; r.claim.Token != "" {
@@ -385,13 +391,13 @@ func (b *Broker) parseClaimed(current *batch, g *claimed, r *redemption, refusal
 			return refusal
 		}
 	}
-	r.claim, refusal = parseClaim(r.request.Claim, current.keys)
+	r.claim, refusal = parseClaim(r.request.Claim, current.keys, current.verifier)
 	return refusal
 }
 
-func (b *Broker) parseStored(token string, stored record) (payword.Commitment, payword.Refusal) {
+func (b *Broker) parseStored(current *batch, token string, stored record) (payword.Commitment, payword.Refusal) {
 	if stored.version == 0 {
-		return payword.ParseCommitment(token, b.trustedKeys())
+		return current.verifier.ParseCommitment(token, b.trustedKeys())
 	}
 	m, err := payword.UnverifiedCommitment(token)
 	if err != nil || token != stored.token {
@@ -400,10 +406,11 @@ func (b *Broker) parseStored(token string, stored record) (payword.Commitment, p
 	return m, payword.Refusal{}
 }
 
-// parseClaim reads a claim that one of the vendor's keys signed.
-func parseClaim(token string, keys []ed25519.PublicKey) (claim payword.Claim, refusal payword.Refusal) {
+// parseClaim reads a claim that one of the vendor's keys signed. verifier may be
+// nil.
+func parseClaim(token string, keys []ed25519.PublicKey, verifier *payword.Verifier) (claim payword.Claim, refusal payword.Refusal) {
 	for _, key := range keys {
-		if claim, refusal = payword.ParseClaim(token, key); refusal.Reason != payword.BadClaim {
+		if claim, refusal = verifier.ParseClaim(token, key); refusal.Reason != payword.BadClaim {
 			return claim, refusal
 		}
 	}
