@@ -160,6 +160,9 @@ type Broker struct {
 	hashing          chan struct{} // a slot for each processor
 	streamsByKey     turns         // of streams of redemptions
 	streams          chan struct{} // a slot for each of them
+	exportsBegun     *limiter      // by account
+	exportsByAccount turns
+	exports          chan struct{} // a slot for each of them
 	maxSteps         int           // hashes for one request; tests lower it
 	turnTimeout      time.Duration // tests lower it
 
@@ -193,6 +196,8 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		large:           make(chan struct{}, largeBodies),
 		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
 		streams:         make(chan struct{}, maxStreams),
+		exportsBegun:    newLimiter("account", config.Now, exportsPerMinute),
+		exports:         make(chan struct{}, maxExports),
 		maxSteps:        maxSteps,
 		turnTimeout:     turnTimeout,
 

@@ -119,3 +119,6 @@ func IsVoucherCode(text string) bool {
 
 // CheckIBAN says what is wrong with an IBAN.
 var CheckIBAN = checkIBAN
+
+// SetExportPage sets how many rows a page of an account's export has.
+func (b *Broker) SetExportPage(count int) { b.store.exportPage = count }

@@ -128,6 +128,7 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerDevices(a)
 	registerSubAccounts(a)
 	registerOwner(a)
+	registerExport(a)
 	registerAccountAdministration(a)
 	var document json.RawMessage // written once, below, before anything is served
 	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", media: "application/openapi+json", summary: "This document"},

@@ -40,6 +40,7 @@ type store struct {
 
 	commitmentsPerDay int64 // of one account; tests lower it
 	statementPage     int   // entries; tests lower it
+	exportPage        int   // rows; tests lower it
 
 	// observe, if set, is told of each transaction and when it began.
 	observe func(name string, start time.Time)
@@ -63,7 +64,7 @@ func openStore(ctx context.Context, path string, mode ledger.Mode, now func() ti
 	if err == nil {
 		err = db.Migrate(ctx, "broker", files)
 	}
-	s := &store{db: db, commitmentsPerDay: maxCommitmentsPerDay, statementPage: statementPage}
+	s := &store{db: db, commitmentsPerDay: maxCommitmentsPerDay, statementPage: statementPage, exportPage: exportPage}
 	if err == nil && mode != ledger.Create {
 		err = db.View(ctx, func(tx *ledger.Tx) error { return s.loadSettings(ctx, tx) })
 	}

@@ -54,12 +54,17 @@ func (w *Wallet) ask(ctx context.Context, broker string, q question, target any)
 			return failed(err)
 		}
 	}
-	answer, err := w.broker.Do(request)
+	raw, isRaw := target.(io.Writer)
+	asker := w.broker
+	if isRaw && asker.Timeout == brokerTimeout {
+		asker.Timeout = exportTimeout
+	}
+	answer, err := asker.Do(request)
 	if err != nil {
 		return failed(err)
 	}
 	defer answer.Body.Close()
-	if raw, isRaw := target.(io.Writer); isRaw && answer.StatusCode/100 == 2 {
+	if isRaw && answer.StatusCode/100 == 2 {
 		if _, err := io.Copy(raw, answer.Body); err != nil {
 			return failed(err)
 		}

@@ -31,6 +31,10 @@ type WalletConfig struct {
 // brokerTimeout bounds one question to the broker.
 const brokerTimeout = 30 * time.Second
 
+// exportTimeout bounds an export of the account instead, which a broker writes
+// for as long as ten minutes.
+const exportTimeout = 11 * time.Minute
+
 // Wallet is an open wallet file. One process at a time has it. It is safe for
 // concurrent use.
 //
