@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -153,7 +154,7 @@ func (c *command) parse(args []string, define func(*flag.FlagSet)) error {
 		return err
 	}
 	if err != nil {
-		return usage("%v", err)
+		return usage("%s", readable(err))
 	}
 	if flags.NArg() > 0 {
 		return usage("%q is not a flag: everything is said with flags", flags.Arg(0))
@@ -161,6 +162,16 @@ func (c *command) parse(args []string, define func(*flag.FlagSet)) error {
 	c.isSet = make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { c.isSet[f.Name] = true })
 	return nil
+}
+
+// readable says what would be right where package flag says "parse error" of a
+// number or a time.
+func readable(err error) string {
+	text, isShort := strings.CutSuffix(err.Error(), "parse error")
+	if isShort {
+		text += "want a whole number, and for a time its unit, such as 168h, 30m or 10s"
+	}
+	return text
 }
 
 // require reports the first of the flags that was not given.

@@ -36,6 +36,10 @@ func TestCommandUsage(t *testing.T) {
 	if err := os.WriteFile(token, []byte("short\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	otherSecret := filepath.Join(directory, "secret")
+	if err := os.WriteFile(otherSecret, []byte("sk_live_0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	serve := func(more ...string) []string {
 		return append([]string{"serve", "--db", database, "--origin", issuer, "--key", key}, more...)
 	}
@@ -58,6 +62,9 @@ func TestCommandUsage(t *testing.T) {
 		{"no grace", serve("--grace", "-1h"), "--grace"},
 		{"no delay", serve("--destination-delay", "0s"), "--destination-delay"},
 		{"no interval", serve("--pull-interval", "0s"), "--pull-interval"},
+		{"days", serve("--grace", "7d"), "-grace: want a whole number, and for a time its unit, such as 168h"},
+		{"no network", serve("--trusted-proxy", "127.0.0.1"), "want a network such as 127.0.0.1/32"},
+		{"another secret than Stripe's", serve("--stripe-secret", otherSecret), "begins with whsec_"},
 		{"no such state", []string{"vendor", "--db", database, "--state", "closed"}, "want open or blocked"},
 		{"no vendor", []string{"vendor", "--db", database, "--state", "blocked", "--reason", "x"}, "--vendor is missing"},
 		{"no reason", []string{"vendor", "--db", database, "--state", "blocked", "--vendor", issuer}, "--reason is missing"},

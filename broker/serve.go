@@ -126,7 +126,7 @@ func (c *command) listen(b *Broker) (opened []listener, err error) {
 	open := func(address, what string, handler http.Handler) error {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return err
+			return fmt.Errorf("listening%s on %q: %w; want an address and a free port such as 127.0.0.1:8402", what, address, err)
 		}
 		opened = append(opened, listener{l, handler})
 		// Whoever starts the broker waits for this line, and reads the port from
@@ -263,8 +263,11 @@ func (c *command) requestFlags(flags *flag.FlagSet) {
 	flags.IntVar(&f.perMinute, "requests-per-minute", defaultRequestsPerMinute, "the most `REQUESTS` of one key, and of one address, in a minute")
 	flags.Func("trusted-proxy", "`NETWORK` of a proxy whose X-Forwarded-For says where requests come from, such as 127.0.0.1/32 (repeatable)", func(text string) error {
 		proxies, err := netip.ParsePrefix(text)
+		if err != nil {
+			return errors.New("want a network such as 127.0.0.1/32 or 2001:db8::/64")
+		}
 		f.proxies = append(f.proxies, proxies)
-		return err
+		return nil
 	})
 	flags.DurationVar(&f.drain, "drain", 0, "how long to go on serving after /readyz says that the process is about to end")
 }

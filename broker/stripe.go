@@ -28,6 +28,10 @@ const (
 	// guesses.
 	minStripeSecret = 16
 
+	// stripeSecretPrefix begins every signing secret that Stripe gives out. With
+	// another word, such as an API key, no event would ever be taken.
+	stripeSecretPrefix = "whsec_"
+
 	// maxStripeSecrets is twice what a rotation needs, and maxStripeSignatures
 	// what a header may hold of them: each costs a comparison.
 	maxStripeSecrets    = 4
@@ -271,6 +275,9 @@ func loadStripe(paths []string, currency money.Currency) ([]PaymentService, erro
 		secret, err := readSecret(path)
 		if err != nil {
 			return nil, usage("--stripe-secret: %v", err)
+		}
+		if !strings.HasPrefix(secret, stripeSecretPrefix) {
+			return nil, usage("--stripe-secret: %s: want the endpoint's signing secret, which begins with %s", path, stripeSecretPrefix)
 		}
 		secrets = append(secrets, secret)
 	}
