@@ -63,6 +63,24 @@ func TestAccountPayouts(t *testing.T) {
 	b.wantSound()
 }
 
+// No name that an owner or a source may choose is one of the ledger's own.
+func TestNamesThatCouldBeTheLedgersOwn(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	u := b.newUser(10 * cent)
+	agent := u.newSub(0, payword.Limits{})
+	for _, id := range []string{"expire", "paid", "refused", "fee"} {
+		u.fund(id, cent)
+		want(t, u.payout(id, cent), http.StatusOK, payword.Accepted)
+		want(t, u.transfer(id, agent, cent, false), http.StatusOK, payword.Accepted)
+	}
+	for _, id := range []string{"expire", "paid", "refused", "fee"} {
+		want(t, b.endPayout(u, id, "paid"), http.StatusOK, payword.Accepted)
+	}
+	u.wantBalance(6*cent, 0)
+	b.wantSound()
+}
+
 // Credit is not paid out, nor what somebody else's account has.
 func TestCreditIsNotPaidOut(t *testing.T) {
 	b := newBank(t)

@@ -30,7 +30,17 @@ type model struct {
 
 type modelUser struct {
 	*user
+	parent              *modelUser // of a sub-account, or nil
 	available, reserved money.Amount
+	isBlocked           bool
+	limits              payword.Limits // for it and its sub-accounts
+	waiting             []modelPayout
+	paidOut             money.Amount
+}
+
+type modelPayout struct {
+	id     string
+	amount money.Amount
 }
 
 type modelCommitment struct {
@@ -39,7 +49,8 @@ type modelCommitment struct {
 	shop                 *shop
 	reserved, held, paid money.Amount
 	tail                 uint32
-	day                  int64
+	day                  int64 // of the last raise
+	storedDay            int64 // of the first claim, if nothing was reserved then
 	isReserved, isClosed bool
 	isRevoked            bool // its certificate
 	claims               []payword.Redemption
@@ -116,8 +127,12 @@ func TestModel(t *testing.T) {
 		m.users = append(m.users, &modelUser{user: b.newUser(0)})
 		m.shops = append(m.shops, b.newShop())
 	}
-	steps := []func(){m.fund, m.fund, m.commit, m.commit, m.reserve, m.reserve, m.reserve, m.claim, m.claim, m.claim, m.batch, m.repeat, m.pass, m.release, m.revoke, m.block}
-	for step := range 250 {
+	for _, u := range m.users {
+		m.users = append(m.users, &modelUser{user: u.newSub(0, payword.Limits{}), parent: u})
+	}
+	steps := []func(){m.fund, m.fund, m.commit, m.commit, m.reserve, m.reserve, m.reserve, m.claim, m.claim, m.claim, m.batch, m.repeat, m.pass,
+		m.release, m.revoke, m.block, m.blockAccount, m.transfer, m.transfer, m.limit, m.payout, m.endPayout, m.sumUp}
+	for step := range 300 {
 		steps[m.random.IntN(len(steps))]()
 		b.wantSound()
 		if step%10 == 9 {
@@ -170,7 +185,7 @@ func (m *model) pick() *modelCommitment {
 }
 
 func (m *model) fund() {
-	u, amount := m.users[m.random.IntN(len(m.users))], m.cents(60)
+	u, amount := m.pickMain(), m.cents(60)
 	id := encode([]byte(u.account))[:8] + "-" + money.Amount(m.funded).String()
 	m.ask(func(b *bank) bool {
 		after, refusal, err := b.Fund(m.t.Context(), id, u.account, amount)
@@ -183,8 +198,22 @@ func (m *model) fund() {
 	m.funded += amount
 }
 
+// pickMain returns a user with an account of its own.
+func (m *model) pickMain() *modelUser { return m.users[m.random.IntN(len(m.users)/2)] }
+
+// isHeld reports whether nothing new is promised from the account.
+func (u *modelUser) isHeld() bool { return u.isBlocked || u.parent != nil && u.parent.isBlocked }
+
 func (m *model) commit() {
 	u, s := m.users[m.random.IntN(len(m.users))], m.shops[m.random.IntN(len(m.shops))]
+	if u.isHeld() { // it gets no certificate
+		if len(m.commitments) > 0 {
+			return
+		}
+		for _, one := range m.users { // the first steps have blocked it, and one commitment there must be
+			m.setBlocked(one, false)
+		}
+	}
 	p := u.user.commit(s.origin, m.cents(50), func(c *payword.Commitment) { c.Expires = c.IssuedAt + int64(600+m.random.IntN(7200)) })
 	m.commitments = append(m.commitments, &modelCommitment{purse: p, user: u, shop: s})
 }
@@ -228,6 +257,10 @@ func (m *model) reserveOutcome(c *modelCommitment, amount money.Amount) payword.
 		return payword.CommitmentExpired
 	case m.isBlocked[c.shop]:
 		return payword.VendorBlocked
+	case c.user.isHeld():
+		return payword.Blocked
+	case m.isOverLimit(c, amount):
+		return payword.OverAccountLimit
 	case c.isRevoked:
 		return payword.CertificateRevoked
 	case m.reservedToday(c)+amount > modelLimit:
@@ -255,6 +288,31 @@ func (m *model) reservedToday(except *modelCommitment) (sum money.Amount) {
 		}
 	}
 	return sum
+}
+
+// isOverLimit reports whether reserving amount would exceed a limit that the
+// owner of the account, or of the one that it belongs to, has set.
+func (m *model) isOverLimit(c *modelCommitment, amount money.Amount) bool {
+	owner := c.user
+	if owner.parent != nil {
+		owner = owner.parent
+	}
+	spent, held, today := money.Amount(0), money.Amount(0), m.now()/86400
+	for _, other := range m.commitments {
+		if other == c || other.user != owner && other.user.parent != owner {
+			continue
+		}
+		held += other.held
+		switch {
+		case other.isReserved && other.day == today && !other.isClosed:
+			spent += max(other.reserved, other.paid)
+		case other.isReserved && other.day == today, !other.isReserved && other.storedDay == today:
+			spent += other.paid
+		}
+	}
+	limits := owner.limits
+	return limits.Day != nil && spent+max(amount, c.paid) > *limits.Day ||
+		limits.Reserved != nil && held+max(0, amount-c.paid) > *limits.Reserved
 }
 
 // drawn is a claim with what the model makes of it.
@@ -356,6 +414,9 @@ func (m *model) claimOutcome(c *modelCommitment, index uint32, amount money.Amou
 	closes := isFinal && !c.isClosed && !isLate && (c.isReserved || c.paid > 0 || due > 0)
 	if due > 0 || closes {
 		c.tail = max(c.tail, index)
+	}
+	if !c.isReserved && c.paid == 0 {
+		c.storedDay = m.now() / 86400
 	}
 	c.paid += due
 	m.payable[c.shop] += due
@@ -469,7 +530,10 @@ func (m *model) check() {
 		if u.available < 0 || u.reserved < 0 {
 			m.t.Errorf("the model itself is below zero: %+v", u)
 		}
-		sum += u.available + u.reserved
+		sum += u.available + u.reserved + u.paidOut
+		for _, p := range u.waiting {
+			sum += p.amount
+		}
 	}
 	for _, s := range m.shops {
 		s.wantPayable(m.payable[s])

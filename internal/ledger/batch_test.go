@@ -50,7 +50,7 @@ func drawBatch(random *rand.Rand) (batch []ledger.Transfer) {
 		t := transfer(fmt.Sprintf("t%d", random.IntN(150)), ids[random.IntN(len(ids))], ids[random.IntN(len(ids))], money.Amount(random.IntN(120)))
 		switch random.IntN(12) {
 		case 0:
-			t.ID += "/expire"
+			t.ID += "!expire"
 		case 1:
 			t.Currency = "eur-micro"
 		case 2:

@@ -90,7 +90,7 @@ func (m *model) end(e ledger.Ending, phase ledger.Phase, now time.Time) error {
 func (m *model) expireDue(now time.Time) error {
 	for id, t := range m.transfers {
 		if t.Phase == ledger.Pending && !m.ended[id] && !t.Expires.IsZero() && !now.Before(t.Expires) {
-			if err := m.end(ledger.Ending{ID: id + "/expire", PendingID: id}, ledger.Expired, now); err != nil {
+			if err := m.end(ledger.Ending{ID: id + "!expire", PendingID: id}, ledger.Expired, now); err != nil {
 				return err
 			}
 		}

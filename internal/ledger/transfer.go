@@ -20,7 +20,7 @@ const (
 	// itself is kept elsewhere.
 	MaxReferenceLength = 256
 
-	expireSuffix = "/expire" // ends the ids that ExpireDue makes
+	expireSuffix = "!expire" // ends the ids that ExpireDue makes
 )
 
 var (
@@ -52,7 +52,7 @@ const (
 // Transfer is one line of the journal. It is never changed.
 type Transfer struct {
 	// ID is chosen by the client and is the idempotency key: 1 to
-	// MaxTransferIDLength visible ASCII characters, not ending in "/expire".
+	// MaxTransferIDLength visible ASCII characters, not ending in "!expire".
 	ID string
 	// Debit is the account that gives, Credit the account that takes.
 	Debit, Credit string
@@ -217,7 +217,7 @@ func (tx *Tx) ExpirePending(ctx context.Context, e Ending) error {
 
 // ExpireDue expires pending transfers whose time is over, the earliest first,
 // at most limit of them (1 to MaxPage), and returns how many. The ending of the
-// transfer "x" has the id "x/expire".
+// transfer "x" has the id "x!expire".
 func (tx *Tx) ExpireDue(ctx context.Context, limit int) (int, error) {
 	if err := checkPage(limit); err != nil {
 		return 0, err

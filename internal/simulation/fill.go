@@ -172,12 +172,17 @@ func fillAccounts(ctx context.Context, tx *ledger.Tx, start, end int) error {
 		into:    "transfers (id, phase, debit, credit, amount, currency, kind, reference, expires, created)",
 		columns: 10,
 	}
+	fundings := &table{
+		into:    "broker_fundings (source, id, payment, named, account, debit, amount, currency, reversed, version, created)",
+		columns: 11,
+	}
 	for user := start; user < end; user++ {
 		id, key := accountID(user), publicKey(keyOf("user", user))
 		err := errors.Join(
 			owners.add(ctx, tx, id, payword.Thumbprint(key), []byte(key), now),
 			accounts.add(ctx, tx, "user:"+id+":available", string(currency), 0, int64(balance), now),
-			accounts.add(ctx, tx, "user:"+id+":reserved", string(currency), 0, 0, now))
+			accounts.add(ctx, tx, "user:"+id+":reserved", string(currency), 0, 0, now),
+			fundings.add(ctx, tx, "bank", "simulation-"+strconv.Itoa(user), "", id, id, "broker:bank:in", int64(balance), string(currency), 0, 1, now))
 		if err != nil {
 			return err
 		}
@@ -185,7 +190,7 @@ func fillAccounts(ctx context.Context, tx *ledger.Tx, start, end int) error {
 		transfers.values = append(transfers.values, "fund/simulation-"+strconv.Itoa(user), "single", "broker:bank:in",
 			"user:"+id+":available", int64(balance), string(currency), "fund", "", 0, now)
 	}
-	if err := errors.Join(owners.flush(ctx, tx), accounts.flush(ctx, tx)); err != nil {
+	if err := errors.Join(owners.flush(ctx, tx), accounts.flush(ctx, tx), fundings.flush(ctx, tx)); err != nil {
 		return err
 	}
 	all := transfers.values

@@ -6,3 +6,6 @@ CREATE TABLE broker_vendor_payouts (
 	destination TEXT COLLATE "C" NOT NULL,
 	created     BIGINT NOT NULL -- microseconds since 1970
 );
+
+-- Pages of what came in from one source.
+CREATE INDEX broker_fundings_source_seq ON broker_fundings (source, seq);

@@ -6,3 +6,6 @@ CREATE TABLE broker_vendor_payouts (
 	destination TEXT NOT NULL,
 	created     INTEGER NOT NULL -- microseconds since 1970
 ) STRICT;
+
+-- Pages of what came in from one source.
+CREATE INDEX broker_fundings_source_seq ON broker_fundings (source, seq);
