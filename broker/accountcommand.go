@@ -175,7 +175,7 @@ func (c *command) printPayouts(payouts []payword.Payout) error {
 	fmt.Fprintln(table, "ACCOUNT\tPAYOUT\tAMOUNT\tCURRENCY\tSTATE\tDESTINATION")
 	for _, p := range payouts {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Account, p.ID, p.Amount.Decimal(), p.Currency.Code(), p.State,
-			strings.TrimSpace(p.Destination.IBAN+" "+p.Destination.Reference))
+			visible(p.Destination.IBAN+p.Destination.Reference)) // there is one of the two
 	}
 	return table.Flush()
 }

@@ -460,3 +460,22 @@ func TestAccountCommands(t *testing.T) {
 	}
 	expect(0, "the books agree", "check")
 }
+
+// A reference is shown to the operator who pays: nothing in it may be unseen, or
+// turn what is seen.
+func TestReferencesAreSeen(t *testing.T) {
+	b := newBank(t)
+	u := b.newUser(100 * cent)
+	ask := func(id, reference string) answer {
+		return u.call(u.key, "POST", payword.PathPayouts, payword.RequestPayout{
+			ID: id, Amount: cent, Destination: payword.PayoutDestination{Reference: reference}})
+	}
+	for _, reference := range []string{"a\u009b2J", "a\u202eb", "a\u2028b", "a\u200bb", "a\u2066b", "a\tb"} {
+		if a := ask("unseen", reference); a.status != http.StatusUnprocessableEntity {
+			t.Errorf("%q: got %d %s", reference, a.status, a.body)
+		}
+	}
+	for id, reference := range map[string]string{"a": "Jos\u00e9 \u5f20\u4f1f", "b": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"} {
+		want(t, ask(id, reference), http.StatusOK, payword.Accepted)
+	}
+}

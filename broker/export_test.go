@@ -56,6 +56,9 @@ func (b *Broker) CollectDue(ctx context.Context) error { return b.store.collectD
 // MaxLimited is how many addresses are counted by themselves in a minute.
 const MaxLimited = maxLimited
 
+// SharedCounts is how many counts the others share.
+const SharedCounts = sharedCounts
+
 // TakeAddress counts a request from an address and says how many more may come.
 func (b *Broker) TakeAddress(name string) int { return b.byAddress.count(b.now()/60, name) }
 
@@ -122,3 +125,9 @@ var CheckIBAN = checkIBAN
 
 // SetExportPage sets how many rows a page of an account's export has.
 func (b *Broker) SetExportPage(count int) { b.store.exportPage = count }
+
+// TakeUpKeys returns what looks at key files every two seconds.
+func TakeUpKeys(path string) func(context.Context, *Broker) {
+	files := keyFiles{path: path}
+	return files.takeUp
+}

@@ -15,7 +15,7 @@ type failures struct {
 
 	mutex  sync.Mutex
 	minute int64          // guarded by mutex, as is counts
-	counts map[string]int // by client; "" for all past maxLimited
+	counts map[string]int // by countedName of the client
 }
 
 // take reports whether one more token of a client is looked at in this minute.
@@ -26,7 +26,7 @@ func (f *failures) take(client string) bool {
 	if minute := f.now().Unix() / 60; minute != f.minute || f.counts == nil {
 		f.minute, f.counts = minute, make(map[string]int)
 	}
-	client = f.nameOf(client)
+	client = countedName(f.counts, client)
 	if f.counts[client] >= failuresPerMinute {
 		return false
 	}
@@ -38,15 +38,7 @@ func (f *failures) take(client string) bool {
 func (f *failures) forgive(client string) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if client = f.nameOf(client); f.counts[client] > 0 {
+	if client = countedName(f.counts, client); f.counts[client] > 0 {
 		f.counts[client]--
 	}
-}
-
-// nameOf returns what a client is counted as. mutex is held.
-func (f *failures) nameOf(client string) string {
-	if _, known := f.counts[client]; !known && len(f.counts) >= maxLimited {
-		return ""
-	}
-	return client
 }

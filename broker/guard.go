@@ -130,6 +130,10 @@ func (g *guard) serve(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if p == nil && !entry.hasRawBody {
 		p = checkNUL(body)
 	}
+	// In large bodies stand tokens alone, which are checked when they are read.
+	if p == nil && !entry.hasRawBody && entry.maxBody <= largeBody {
+		p = checkMembers(body)
+	}
 	if p != nil {
 		writeProblem(w, p)
 		return

@@ -135,21 +135,30 @@ func (f *keyFiles) watch(ctx context.Context, b *Broker) {
 			return
 		case <-ticker.C:
 		}
-		stamps, err := f.stamps()
-		if err == nil && slices.Equal(stamps, f.seen) {
-			continue
-		}
-		var keys keySource
-		if err == nil {
-			keys, err = f.load()
-		}
-		if err == nil {
-			err = b.SetKeys(ctx, keys.signers, keys.published)
-		}
-		if err != nil && ctx.Err() == nil {
-			b.log.ErrorContext(ctx, "reading the key files failed; the keys read last stay in use", "error", err)
-			continue
-		}
-		b.log.InfoContext(ctx, "the key files were read", "signers", len(keys.signers), "others", len(keys.published))
+		f.takeUp(ctx, b)
 	}
+}
+
+// takeUp gives the broker the keys anew if the files have changed.
+func (f *keyFiles) takeUp(ctx context.Context, b *Broker) {
+	stamps, err := f.stamps()
+	if err == nil && slices.Equal(stamps, f.seen) {
+		return
+	}
+	var keys keySource
+	if err == nil {
+		keys, err = f.load()
+	}
+	if err == nil {
+		if err = b.SetKeys(ctx, keys.signers, keys.published); err != nil {
+			// The files are right: they count as soon as the database answers,
+			// though nobody touches them again. One that is gone may be stolen.
+			f.seen = nil
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		b.log.ErrorContext(ctx, "reading the key files failed; the keys read last stay in use", "error", err)
+		return
+	}
+	b.log.InfoContext(ctx, "the key files were read", "signers", len(keys.signers), "others", len(keys.published))
 }

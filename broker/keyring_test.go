@@ -282,6 +282,34 @@ func TestServeFromADirectoryOfKeys(t *testing.T) {
 	}
 }
 
+// Keys that were put there while the database was away count once it is back,
+// though the files stay as they are from then on.
+func TestKeyFilesWhileTheDatabaseIsAway(t *testing.T) {
+	b := newBank(t)
+	path := filepath.Join(t.TempDir(), "broker.key")
+	made, err := broker.CreateKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	takeUp := broker.TakeUpKeys(path)
+	b.SetFault(func(point string) error {
+		if point == "before register keys" {
+			return errors.New("the database is away")
+		}
+		return nil
+	})
+	takeUp(t.Context(), b.Broker)
+	b.wantPublished(publicKey(b.config.Signer.(ed25519.PrivateKey)))
+	b.SetFault(nil)
+	for range 2 {
+		takeUp(t.Context(), b.Broker)
+		b.wantPublished(made.Public().(ed25519.PublicKey))
+	}
+	if got := strings.Count(b.journal.String(), "the key files were read"); got != 1 {
+		t.Errorf("the keys were taken up %d times, want once", got)
+	}
+}
+
 func TestKeyCommands(t *testing.T) {
 	directory := t.TempDir()
 	key, secret, open := filepath.Join(directory, "broker.key"), filepath.Join(directory, "secret"), filepath.Join(directory, "open")

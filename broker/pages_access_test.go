@@ -122,9 +122,15 @@ func TestSignInLeadsNowhereElse(t *testing.T) {
 }
 
 func TestGuessingTokens(t *testing.T) {
-	b := newOfficeBank(t)
+	b := newOfficeBank(t, func(c *broker.Config) {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	})
 	o := b.newOffice()
-	try := func(token string) int { return o.post("/admin/sign-in", url.Values{"secret": {token}}).status }
+	try := func(token string) int {
+		request := o.form("/admin/sign-in", url.Values{"secret": {token}})
+		request.Header.Set("X-Forwarded-For", "192.0.2.1")
+		return o.send(request).status
+	}
 	for range 15 { // right ones do not count
 		if got := try(annasToken); got != http.StatusSeeOther {
 			t.Fatalf("got status %d for a right token", got)
@@ -141,6 +147,21 @@ func TestGuessingTokens(t *testing.T) {
 	b.clock.advance(60)
 	if got := try(annasToken); got != http.StatusSeeOther {
 		t.Errorf("got status %d a minute later", got)
+	}
+}
+
+// Behind a proxy that is not configured all look alike: whoever guesses there
+// keeps no operator out.
+func TestGuessingTokensBehindAnUnknownProxy(t *testing.T) {
+	b := newOfficeBank(t)
+	o := b.newOffice()
+	for range 30 {
+		if got := o.post("/admin/sign-in", url.Values{"secret": {"a wrong token of many letters"}}); got.status != http.StatusUnprocessableEntity {
+			t.Fatalf("got status %d for a wrong token", got.status)
+		}
+	}
+	if got := o.post("/admin/sign-in", url.Values{"secret": {annasToken}}); got.status != http.StatusSeeOther {
+		t.Errorf("got status %d after 30 wrong tokens", got.status)
 	}
 }
 

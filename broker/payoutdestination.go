@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"strings"
+	"unicode"
 
 	"github.com/paywordhq/payword"
 )
@@ -46,8 +47,16 @@ func checkPayoutDestination(given payword.PayoutDestination) error {
 	if given.IBAN != "" {
 		return checkIBAN(newPayoutDestination(&given).text)
 	}
-	if !isOneLine(given.Reference) {
-		return errors.New("reference: want a text of one line")
+	if !isOneLine(given.Reference) || strings.ContainsFunc(given.Reference, isUnseen) {
+		return errors.New("reference: want a text of one line, of characters that can be seen")
 	}
 	return nil
+}
+
+// isUnseen reports whether a character changes what an operator sees without
+// being seen: control characters of every kind, and those that turn the
+// direction of what follows. The two joiners belong to the spelling of names.
+func isUnseen(c rune) bool {
+	const joiner, nonJoiner = '\u200d', '\u200c'
+	return !unicode.IsGraphic(c) && c != joiner && c != nonJoiner
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -144,10 +145,12 @@ func (s *store) endPull(ctx context.Context, vendor string, failures int, wait t
 }
 
 // pullFrom fetches and pays the claims of a vendor until it has no more, and
-// returns how many. The gate is told of the last ones, too.
+// returns how many. The gate is told of the last ones, too. A batch in which
+// nothing is newly paid is the last one of the round: whoever has a site could
+// otherwise keep the processors busy with claims that it made up.
 func (b *Broker) pullFrom(ctx context.Context, vendor string) (claims int, err error) {
 	var results []payword.ClaimResult
-	for range pullBatches {
+	for batches, isPaid := 0, true; batches < pullBatches && isPaid; batches++ {
 		handed, err := b.askForClaims(ctx, payword.ClaimsRequest{Vendor: vendor, Results: results})
 		if err != nil {
 			return claims, err
@@ -159,6 +162,7 @@ func (b *Broker) pullFrom(ctx context.Context, vendor string) (claims int, err e
 			return claims, err
 		}
 		claims += len(results)
+		isPaid = slices.ContainsFunc(results, func(result payword.ClaimResult) bool { return result.Due > 0 })
 	}
 	// Told, and not asked for more.
 	_, err = b.askForClaims(ctx, payword.ClaimsRequest{Vendor: vendor, Results: results})

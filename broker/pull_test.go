@@ -312,3 +312,35 @@ func TestCommandVendor(t *testing.T) {
 		t.Errorf("got exit %d: %s", code, stderr)
 	}
 }
+
+// A gate that hands out for ever what is paid already, or what nobody signed, is
+// not asked for more in that round.
+func TestGatesThatKeepTheBrokerBusy(t *testing.T) {
+	b := newBank(t)
+	g := b.newGate()
+	want(t, g.add(), http.StatusOK, payword.Accepted)
+	paid := g.claim(b.newUser(100*money.Unit).commit(g.origin, 100*cent), 10, 10*cent)
+	made := paid
+	made.Commitment = strings.Replace(paid.Commitment, ".", "A.", 1)
+	cases := []struct {
+		name     string
+		claim    payword.Redemption
+		requests int
+		payable  money.Amount
+	}{
+		{"made up", made, 2, 0},           // asked, and told
+		{"paid once", paid, 3, 10 * cent}, // it is paid, once more nothing is, and it is told
+		{"paid before", paid, 2, 10 * cent},
+	}
+	for _, c := range cases {
+		g.offer(func(w http.ResponseWriter) bool {
+			return json.NewEncoder(w).Encode(payword.RedemptionRequest{Vendor: g.origin, Redemptions: []payword.Redemption{c.claim}}) == nil
+		})
+		b.clock.advance(hour)
+		g.fetch()
+		if requests, results := g.asked(); requests != c.requests || len(results) != c.requests-1 {
+			t.Errorf("%s: asked %d times and told %d results, want %d times", c.name, requests, len(results), c.requests)
+		}
+		g.wantPayable(c.payable)
+	}
+}

@@ -2,9 +2,11 @@ package broker
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +20,11 @@ const (
 	defaultRequestsPerMinute = 6000
 
 	// maxLimited is how many keys or addresses are counted by themselves in a
-	// minute, about 10 MB of them; those past it share one count.
-	maxLimited = 1 << 16
+	// minute, about 10 MB of them. Those past it share sharedCounts counts, each
+	// the one that chance gives it: whoever has a whole IPv6 network must not be
+	// able to use up one count that everybody else has then.
+	maxLimited   = 1 << 16
+	sharedCounts = 1 << 12
 
 	// maxForwarded is how many proxies are looked at in X-Forwarded-For.
 	maxForwarded = 8
@@ -35,7 +40,18 @@ type limiter struct {
 
 	mutex  sync.Mutex
 	minute int64          // guarded by mutex, as is counts
-	counts map[string]int // by name; "" for all past maxLimited
+	counts map[string]int // by countedName
+}
+
+// sharing makes that nobody can tell who shares a count with whom.
+var sharing = maphash.MakeSeed()
+
+// countedName returns what name is counted as in counts, which so has a bound.
+func countedName(counts map[string]int, name string) string {
+	if _, known := counts[name]; known || len(counts) < maxLimited {
+		return name
+	}
+	return "shared " + strconv.FormatUint(maphash.String(sharing, name)%sharedCounts, 10)
 }
 
 func newLimiter(policy string, now func() time.Time, perMinute int) *limiter {
@@ -66,9 +82,7 @@ func (l *limiter) count(minute int64, name string) int {
 	if minute != l.minute || l.counts == nil {
 		l.minute, l.counts = minute, make(map[string]int)
 	}
-	if _, known := l.counts[name]; !known && len(l.counts) >= maxLimited {
-		name = ""
-	}
+	name = countedName(l.counts, name)
 	if l.counts[name] <= l.perMinute {
 		l.counts[name]++
 	}

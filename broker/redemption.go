@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -96,6 +98,11 @@ type batch struct {
 // open what was paid; asking again pays nothing twice.
 func (b *Broker) redeem(ctx context.Context, by caller, request payword.RedemptionRequest) (payword.RedemptionAnswer, payword.Refusal, error) {
 	var none payword.RedemptionAnswer
+	// The schema says so, too, but of large bodies it may have seen another list.
+	if len(request.Redemptions) > payword.MaxRedemptionsPerRequest {
+		return none, payword.Refusal{}, newProblem(http.StatusUnprocessableEntity,
+			fmt.Sprintf("%d redemptions: at most %d in a request.", len(request.Redemptions), payword.MaxRedemptionsPerRequest))
+	}
 	current, refusal, err := b.newBatch(ctx, by, request.Vendor)
 	if err != nil || refusal.Refused() {
 		return none, refusal, err

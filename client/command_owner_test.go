@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -564,4 +566,23 @@ func FuzzJoinCode(f *testing.F) {
 			t.Errorf("%q: %q, %v; with spaces %q, %v", line, code, err, spaced, spacedErr)
 		}
 	})
+}
+
+// What an invitation says is shown beside the code that people compare: nothing
+// in it may move the cursor.
+func TestInvitationsShowNothingElse(t *testing.T) {
+	const prefix = "payword-invitation-"
+	line := func(account string) string {
+		content := strings.Join([]string{payword.PossessionDevice, "https://broker.example", account, "challenge", "usd-micro", "1700000000"}, "\n")
+		sum := sha256.Sum256([]byte(prefix + content))
+		return prefix + base64.RawURLEncoding.EncodeToString(append(sum[:4], content...))
+	}
+	if _, err := client.NormalInvitation(line("qwertyuiop234567")); err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{"a\x1b[2Jb", "a\u009bb", "a\u202eb", "a\rb", "a\xffb"} {
+		if _, err := client.NormalInvitation(line(account)); err == nil {
+			t.Errorf("an invitation to %q was taken", account)
+		}
+	}
 }

@@ -86,6 +86,10 @@ func parseInvitation(line string) (invitation, error) {
 		return invitation{}, wrong
 	}
 	i := invitation{possession: payword.Possession{Purpose: parts[0], Broker: parts[1], Account: parts[2], Challenge: parts[3]}}
+	// It is shown beside the code that people compare.
+	if i.possession.Account != foreignText(i.possession.Account) {
+		return invitation{}, wrong
+	}
 	isKnown := i.possession.Purpose == payword.PossessionDevice || i.possession.Purpose == payword.PossessionSubAccount
 	if i.expires, err = strconv.ParseInt(parts[5], 10, 64); err != nil || !isKnown {
 		return invitation{}, wrong
