@@ -449,11 +449,17 @@ func (s *shop) wantResult(claim payword.Redemption, reason payword.Reason, paid,
 
 func (s *shop) wantPayable(want money.Amount) {
 	s.t.Helper()
+	if got := s.payable(); got != want {
+		s.t.Errorf("got %s payable, want %s", got.Decimal(), want.Decimal())
+	}
+}
+
+// payable returns what the broker owes the shop.
+func (s *shop) payable() money.Amount {
+	s.t.Helper()
 	var vendor payword.Vendor
 	s.call(s.key, "GET", "/v1/vendor?vendor="+s.origin, nil).into(s.t, http.StatusOK, &vendor)
-	if vendor.Payable != want {
-		s.t.Errorf("got %s payable, want %s", vendor.Payable.Decimal(), want.Decimal())
-	}
+	return vendor.Payable
 }
 
 func want(t *testing.T, a answer, status int, reason payword.Reason) {

@@ -149,7 +149,6 @@ func (b *Broker) newBatch(ctx context.Context, by caller, vendor string) (*batch
 
 // newBatchOf is a batch of a vendor that has those keys.
 func (b *Broker) newBatchOf(ctx context.Context, vendor string, keys []ed25519.PublicKey) (*batch, error) {
-	b.keys(ctx) // those of now, for trustedKeys
 	state, err := b.store.vendorState(ctx, vendor)
 	frequent := slices.AppendSeq(slices.Clone(keys), maps.Values(b.trustedKeys()[b.config.Issuer]))
 	return &batch{vendor: vendor, keys: keys, state: state, verifier: payword.NewVerifier(frequent...), steps: b.maxSteps}, err
@@ -251,6 +250,7 @@ func (b *Broker) weigh(ctx context.Context, current *batch, groups []*claimed) (
 		return refusal, nil
 	}
 	defer leave()
+	b.keys(ctx) // those of now, for trustedKeys: a stream runs for minutes, and a stolen key is withdrawn at once
 	if err := b.store.loadClaimed(ctx, groups); err != nil {
 		return payword.Refusal{}, err
 	}

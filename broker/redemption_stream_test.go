@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
@@ -333,6 +334,48 @@ func TestStreamAnswersAtOnce(t *testing.T) {
 		t.Errorf("got another line: %s", answers.Text())
 	}
 	s.wantPayable(3 * cent)
+}
+
+// A key of the broker that is withdrawn while a stream runs counts in the rest
+// of it no more, though nobody else asks for anything meanwhile.
+func TestKeyIsWithdrawnDuringStream(t *testing.T) {
+	b := newBank(t)
+	b.SetRedemptionsPerTransaction(1)
+	u, s := b.newUser(100*cent), b.newShop()
+	body := lines(t, s.claim(u.commit(s.origin, 10*cent), 1, cent), s.claim(u.commit(s.origin, 10*cent), 1, cent))
+	first, rest, _ := strings.Cut(body, "\n")
+	request := s.streamRequest(body)
+	request.ContentLength = int64(len(body))
+	request.Body = io.NopCloser(io.MultiReader(strings.NewReader(first+"\n"), &delayed{reader: strings.NewReader(rest), before: func() {
+		for deadline := time.Now().Add(30 * time.Second); s.payable() < cent && time.Now().Before(deadline); {
+			<-time.After(time.Millisecond) // until the first line is paid
+		}
+		id := payword.Thumbprint(publicKey(b.config.Signer))
+		if found, err := b.WithdrawKey(t.Context(), id); err != nil || !found {
+			t.Errorf("withdrawing: %v %v", found, err)
+		}
+		b.clock.advance(10)
+	}}))
+	a := b.do(request)
+	got := readStream(t, bytes.NewReader(a.body))
+	if len(got.results) != 2 || got.results[0].Reason != payword.Accepted || got.results[1].Reason != payword.UnknownBroker {
+		t.Errorf("got %+v", got.results)
+	}
+	s.wantPayable(cent)
+}
+
+// delayed is a reader that does something before it is read.
+type delayed struct {
+	reader io.Reader
+	before func()
+}
+
+func (d *delayed) Read(part []byte) (int, error) {
+	if d.before != nil {
+		d.before()
+		d.before = nil
+	}
+	return d.reader.Read(part)
 }
 
 // The same stream sent many times at once, beside the other form, is paid once.
