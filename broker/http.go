@@ -76,8 +76,6 @@ func (r route) operation() huma.Operation {
 	}
 	if r.hasRawBody {
 		operation.SkipValidateBody = true
-		operation.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			"application/json": {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}}}
 	}
 	switch r.access {
 	case accountSigned, vendorSigned, newAccount, newVendor, gatewaySigned:
@@ -136,8 +134,10 @@ func newHandler(b *Broker) (http.Handler, error) {
 			return &rawAnswer{"application/openapi+json", "public, max-age=300", document}, payword.Refusal{}, nil
 		})
 	refuseNull(a.huma.OpenAPI().Components.Schemas)
-	describe(a.huma.OpenAPI(), a.routes)
-	var err error
+	err := describe(a.huma.OpenAPI(), a.routes)
+	if err != nil {
+		return nil, fmt.Errorf("describing the routes: %w", err)
+	}
 	if document, err = json.Marshal(a.huma.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
 	}

@@ -33,12 +33,24 @@ func (r route) problemStatuses() []int {
 // describe completes what huma writes of the routes: the problems of each by
 // their status, the media types of answers that are no plain JSON, and the
 // Idempotency-Key that the guard reads.
-func describe(document *huma.OpenAPI, routes map[string]route) {
+func describe(document *huma.OpenAPI, routes map[string]route) error {
+	examples, err := readExamples()
+	if err != nil {
+		return err
+	}
 	for _, r := range routes {
 		operation := operationAt(document, r)
-		other := operation.Responses["default"]
-		for _, status := range r.problemStatuses() {
-			operation.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: other.Content}
+		for media, other := range operation.Responses["default"].Content {
+			other.Example = problemExamples[http.StatusServiceUnavailable]
+			for _, status := range r.problemStatuses() {
+				operation.Responses[strconv.Itoa(status)] = &huma.Response{
+					Description: http.StatusText(status),
+					Content:     map[string]*huma.MediaType{media: {Schema: other.Schema, Example: problemExamples[status]}},
+				}
+			}
+		}
+		if r.hasRawBody { // which huma takes for text
+			operation.RequestBody.Content["application/json"].Schema = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 		}
 		r.describeSuccess(operation)
 		hasKey := slices.ContainsFunc(operation.Parameters, func(p *huma.Param) bool { return p.Name == headerIdempotencyKey })
@@ -51,7 +63,11 @@ func describe(document *huma.OpenAPI, routes map[string]route) {
 				Example:     "7d0f3c1e-5a0b-4a3e-9a57-2f8f2a2f9b11",
 			})
 		}
+		if err := r.exemplify(operation, examples[r.id]); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // describeSuccess completes what is said of answers that are no refusal.
@@ -61,9 +77,9 @@ func (r route) describeSuccess(operation *huma.Operation) {
 		operation.Responses[usual].Content = map[string]*huma.MediaType{r.media: {Schema: &huma.Schema{}}}
 	}
 	if r.hasLines {
-		lines := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Description: "a JSON object on each line"}}
-		operation.Responses[usual].Content[mediaTypeLines] = lines
-		operation.RequestBody.Content[mediaTypeLines] = lines
+		schema := &huma.Schema{Type: huma.TypeString, Description: "a JSON object on each line"}
+		operation.Responses[usual].Content[mediaTypeLines] = &huma.MediaType{Schema: schema}
+		operation.RequestBody.Content[mediaTypeLines] = &huma.MediaType{Schema: schema}
 	}
 	switch r.also {
 	case 0:

@@ -64,6 +64,7 @@ type bank struct {
 	journal *journal
 	config  broker.Config
 	url     string
+	heard   func(*http.Request, answer) // of every request, unless it is nil
 }
 
 func newBank(t *testing.T) *bank { return newBankWith(t) }
@@ -158,6 +159,9 @@ func (b *bank) do(request *http.Request) answer {
 	a := answer{response.StatusCode, response.Header, content}
 	if err := b.conform(request, a); err != nil {
 		b.t.Errorf("%s %s does not conform to the OpenAPI document: %v", request.Method, request.URL.Path, err)
+	}
+	if b.heard != nil {
+		b.heard(request, a)
 	}
 	return a
 }

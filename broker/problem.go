@@ -115,15 +115,20 @@ func (b *Broker) problemOf(ctx context.Context, pattern string, refusal payword.
 		return told
 	case err != nil:
 		b.log.ErrorContext(ctx, "request failed", "route", pattern, "error", err)
-		p := newProblem(http.StatusServiceUnavailable, "The broker cannot tell at the moment. Ask again; it is safe to.")
-		p.retryAfterSeconds = retryUnavailable
-		return p
+		return unavailableProblem()
 	case refusal.Refused():
 		b.log.InfoContext(ctx, "request refused", "route", pattern, "reason", refusal.Reason.String())
 		b.metrics.refusals.WithLabelValues(refusal.Reason.String()).Inc()
 		return refusalProblem(refusal)
 	}
 	return nil
+}
+
+// unavailableProblem is told to whom the broker could not tell.
+func unavailableProblem() *problem {
+	p := newProblem(http.StatusServiceUnavailable, "The broker cannot tell at the moment. Ask again; it is safe to.")
+	p.retryAfterSeconds = retryUnavailable
+	return p
 }
 
 // transformProblem turns huma's own errors, about the form of a request, into
