@@ -110,18 +110,22 @@ var groupNames = map[string]string{
 // figuresOf returns the sums over all accounts.
 func figuresOf(flows moneyFlows) []figure {
 	in := flows.sum(0, func(f flow) bool { return isSource(f.debit) }).amount
-	back := flows.sum(0, func(f flow) bool { return isSource(f.credit) }).amount
+	back := flows.sum(0, func(f flow) bool { return isSource(f.credit) && f.credit != vouchersIn }).amount
+	cancelled := flows.sum(0, func(f flow) bool { return f.credit == vouchersIn }).amount
 	out := flows.sum(0, func(f flow) bool { return f.credit == bankOut }).amount
 	figures := []figure{
 		{"Users, free", flows.balance(groupAvailable), "their balances, without credit lines"},
 		{"Users, reserved", flows.balance(groupReserved), "set aside for commitments"},
 		{"Vendors, payable", flows.balance(groupPayable), "owed for what was claimed"},
 		{"Fees", flows.balance(fees), "earned by the broker"},
-		{"Money in", in, "ever funded from outside"},
+		{"Money in", in, "ever funded from outside, and vouchers made"},
 		{"Money out", out, "ever paid out"},
 	}
 	if back > 0 {
 		figures = append(figures, figure{"Taken back", back, "refunded or disputed after it came in"})
+	}
+	if cancelled > 0 {
+		figures = append(figures, figure{"Vouchers, cancelled", cancelled, "taken back unsold; still in Money in"})
 	}
 	listed := []string{groupAvailable, groupReserved, groupPayable, fees, bankOut}
 	var others []string

@@ -104,5 +104,13 @@ func TestVouchersOnThePages(t *testing.T) {
 			t.Error("the page shows a code")
 		}
 	}
+	if cancelled, refusal, err := b.CancelVouchers(t.Context(), "spring"); err != nil || refusal.Refused() || cancelled != 2 {
+		t.Fatalf("cancelling: %d, %v, %v", cancelled, refusal, err)
+	}
+	page = o.page("/admin/")
+	wantText(t, page, "Vouchers, cancelled", "5.00")
+	if strings.Contains(page, "refunded or disputed") {
+		t.Error("vouchers that were cancelled look like a refund")
+	}
 	b.wantSound()
 }
