@@ -105,7 +105,7 @@ func parseHeader(text, typ string) (keyID string, err error) {
 	before, isUsual := strings.CutPrefix(text, `{"alg":"`+algorithm+`","kid":"`)
 	keyID, after, _ := strings.Cut(before, `"`)
 	if isUsual && after == `,"typ":"`+typ+`"}` && len(keyID) == base64url.EncodedLen(sha256.Size) && isBase64url(keyID) {
-		return keyID, nil
+		return strings.Clone(keyID), nil
 	}
 	var header map[string]string
 	if err := json.Unmarshal([]byte(text), &header); err != nil || len(header) != 3 {

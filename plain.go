@@ -49,6 +49,9 @@ func (p *plain) text() string {
 	return text
 }
 
+// kept reads a string that outlives the text, and must not keep all of it.
+func (p *plain) kept() string { return strings.Clone(p.text()) }
+
 // integer reads digits, at most 15 of them and no leading zero.
 func (p *plain) integer() int64 {
 	length := 0
@@ -78,16 +81,16 @@ func (p *plain) amount() money.Amount {
 
 // currency reads a currency up to its closing quote.
 func (p *plain) currency() money.Currency {
-	currency, err := money.ParseCurrency(p.text())
+	currency, err := money.ParseCurrency(p.kept())
 	p.differs = p.differs || err != nil
 	return currency
 }
 
 func (c *commitmentClaims) readPlain(p *plain) {
 	p.skip(`{"aud":"`)
-	c.Vendor = p.text()
+	c.Vendor = p.kept()
 	p.skip(`,"iss":"`)
-	c.Subject = p.text()
+	c.Subject = p.kept()
 	p.skip(`,"iat":`)
 	c.IssuedAt = p.integer()
 	p.skip(`,"exp":`)
@@ -111,15 +114,15 @@ func (c *commitmentClaims) readPlain(p *plain) {
 		c.Chains = append(c.Chains, chain)
 	}
 	p.skip(`],"certificate":"`)
-	c.Certificate = p.text()
+	c.Certificate = p.kept()
 	p.skip(`}`)
 }
 
 func (c *certificateClaims) readPlain(p *plain) {
 	p.skip(`{"iss":"`)
-	c.Issuer = p.text()
+	c.Issuer = p.kept()
 	p.skip(`,"sub":"`)
-	c.Subject = p.text()
+	c.Subject = p.kept()
 	p.skip(`,"cnf":{"jwk":{"crv":"`)
 	c.Confirmation.JWK.Curve = p.text()
 	p.skip(`,"kty":"`)
@@ -145,7 +148,7 @@ func (c *certificateClaims) readPlain(p *plain) {
 		c.Status = &certificateStatus{}
 		c.Status.List.Index = p.word()
 		p.skip(`,"uri":"`)
-		c.Status.List.URI = p.text()
+		c.Status.List.URI = p.kept()
 		p.skip(`}}`)
 	}
 	p.skip(`}`)
@@ -153,9 +156,9 @@ func (c *certificateClaims) readPlain(p *plain) {
 
 func (c *claimClaims) readPlain(p *plain) {
 	p.skip(`{"iss":"`)
-	c.Vendor = p.text()
+	c.Vendor = p.kept()
 	p.skip(`,"aud":"`)
-	c.Broker = p.text()
+	c.Broker = p.kept()
 	p.skip(`,"commitment":"`)
 	p.differs = c.Commitment.UnmarshalText([]byte(p.text())) != nil || p.differs
 	p.skip(`,"tails":[`)

@@ -46,10 +46,8 @@ func TestMain(m *testing.M) {
 		})
 		os.Exit(broker.Main(context.Background(), os.Args[1:], strings.NewReader(""), os.Stdout, os.Stderr))
 	}
-	if dbtest.RunsTwice() {
-		broker.RunUpdatesTwice()
-	}
-	os.Exit(dbtest.Main(m))
+	broker.RunUpdatesTwice() // whatever may run again does
+	os.Exit(dbtest.Main(m, broker.PrepareDatabase))
 }
 
 // killer kills its own process at a point, as kill -9 does.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/ledger"
 )
 
 // SetFault lets a test make commits fail: hook is asked at "before <name>" and
@@ -28,8 +29,18 @@ func (b *Broker) SetFaultOf(hook func(isByItself bool, point string) error) {
 // it.
 func WhenNew(hook func(*Broker)) { whenNew = hook }
 
-// RunUpdatesTwice opens databases with ledger's RunTwice from now on.
+// RunUpdatesTwice lets every function of an Update run twice from now on, but
+// where a test has set a fault.
 func RunUpdatesTwice() { runUpdatesTwice = true }
+
+// PrepareDatabase makes the tables of a broker in an empty database.
+func PrepareDatabase(location string) error {
+	s, err := openStore(context.Background(), location, ledger.Create, time.Now)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
 
 // SetRedemptionsPerTransaction sets how many claims are paid in one transaction.
 func (b *Broker) SetRedemptionsPerTransaction(count int) { b.redemptionsPerTransaction = count }

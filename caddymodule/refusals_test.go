@@ -103,7 +103,6 @@ var provoked = map[string]string{
 var brokersOnly = []string{
 	"MalformedClaim", "BadClaim", "UnknownVendor", "UnknownAccount", "ClaimOverTails", "ClaimOverLimit", "ClaimTooLate",
 	"InsufficientFunds", "RootReused", "BadSignature", "VendorNotProved", "IdempotencyDiffers", "VendorBlocked",
-	"InsufficientFunds", "RootReused", "BadSignature", "VendorNotProved", "IdempotencyDiffers",
 	"AccountClosed", "OverAccountLimit", "NotPermitted", "UnknownDevice", "UnknownPayout", "BadVoucher",
 }
 

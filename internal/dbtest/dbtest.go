@@ -18,12 +18,8 @@ import (
 	"testing"
 )
 
-// variable says which database the tests of this process use: empty, postgres,
-// or twice: SQLite, where every function of an Update runs twice.
+// variable says which database the tests of this process use: empty or postgres.
 const variable = "PAYWORD_TEST_DATABASE"
-
-// RunsTwice reports whether databases are to be opened with ledger's RunTwice.
-func RunsTwice() bool { return os.Getenv(variable) == "twice" }
 
 // IsPostgreSQL reports whether New gives out databases of PostgreSQL.
 func IsPostgreSQL() bool { return os.Getenv(variable) == "postgres" }
@@ -32,12 +28,17 @@ func IsPostgreSQL() bool { return os.Getenv(variable) == "postgres" }
 var running *Server
 
 // Main runs the tests of a package, with a server if they need one, and returns
-// the exit code.
-func Main(m *testing.M) int {
+// the exit code. prepare, if it is not nil, makes the tables that every database
+// of PostgreSQL is to begin with; it is called once, which spares the time that
+// each would take.
+func Main(m *testing.M, prepare func(location string) error) int {
 	if !IsPostgreSQL() {
 		return m.Run()
 	}
 	server, err := Start()
+	if err == nil && prepare != nil {
+		err = server.prepare(prepare)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting PostgreSQL:", err)
 		return 1
@@ -74,38 +75,25 @@ func New(t testing.TB) string {
 // -skip, names: tests of what only a file can be.
 func OnPostgreSQL(t *testing.T, skip string) {
 	t.Helper()
-	again(t, "postgres", skip)
-}
-
-// Twice runs all tests of the package again, in a process of their own, with
-// every function of an Update run twice; but for itself and those that skip
-// names.
-func Twice(t *testing.T, skip string) {
-	t.Helper()
-	again(t, "twice", skip)
-}
-
-func again(t *testing.T, database, skip string) {
-	t.Helper()
-	if os.Getenv(variable) != "" {
-		return // this is such a process, and somebody has asked for this test too
+	if IsPostgreSQL() {
+		return // this is that process, and somebody has asked for this test too
 	}
 	pattern := "^" + t.Name() + "$"
 	if skip != "" {
 		pattern += "|" + skip
 	}
-	arguments := []string{"-test.skip=" + pattern, "-test.timeout=9m"}
+	arguments := []string{"-test.skip=" + pattern, "-test.timeout=15m"}
 	if testing.Verbose() {
 		arguments = append(arguments, "-test.v")
 	}
 	command := exec.CommandContext(t.Context(), os.Args[0], arguments...)
-	command.Env = append(os.Environ(), variable+"="+database)
+	command.Env = append(os.Environ(), variable+"=postgres")
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); err != nil {
-		t.Fatalf("with %s=%s (go test ./... with that runs it alone): %v\n%s", variable, database, err, output.String())
+		t.Fatalf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, output.String())
 	}
 	if !strings.Contains(output.String(), "PASS") {
-		t.Fatalf("with %s=%s nothing ran:\n%s", variable, database, output.String())
+		t.Fatalf("on PostgreSQL nothing ran:\n%s", output.String())
 	}
 }

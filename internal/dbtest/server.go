@@ -20,6 +20,8 @@ type Server struct {
 	folder  string
 	process *exec.Cmd
 	pool    *sql.DB
+
+	isPrepared bool // new databases are copies of one that holds the tables
 }
 
 // startTimeout is how long a server may take to answer: it does in a second,
@@ -125,10 +127,26 @@ func (s *Server) awaitAnswer() (err error) {
 // NewDatabase makes an empty database, of a name of letters and digits, and
 // returns its location. Databases go with the server.
 func (s *Server) NewDatabase(name string) (string, error) {
-	if _, err := s.pool.Exec(`CREATE DATABASE "` + name + `"`); err != nil {
+	statement := `CREATE DATABASE "` + name + `"`
+	if s.isPrepared {
+		statement += ` TEMPLATE "` + prepared + `"`
+	}
+	if _, err := s.pool.Exec(statement); err != nil {
 		return "", err
 	}
 	return s.location(name), nil
+}
+
+// prepared is the database that others are copies of.
+const prepared = "prepared"
+
+func (s *Server) prepare(fill func(location string) error) error {
+	location, err := s.NewDatabase(prepared)
+	if err == nil {
+		err = fill(location)
+	}
+	s.isPrepared = err == nil
+	return err
 }
 
 // Stop ends the server and removes its folder.

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(dbtest.Main(m))
+	os.Exit(dbtest.Main(m, nil))
 }
 
 // postUntilKilled posts from several goroutines and prints the id of every

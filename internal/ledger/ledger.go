@@ -41,10 +41,10 @@ type Options struct {
 	Mode Mode
 	// Now is the clock; nil is time.Now. It must be safe for concurrent use.
 	Now func() time.Time
-	// RunTwice lets every function given to Update run twice, the first time
-	// undone, where the database is SQLite. It is for tests of the rule that a
-	// function may run again.
-	RunTwice bool
+	// RunTwice, if it is set, is asked at every Update whether its function is to
+	// run twice, the first time undone, where the database is SQLite. It is for
+	// tests of the rule that a function may run again.
+	RunTwice func() bool
 }
 
 // DB is an open ledger. It is safe for concurrent use.

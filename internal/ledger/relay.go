@@ -19,7 +19,7 @@ const maxLap = 64
 // predecessor and behind a savepoint of its own: one that fails is undone alone.
 type relay struct {
 	db       *DB
-	runTwice bool
+	runTwice func() bool // nil: never
 
 	mutex     sync.Mutex
 	isRunning bool      // somebody has the turn; guarded by mutex, as is waiting
@@ -182,7 +182,7 @@ func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *
 
 // try runs change, twice if that is asked for.
 func (r *relay) try(ctx context.Context, tx *Tx, change func(tx *Tx) error) error {
-	if !r.runTwice {
+	if r.runTwice == nil || !r.runTwice() {
 		return change(tx)
 	}
 	if _, err := tx.ExecContext(ctx, `SAVEPOINT trial`); err != nil {
