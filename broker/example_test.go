@@ -160,7 +160,7 @@ func (b *bank) tellOwner(u *user, s *shop) *purse {
 		want(t, u.payout(id, money.Unit), http.StatusOK, payword.Accepted)
 	}
 	for _, path := range []string{
-		payword.PathAccount, payword.PathLimits, payword.PathDevices, payword.PathReservations, payword.PathCertificates, payword.PathPayouts,
+		payword.PathAccount, payword.PathExport, payword.PathLimits, payword.PathDevices, payword.PathReservations, payword.PathCertificates, payword.PathPayouts,
 		payword.PathSubAccounts, payword.PathSubAccounts + "/" + agent.account + "/vendors",
 	} {
 		ask("GET", path, nil)
