@@ -369,6 +369,16 @@ func TestExportOfLists(t *testing.T) {
 	}
 }
 
+// An export that breaks off is not taken for a whole one.
+func TestExportBreaksOff(t *testing.T) {
+	o := newOwned(t)
+	o.broker.owner.cutExport = true
+	o.run([]step{
+		{"to the terminal", "", []string{"export"}, 1, `{"broker":`, "exporting the account"},
+		{"into a file", "", []string{"export", "-o", o.file("export.json")}, 1, "", "exporting the account"},
+	})
+}
+
 // What is wrong with the form of a request is told as the broker says it.
 func TestFaultsOfTheForm(t *testing.T) {
 	broker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

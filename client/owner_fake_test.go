@@ -21,6 +21,7 @@ type ownerFake struct {
 	held      money.Amount // by payouts, in micros
 	state     string
 	noExport  bool
+	cutExport bool // the export breaks off
 	loseOwner bool // does the work of the next request that changes something and breaks off
 }
 
@@ -50,6 +51,11 @@ func (b *fakeBroker) serveOwner(w http.ResponseWriter, r *http.Request, body []b
 	if b.owner.noExport && r.URL.Path == payword.PathExport {
 		http.NotFound(w, r)
 		return
+	}
+	if b.owner.cutExport && r.URL.Path == payword.PathExport {
+		_, _ = w.Write([]byte(`{"broker":`))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	}
 	answer, refusal := b.ownerAnswer(r, body)
 	switch {
