@@ -35,6 +35,9 @@ import (
 // none of them: it checks the certificate, the commitment and the claim. In
 // "reserved" it has checked the first two when it reserved.
 //
+// The bare work is done by crypto/ed25519. The broker does all of the same
+// checks, those of the vendor's and of its own key by payword.Verifier.
+//
 // x-bare compares the time by the clock, which other programs on the machine
 // disturb, and x-bare-cpu the time of the processors.
 func BenchmarkRedemption(b *testing.B) {
