@@ -141,7 +141,7 @@ func (r *relay) begin(ctx context.Context, isAlone bool) (*lap, error) {
 
 // work runs change as a part of the lap and passes the turn on.
 func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *Tx) error) (came ending, err error) {
-	tx := &Tx{tx: l.tx, engine: r.db.engine, now: r.db.instant()}
+	tx := &Tx{tx: l.tx, engine: r.db.engine, now: r.db.instant(), isShared: true}
 	isReturned := false
 	came = gaveUp
 	defer func() {
@@ -149,7 +149,7 @@ func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *
 		switch {
 		case came == kept:
 			r.pass(l)
-		case tx.failed != nil || !isReturned || isFirst:
+		case tx.failed != nil && !tx.isGone || !isReturned || isFirst:
 			// A statement that failed may have undone the whole transaction, and a
 			// panic may have left one half way. Nothing stands before the first.
 			r.abandon(l)

@@ -191,3 +191,52 @@ func TestRefusalWaitsForWhatItSaw(t *testing.T) {
 	close(leave)
 	group.Wait()
 }
+
+// Whoever goes away in the middle of its Update takes nobody else's back, so that
+// clients that hang up do not make others do their work twice.
+func TestGoingAwayUndoesNobodyElse(t *testing.T) {
+	db := openWithNotes(t)
+	if !db.TakesTurns() {
+		t.Log("Updates share nothing on this database")
+	}
+	inside, leave := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	runs := 0
+	group.Go(func() {
+		err := db.Update(t.Context(), func(tx *ledger.Tx) error {
+			if runs++; runs == 1 {
+				inside <- struct{}{}
+				<-leave
+			}
+			return payAndNote(t.Context(), tx, "stays")
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-inside
+	group.Go(func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := db.Update(ctx, func(tx *ledger.Tx) error {
+			defer cancel()
+			if err := payAndNote(ctx, tx, "goes-away"); err != nil {
+				return err
+			}
+			cancel()
+			return payAndNote(ctx, tx, "too-late")
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want that it was cancelled", err)
+		}
+	})
+	for db.TakesTurns() && db.Waiting() == 0 {
+		runtime.Gosched()
+	}
+	close(leave)
+	group.Wait()
+	if got := countNotes(t, db); got != 1 || db.TakesTurns() && runs != 1 {
+		t.Errorf("%d notes after %d runs of the first, want 1 after 1", got, runs)
+	}
+	wantClean(t, db)
+}

@@ -19,14 +19,32 @@ type Tx struct {
 	engine engine
 	now    time.Time
 	failed error
+	// isShared says that others have a part in the same transaction, which a
+	// statement of this one that is broken off would undo.
+	isShared bool
+	isGone   bool // it failed before a statement, which leaves the transaction in order
 }
 
 // Now is the time of the transaction: one instant for everything it writes, in
 // UTC and whole microseconds.
 func (tx *Tx) Now() time.Time { return tx.now }
 
+// statementContext is the context of a statement. In a shared transaction a
+// statement is not begun once ctx has ended, and not broken off when it ends:
+// each is short.
+func (tx *Tx) statementContext(ctx context.Context) context.Context {
+	if !tx.isShared {
+		return ctx
+	}
+	if err := ctx.Err(); err != nil && tx.failed == nil {
+		tx.failed, tx.isGone = fmt.Errorf("statement not begun: %w", err), true
+	}
+	return context.WithoutCancel(ctx)
+}
+
 // ExecContext runs a statement that returns no rows.
 func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	ctx = tx.statementContext(ctx)
 	if tx.failed != nil {
 		return nil, tx.failed
 	}
@@ -37,6 +55,7 @@ func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // QueryContext runs a query. The caller closes the rows before its next
 // statement and checks their Err.
 func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	ctx = tx.statementContext(ctx)
 	if tx.failed != nil {
 		return nil, tx.failed
 	}
@@ -47,6 +66,7 @@ func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql
 // QueryRowContext runs a query of one row; errors come from the row's Scan,
 // sql.ErrNoRows among them.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	ctx = tx.statementContext(ctx)
 	if tx.failed != nil {
 		// A row cannot be made to carry an error, so a query that a done
 		// context refuses stands in for it.
