@@ -39,7 +39,10 @@ func TestMain(m *testing.M) {
 	if at, found := os.LookupEnv(crashAt); found {
 		killer := &killer{seen: map[string]int{}}
 		killer.arm(at)
-		go killer.listen(os.Stdin)
+		go func() {
+			killer.listen(os.Stdin)
+			os.Exit(1) // whoever started it is gone, such as a test that took too long
+		}()
 		broker.WhenNew(func(b *broker.Broker) {
 			b.SetFaultOf(killer.reach)
 			b.SetRedemptionsPerTransaction(crashBatch)
