@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 
 	"github.com/paywordhq/payword/internal/ledger"
 )
@@ -42,7 +43,9 @@ func actorOf(ctx context.Context) string {
 // audit writes an entry in the transaction of the change itself, so that there
 // is never the one without the other.
 func audit(ctx context.Context, tx *ledger.Tx, entry auditEntry) error {
+	// A letter that is cut in two is no text, which PostgreSQL does not take.
+	detail := strings.ToValidUTF8(entry.detail[:min(len(entry.detail), maxAuditDetail)], "")
 	_, err := tx.ExecContext(ctx, `INSERT INTO broker_audit (created, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)`,
-		tx.Now().UnixMicro(), actorOf(ctx), entry.action, entry.subject, entry.detail[:min(len(entry.detail), maxAuditDetail)])
+		tx.Now().UnixMicro(), actorOf(ctx), entry.action, entry.subject, detail)
 	return err
 }

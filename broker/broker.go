@@ -150,6 +150,7 @@ type Broker struct {
 	metrics   *metrics
 	bySender  *limiter // requests of one key or operator
 	byAddress *limiter
+	byChanger *limiter      // changes of one account or vendor's key
 	draining  atomic.Bool   // the process is about to end
 	drain     time.Duration // how long it goes on serving then
 
@@ -193,6 +194,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 		renewals:        newQuota(config.Now, renewalsPerMinute),
 		bySender:        newLimiter("key", config.Now, config.RequestsPerMinute),
 		byAddress:       newLimiter("address", config.Now, config.RequestsPerMinute),
+		byChanger:       newLimiter("changes", config.Now, max(1, config.RequestsPerMinute/changeShare)),
 		large:           make(chan struct{}, largeBodies),
 		hashing:         make(chan struct{}, runtime.GOMAXPROCS(0)),
 		streams:         make(chan struct{}, maxStreams),

@@ -103,7 +103,7 @@ func (g *guard) admitted(w http.ResponseWriter, r *http.Request, pattern string)
 		return
 	}
 	if err == nil && !refusal.Refused() {
-		refusal = g.broker.limitSender(w.Header(), entry.access, sender)
+		refusal = g.broker.limitSender(w.Header(), entry, sender)
 	}
 	if p := g.broker.problemOf(ctx, pattern, refusal, err); p != nil {
 		writeProblem(w, p)

@@ -26,6 +26,12 @@ const (
 	maxLimited   = 1 << 16
 	sharedCounts = 1 << 12
 
+	// changeShare is the part of its requests that an account or a vendor may
+	// change something with that leaves rows for ever, such as a limit, a
+	// transfer or a webhook: two in a second by default. People and their
+	// programs need fewer, and what nobody deletes must not grow by a hundred.
+	changeShare = 50
+
 	// maxForwarded is how many proxies are looked at in X-Forwarded-For.
 	maxForwarded = 8
 
@@ -143,12 +149,31 @@ func (b *Broker) limitAddress(header http.Header, r *http.Request) payword.Refus
 
 // limitSender refuses with RateLimited when too many requests come from whoever
 // has proved to have sent this one.
-func (b *Broker) limitSender(header http.Header, kind access, from sender) payword.Refusal {
-	switch kind {
+func (b *Broker) limitSender(header http.Header, entry route, from sender) payword.Refusal {
+	name := from.keyID
+	switch entry.access {
 	case public, newAccount, newVendor:
 		return payword.Refusal{} // nobody has proved anything yet
 	case adminOnly:
-		return b.bySender.take(header, from.operator)
+		name = from.operator
 	}
-	return b.bySender.take(header, from.keyID)
+	refusal := b.bySender.take(header, name)
+	if refusal.Refused() || !entry.leavesRows() {
+		return refusal
+	}
+	if from.account != "" {
+		name = "account:" + from.account // all its devices together
+	}
+	return b.byChanger.take(header, name)
+}
+
+// leavesRows reports whether requests of accounts and vendors for the route leave
+// rows for ever whose number nothing else bounds. Reservations and certificates
+// have bounds of their own.
+func (r route) leavesRows() bool {
+	switch r.path {
+	case payword.PathReservations, payword.PathCertificates, payword.PathRenewals:
+		return false
+	}
+	return r.keepsAnswers() && (r.access == accountSigned || r.access == vendorSigned)
 }

@@ -140,3 +140,36 @@ func TestRateLimitByKey(t *testing.T) {
 	b.clock.advance(60)
 	want(t, ask(u), http.StatusOK, payword.Accepted)
 }
+
+// What leaves rows for ever is done twice in a second at most by one account,
+// whichever device asks, and by one key of a vendor; reading and paying go on.
+func TestRateLimitOfChanges(t *testing.T) {
+	b := newBank(t)
+	u, other, s := b.newUser(100*cent), b.newUser(0), b.newShop()
+	phone := u.newDevice("phone")
+	b.config.RequestsPerMinute = 6000
+	b.open()
+	change := func(by *user) answer { return b.call(by.key, "PUT", payword.PathLimits, payword.Limits{}) }
+	for k := range 120 {
+		want(t, change([]*user{u, phone}[k%2]), http.StatusOK, payword.Accepted)
+	}
+	a := change(phone)
+	want(t, a, http.StatusTooManyRequests, payword.RateLimited)
+	if got := a.header.Values("RateLimit-Policy"); len(got) != 2 || got[1] != `"changes";q=120;w=60` {
+		t.Errorf("got %v", got)
+	}
+	want(t, change(other), http.StatusOK, payword.Accepted)
+	want(t, b.call(u.key, "GET", payword.PathAccount, nil), http.StatusOK, payword.Accepted)
+	for range 121 {
+		u.commit(s.origin, 10*cent) // for which a certificate is issued
+	}
+	u.commit(s.origin, 10*cent).mustReserve(cent)
+	contact := map[string]string{"vendor": s.origin, "contact": "ann"}
+	for range 120 {
+		want(t, b.call(s.key, "PUT", "/v1/vendor/contact", contact), http.StatusOK, payword.Accepted)
+	}
+	want(t, b.call(s.key, "PUT", "/v1/vendor/contact", contact), http.StatusTooManyRequests, payword.RateLimited)
+	s.wantResult(s.claim(u.commit(s.origin, 10*cent), 1, cent), payword.Accepted, cent, cent)
+	b.clock.advance(60)
+	want(t, change(u), http.StatusOK, payword.Accepted)
+}

@@ -376,3 +376,16 @@ func FuzzParseDestination(f *testing.F) {
 		}
 	})
 }
+
+// A reason that the audit log cuts off stays text.
+func TestLongReasonsAreCut(t *testing.T) {
+	b := newBank(t)
+	s := b.newShop()
+	want(t, b.admin("PUT", "/v1/admin/vendors/state", map[string]string{
+		"vendor": s.origin, "state": "blocked", "reason": strings.Repeat("\u5f20", 500), // 1000 bytes end within a letter
+	}), http.StatusOK, payword.Accepted)
+	code, out, stderr := run(t, "audit", "--db", b.config.Database, "--action", "block-vendor")
+	if code != 0 || strings.Count(out, "\u5f20") != 333 {
+		t.Errorf("got %d: %s%s", code, out, stderr)
+	}
+}
