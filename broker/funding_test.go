@@ -13,6 +13,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -311,6 +312,51 @@ func TestReversals(t *testing.T) {
 	b.stripe(disputed("created", "1", 1000, "needs_response"))
 	u.wantBalance(750*cent, 0)
 	b.wantSound()
+}
+
+// A payment that is booked under two names is taken back once.
+func TestReversalOfAPaymentWithTwoNames(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	u := b.newUser(0)
+	second := paidSession("2", u.account, 100, "usd", func(session map[string]any) { session["payment_intent"] = "pi_1" })
+	b.stripe(paidSession("1", u.account, 100, "usd"))
+	b.stripe(refunded("1", 100, "usd"))
+	u.wantBalance(0, 0)
+	b.stripe(second)
+	u.wantBalance(100*cent, 0)
+	b.wantSound()
+	b.stripe(refunded("1", 150, "usd"))
+	u.wantBalance(50*cent, 0)
+	b.wantSound()
+}
+
+// An account whose books do not agree does not keep others from paying what they
+// owe.
+func TestOneDebtDoesNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	s := b.newShop()
+	var users []*user
+	for k := range 3 {
+		u, id := b.newUser(0), fmt.Sprint("d", k)
+		b.stripe(paidSession(id, u.account, 100, "usd"))
+		p := u.commit(s.origin, 100*cent)
+		p.mustReserve(100 * cent)
+		b.stripe(disputed("created", id, 30, "needs_response"))
+		s.wantResult(s.claim(p, 10, 10*cent, final), payword.Accepted, 10*cent, 10*cent)
+		users = append(users, u)
+	}
+	first := slices.MinFunc(users, func(a, b *user) int { return strings.Compare(a.account, b.account) })
+	dbtest.Tamper(t, b.config.Database, `UPDATE accounts SET currency = 'eur-micro' WHERE id = 'user:`+first.account+`:owed'`)
+	if err := b.CollectDue(t.Context()); err == nil || !strings.Contains(err.Error(), first.account) {
+		t.Errorf("got %v, want an error that names %s", err, first.account)
+	}
+	for _, u := range users {
+		if u != first {
+			u.wantBalance(60*cent, 0)
+		}
+	}
 }
 
 // Who owes reserves nothing, whatever the credit line, until it is paid.

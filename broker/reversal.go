@@ -48,13 +48,18 @@ func (s *store) reverse(ctx context.Context, tx *ledger.Tx, r reversal) error {
 	if err := saveReversal(ctx, tx, r); err != nil {
 		return err
 	}
-	f, found, err := oneFunding(ctx, tx, `WHERE source = ? AND payment = ? ORDER BY seq LIMIT 1`, r.source, r.payment)
-	if err != nil || !found {
-		return err
+	fundings, err := selectFundings(ctx, tx, `WHERE source = ? AND payment = ? ORDER BY seq LIMIT ?`, r.source, r.payment, maxParts)
+	for _, f := range fundings {
+		if err == nil {
+			_, err = s.settleReversals(ctx, tx, f)
+		}
 	}
-	_, err = s.settleReversals(ctx, tx, f)
 	return err
 }
+
+// maxParts is how many fundings of one payment a reversal takes back from; a
+// service has one, but for a mistake.
+const maxParts = 100
 
 func saveReversal(ctx context.Context, tx *ledger.Tx, r reversal) error {
 	ended := 0
@@ -85,20 +90,26 @@ func saveReversal(ctx context.Context, tx *ledger.Tx, r reversal) error {
 		fmt.Sprintf("%s %s: %s %s", what, r.id, r.amount.Decimal(), r.currency.Code())})
 }
 
-// settleReversals brings what was taken back of a payment to what its reversals
-// say, and returns the payment as it is then.
+// settleReversals brings what was taken back of a funding to what the reversals
+// of its payment say, and returns it as it is then. Where one payment was booked
+// under several names, the earlier ones come first, so that nothing is taken back
+// twice.
 func (s *store) settleReversals(ctx context.Context, tx *ledger.Tx, f fundingRecord) (fundingRecord, error) {
-	var reversed, disputed int64
+	var reversed, earlier money.Amount
 	if f.payment != "" {
-		err := tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT),
-				CAST(COALESCE(SUM(CASE WHEN cause = 'dispute' THEN 1 ELSE 0 END), 0) AS BIGINT)
+		err := tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT)
 			FROM broker_reversals WHERE source = ? AND payment = ? AND currency = ? AND ended = 0`,
-			f.source, f.payment, f.currency).Scan(&reversed, &disputed)
+			f.source, f.payment, f.currency).Scan(&reversed)
+		if err == nil {
+			err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT)
+				FROM broker_fundings WHERE source = ? AND payment = ? AND currency = ? AND seq < ?`,
+				f.source, f.payment, f.currency, f.seq).Scan(&earlier)
+		}
 		if err != nil {
 			return f, err
 		}
 	}
-	target := min(f.amount, money.Amount(reversed))
+	target := min(f.amount, max(0, reversed-earlier))
 	var err error
 	switch change := target - f.reversed; {
 	case change > 0:
@@ -244,25 +255,28 @@ func (s *store) requireNoDebt(ctx context.Context, tx *ledger.Tx, account string
 }
 
 // collectDue collects from accounts that owe and have something, at most
-// perRound of them: what was released to them comes without a payment.
+// perRound of them: what was released to them comes without a payment. One whose
+// books do not agree does not hold up the others.
 func (s *store) collectDue(ctx context.Context) error {
 	var accounts []string
 	err := s.db.View(ctx, func(tx *ledger.Tx) (err error) {
 		accounts, err = debtors(ctx, tx)
 		return err
 	})
-	if err != nil || len(accounts) == 0 {
+	if err != nil {
 		return err
 	}
-	_, err = s.update(ctx, "collect", func(tx *ledger.Tx) error {
-		for _, account := range accounts {
-			if err := s.collect(ctx, tx, account); err != nil {
-				return err
-			}
+	var failures error
+	for _, account := range accounts {
+		_, err := s.update(ctx, "collect", func(tx *ledger.Tx) error { return s.collect(ctx, tx, account) })
+		if err != nil {
+			failures = errors.Join(failures, fmt.Errorf("account %s: %w", account, err))
 		}
-		return nil
-	})
-	return err
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return failures
 }
 
 func debtors(ctx context.Context, tx *ledger.Tx) (accounts []string, err error) {
