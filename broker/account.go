@@ -358,19 +358,7 @@ func (s *store) accounts(ctx context.Context, after string, limit int) (page []p
 }
 
 func accountIDs(ctx context.Context, tx *ledger.Tx, after string, limit int) (ids []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id FROM broker_accounts WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	return textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
 }
 
 // ready reports whether the database answers.

@@ -85,18 +85,6 @@ func (s *store) vendors(ctx context.Context, named, after string) (page []vendor
 }
 
 func vendorNames(ctx context.Context, tx *ledger.Tx, named, after string) (names []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT vendor FROM broker_vendors WHERE vendor > ? AND (? = '' OR vendor = ?) ORDER BY vendor LIMIT ?`,
+	return textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE vendor > ? AND (? = '' OR vendor = ?) ORDER BY vendor LIMIT ?`,
 		after, named, named, perRound)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names = append(names, name)
-	}
-	return names, rows.Err()
 }

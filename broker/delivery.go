@@ -133,21 +133,9 @@ func (b *Broker) deliverTo(ctx context.Context, vendor string) (delivered int, e
 // waited longest first.
 func (s *store) vendorsToTell(ctx context.Context) (vendors []string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		vendors = nil
-		rows, err := tx.QueryContext(ctx, `SELECT vendor FROM broker_deliveries WHERE state = 'waiting' AND due <= ?
+		vendors, err = textColumn(ctx, tx, `SELECT vendor FROM broker_deliveries WHERE state = 'waiting' AND due <= ?
 			GROUP BY vendor ORDER BY MIN(due) LIMIT ?`, tx.Now().UnixMicro(), perRound)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var vendor string
-			if err := rows.Scan(&vendor); err != nil {
-				return err
-			}
-			vendors = append(vendors, vendor)
-		}
-		return rows.Err()
+		return err
 	})
 	return vendors, err
 }

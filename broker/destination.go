@@ -153,20 +153,8 @@ func (b *Broker) SettleDestinations(ctx context.Context) error {
 
 // vendorsWaiting returns the vendors whose next destination's time has come.
 func vendorsWaiting(ctx context.Context, tx *ledger.Tx) (vendors []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT vendor FROM broker_vendors WHERE next_from > 0 AND next_from <= ? ORDER BY next_from LIMIT ?`,
+	return textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE next_from > 0 AND next_from <= ? ORDER BY next_from LIMIT ?`,
 		tx.Now().Unix(), perRound)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var vendor string
-		if err := rows.Scan(&vendor); err != nil {
-			return nil, err
-		}
-		vendors = append(vendors, vendor)
-	}
-	return vendors, rows.Err()
 }
 
 func (s *store) settleDestination(ctx context.Context, tx *ledger.Tx, vendor string) error {

@@ -83,7 +83,7 @@ func checkGateway(ctx context.Context, tx *ledger.Tx, name, keyID string) error 
 	case sameKey > 0:
 		return newProblem(http.StatusConflict, "Another gateway has that key.")
 	case others >= maxGateways:
-		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("There are %d gateways, and more are not taken.", others))
+		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("There are %d gateways, the most that a broker has: register another key under the name of one that is not used.", others))
 	}
 	return nil
 }

@@ -95,11 +95,11 @@ func (g *guard) admitted(w http.ResponseWriter, r *http.Request, pattern string)
 	defer cancel()
 	sender, refusal, err := g.admit(ctx, entry.access, r)
 	if errors.Is(err, errNoToken) {
-		writeProblem(w, newProblem(http.StatusUnauthorized, "want the administration token: Authorization: Bearer …"))
+		writeProblem(w, newProblem(http.StatusUnauthorized, "Want the administration token: Authorization: Bearer …"))
 		return
 	}
 	if errors.Is(err, errReadOnly) {
-		writeProblem(w, newProblem(http.StatusForbidden, "this token may look and not change anything"))
+		writeProblem(w, newProblem(http.StatusForbidden, "This token may look and not change anything."))
 		return
 	}
 	if err == nil && !refusal.Refused() {

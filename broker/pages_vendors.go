@@ -325,7 +325,7 @@ func foreseePayout(ctx context.Context, b *Broker, vendor string, values map[str
 		return []consequence{{"Nothing: a payout of that reference was booked already", "", payout.ID}}, payword.Refusal{}, nil
 	}
 	if destination == "" {
-		destination = "nowhere yet: the vendor has named no destination that counts by now"
+		destination = "nowhere yet: the vendor has named no destination that counts yet"
 	}
 	return []consequence{
 		{"Owed to the vendor", groupedDecimal(before.Payable) + code, groupedDecimal(before.Payable-payout.Amount-payout.Fee) + code},

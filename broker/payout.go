@@ -19,7 +19,7 @@ const (
 )
 
 var (
-	errNoDestination = newProblem(http.StatusConflict, "The vendor has no payout destination that counts by now.")
+	errNoDestination = newProblem(http.StatusConflict, "The vendor has no payout destination that counts yet.")
 	errPayoutDiffers = newProblem(http.StatusConflict, "A payout of that id was booked, of another vendor or amount.")
 )
 

@@ -100,21 +100,9 @@ func (b *Broker) pullInTurn(ctx context.Context, vendor string) error {
 // vendorsToPull returns vendors whose turn it is.
 func (s *store) vendorsToPull(ctx context.Context) (vendors []string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT vendor FROM broker_vendors WHERE pull = 1 AND pull_due <= ? ORDER BY pull_due LIMIT ?`,
+		vendors, err = textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE pull = 1 AND pull_due <= ? ORDER BY pull_due LIMIT ?`,
 			tx.Now().UnixMicro(), perRound)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		vendors = nil
-		for rows.Next() {
-			var vendor string
-			if err := rows.Scan(&vendor); err != nil {
-				return err
-			}
-			vendors = append(vendors, vendor)
-		}
-		return rows.Err()
+		return err
 	})
 	return vendors, err
 }

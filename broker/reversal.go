@@ -280,19 +280,7 @@ func (s *store) collectDue(ctx context.Context) error {
 }
 
 func debtors(ctx context.Context, tx *ledger.Tx) (accounts []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT d.account FROM broker_debts d
+	return textColumn(ctx, tx, `SELECT d.account FROM broker_debts d
 		JOIN accounts a ON a.id = 'user:' || d.account || ':available'
 		WHERE d.open = 1 AND a.balance - a.pending > 0 ORDER BY d.account LIMIT ?`, perRound)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var account string
-		if err := rows.Scan(&account); err != nil {
-			return nil, err
-		}
-		accounts = append(accounts, account)
-	}
-	return accounts, rows.Err()
 }

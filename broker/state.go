@@ -303,20 +303,3 @@ func familyIDs(ctx context.Context, tx *ledger.Tx, account string) ([]string, er
 		account, maxSubAccounts)
 	return append(ids, account), err
 }
-
-// textColumn returns the one column of a query.
-func textColumn(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (texts []string, err error) {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, rows.Err()
-}

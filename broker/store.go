@@ -458,3 +458,20 @@ func (s *store) accountOf(ctx context.Context, keyID string) (account string, ke
 	})
 	return account, key, err
 }
+
+// textColumn returns the one column of a query.
+func textColumn(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (texts []string, err error) {
+	rows, err := tx.QueryContext(ctx, query, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return texts, rows.Err()
+}
