@@ -55,10 +55,9 @@ func TestMain(m *testing.M) {
 
 // killer kills its own process at a point, as kill -9 does.
 type killer struct {
-	mutex   sync.Mutex
-	at      string         // guarded by mutex, as is seen
-	seen    map[string]int // since it was armed
-	isArmed bool
+	mutex sync.Mutex
+	at    string         // guarded by mutex, as is seen
+	seen  map[string]int // since it was armed
 }
 
 func (k *killer) arm(at string) {

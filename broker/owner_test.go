@@ -11,27 +11,6 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// accountRoutes are the routes about accounts, with the proof that each wants.
-var accountRoutes = map[string]string{
-	"get " + payword.PathDevices: "requestSignature", "post " + payword.PathDevices: "requestSignature",
-	"put " + payword.PathDevices + "/{device}":    "requestSignature",
-	"delete " + payword.PathDevices + "/{device}": "requestSignature",
-	"get " + payword.PathLimits:                   "requestSignature", "put " + payword.PathLimits: "requestSignature",
-	"get " + payword.PathSubAccounts: "requestSignature", "post " + payword.PathSubAccounts: "requestSignature",
-	"put " + payword.PathSubAccounts + "/{account}":         "requestSignature",
-	"post " + payword.PathSubAccounts + "/{account}/close":  "requestSignature",
-	"get " + payword.PathSubAccounts + "/{account}/vendors": "requestSignature",
-	"post " + payword.PathTransfers:                         "requestSignature", "post " + payword.PathVouchers: "requestSignature",
-	"get " + payword.PathPayouts: "requestSignature", "post " + payword.PathPayouts: "requestSignature",
-	"post " + payword.PathClose: "requestSignature",
-	"get /v1/admin/accounts":    "administrationToken", "get /v1/admin/accounts/{account}": "administrationToken",
-	"put /v1/admin/accounts/{account}/limits": "administrationToken", "put /v1/admin/accounts/{account}/holder": "administrationToken",
-	"post /v1/admin/accounts/{account}/block": "administrationToken", "post /v1/admin/accounts/{account}/unblock": "administrationToken",
-	"delete /v1/admin/accounts/{account}/devices/{device}": "administrationToken", "get /v1/admin/account-payouts": "administrationToken",
-	"post /v1/admin/account-payouts/{account}/{payout}/paid":    "administrationToken",
-	"post /v1/admin/account-payouts/{account}/{payout}/refused": "administrationToken", "get /v1/admin/vouchers": "administrationToken",
-}
-
 // tie ties the account to a holder.
 func (u *user) tie(holder string) {
 	u.t.Helper()

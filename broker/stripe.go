@@ -256,7 +256,7 @@ var (
 func stripeUnit(currency money.Currency) (money.Amount, error) {
 	switch code := currency.Code(); {
 	case code == "UGX":
-		return 0, errors.New("Stripe's amounts in UGX can be read in two ways, and are not taken")
+		return 0, errors.New("amounts of Stripe in UGX can be read in two ways, and are not taken")
 	case slices.Contains(stripeZeroDecimals, code):
 		return money.Unit, nil
 	case slices.Contains(stripeThreeDecimals, code):
