@@ -1,9 +1,9 @@
 package payword
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha512"
+	"crypto/subtle"
 	"sync"
 	"sync/atomic"
 
@@ -161,5 +161,5 @@ func (m *multiples) verify(key ed25519.PublicKey, message, signature []byte) boo
 	sum := edwards25519.NewIdentityPoint()
 	baseMultiples().addTimes(sum, s)
 	m.addTimes(sum, k)
-	return bytes.Equal(sum.Bytes(), signature[:32])
+	return subtle.ConstantTimeCompare(sum.Bytes(), signature[:32]) == 1
 }

@@ -79,19 +79,21 @@ var comparisons = []comparison{
 		JOIN accounts l ON l.id = 'vendor:' || v.vendor || ':payable'
 		LEFT JOIN (SELECT vendor, CAST(SUM(paid) AS BIGINT) AS amount FROM broker_commitments GROUP BY vendor) c ON c.vendor = v.vendor
 		LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
-			WHERE kind IN ('vendor-payout', 'vendor-fee') GROUP BY debit) o ON o.debit = l.id
+			WHERE credit IN ('broker:bank:out', 'broker:fees') GROUP BY debit) o ON o.debit = l.id
 		WHERE COALESCE(c.amount, 0) - COALESCE(o.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
 	{"paid out to accounts and vendors, and in the account of that", `
 		SELECT id, explained, balance FROM (
 			SELECT l.id AS id, l.balance AS balance,
 				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM broker_payouts WHERE state = 'paid')
-				+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE kind = 'vendor-payout') AS explained
+				+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers
+					WHERE credit = 'broker:bank:out' AND debit LIKE 'vendor:%') AS explained
 			FROM accounts l WHERE l.id = 'broker:bank:out') AS explanation
 		WHERE explained <> balance`},
 	{"of fees, and in their account", `
 		SELECT id, explained, balance FROM (
 			SELECT l.id AS id, l.balance AS balance,
-				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE kind = 'vendor-fee') AS explained
+				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers
+					WHERE credit = 'broker:fees' AND debit LIKE 'vendor:%') AS explained
 			FROM accounts l WHERE l.id = 'broker:fees') AS explanation
 		WHERE explained <> balance`},
 	{"in the daily sums, and in the transfers until then", `

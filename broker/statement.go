@@ -225,9 +225,9 @@ func (e *statementEntry) describe(kind, reference string) {
 	switch kind {
 	case "redeem":
 		e.Kind, e.Commitment = "redemption", reference
-	case kindPayout:
+	case kindPayout, "settlement-payout": // by hand, or by clearing
 		e.Kind, e.Payout = "payout", reference
-	case kindFee:
+	case kindFee, "settlement-fee":
 		e.Kind, e.Payout = "fee", reference
 	default:
 		e.Kind = "other"
