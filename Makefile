@@ -8,9 +8,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # that brings it. Debian keeps the server of PostgreSQL out of PATH.
 PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql
 
-# The most that the tests of one package may take. Under the race detector the
-# first run compiles Caddy for minutes; that is not counted here.
-TESTTIME    ?= 10m
+# The most that the tests of one package may take. Those of the broker run on
+# SQLite and on PostgreSQL, which takes about ten minutes under the race detector
+# on two processors. The first run compiles Caddy for minutes; that is not counted.
+TESTTIME    ?= 20m
 
 GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path './.git/*'
 

@@ -7,7 +7,8 @@ import (
 )
 
 // Everything holds on PostgreSQL, too, but for what only a file can be.
-// Browsers see no difference.
+// Browsers see no difference, and neither do a few long tests of keys and sizes.
 func TestOnPostgreSQL(t *testing.T) {
-	dbtest.OnPostgreSQL(t, "^(TestNoSecretsInDatabase|TestPagesInABrowser|TestVoucherCodesAreNotKept)$")
+	dbtest.OnPostgreSQL(t, "^(TestNoSecretsInDatabase|TestPagesInABrowser|TestVoucherCodesAreNotKept)$"+
+		"|^(FuzzCertificateBodies|TestKeyCommands|TestServeFromADirectoryOfKeys|TestStatusListSize|TestStreamOfTooManyLines|TestStripeUnits)$")
 }
