@@ -269,11 +269,8 @@ func (v *visit) accountList() {
 		v.unavailable(err)
 		return
 	}
-	data := accountListView{Accounts: accounts, IsFirst: after == ""}
-	if len(accounts) > rowsPerPage {
-		data.Accounts = accounts[:rowsPerPage]
-		data.Next = accounts[rowsPerPage-1].Account
-	}
+	data := accountListView{IsFirst: after == ""}
+	data.Accounts, data.Next = cut(accounts, Listing{Limit: rowsPerPage}, func(one payword.Account) string { return one.Account })
 	v.show(http.StatusOK, "accounts", view{Title: "Accounts", Section: "accounts", Data: data})
 }
 

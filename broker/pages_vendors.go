@@ -62,11 +62,8 @@ func (v *visit) vendorList() {
 		v.unavailable(err)
 		return
 	}
-	data := vendorListView{Vendors: vendors, IsFirst: after == ""}
-	if len(vendors) > rowsPerPage {
-		data.Vendors = vendors[:rowsPerPage]
-		data.Next = vendors[rowsPerPage-1].Vendor
-	}
+	data := vendorListView{IsFirst: after == ""}
+	data.Vendors, data.Next = cut(vendors, Listing{Limit: rowsPerPage}, func(one vendorRow) string { return one.Vendor })
 	v.show(http.StatusOK, "vendors", view{Title: "Vendors", Section: "vendors", Data: data})
 }
 

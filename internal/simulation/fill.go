@@ -124,9 +124,7 @@ func (t *table) flush(ctx context.Context, tx *ledger.Tx) error {
 	if len(t.values) == 0 {
 		return nil
 	}
-	row := "(" + strings.TrimSuffix(strings.Repeat("?, ", t.columns), ", ") + ")"
-	rows := strings.TrimSuffix(strings.Repeat(row+", ", len(t.values)/t.columns), ", ")
-	_, err := tx.ExecContext(ctx, "INSERT INTO "+t.into+" VALUES "+rows, t.values...)
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+t.into+" VALUES "+ledger.Rows(len(t.values)/t.columns, t.columns), t.values...)
 	t.values = t.values[:0]
 	return err
 }
