@@ -24,7 +24,8 @@ var mayImport = map[string][]string{
 	"caddymodule":       {".", "money", "internal/filelock"},
 	"client":            {".", "money", "internal/filelock"},
 	"broker":            {".", "money", "internal/ledger", "internal/filelock"},
-	"clearing":          {".", "money", "internal/ledger", "internal/purse"},
+	"clearing":          {".", "money", "internal/ledger", "internal/purse", "clearing/audit"},
+	"clearing/audit":    {".", "money", "internal/purse"}, // nothing of what it checks
 	"samgateway":        {".", "money", "internal/purse"},
 	"internal/ledger":   {".", "money"},
 	"internal/purse":    {".", "money"},
@@ -43,9 +44,10 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a folder may import besides.
 var testsMayImport = map[string][]string{
-	".":               {"internal/vectors"}, // the files are what the generator makes
-	"broker":          {"internal/dbtest"},
-	"clearing":        {"internal/dbtest"},
+	".":               {"internal/vectors"},                  // the files are what the generator makes
+	"broker":          {"internal/dbtest", "clearing/audit"}, // every simulation ends with an audit
+	"clearing":        {"internal/dbtest", "broker"},         // what it settles and explains is the broker's
+	"clearing/audit":  {"internal/dbtest", "broker", "clearing", "internal/ledger"},
 	"internal/ledger": {"internal/dbtest"},
 	"cmd/payword":     {"internal/dbtest"},
 }
