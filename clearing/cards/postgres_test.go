@@ -1,0 +1,13 @@
+package cards_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/paywordhq/payword/internal/dbtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(dbtest.Main(m, nil)) }
+
+// Everything holds on PostgreSQL, too.
+func TestOnPostgreSQL(t *testing.T) { dbtest.OnPostgreSQL(t, "") }
