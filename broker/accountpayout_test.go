@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword"
-	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -133,21 +132,6 @@ func TestDestinations(t *testing.T) {
 	}
 	want(t, u.close("GB00WEST12345698765432"), http.StatusUnprocessableEntity, payword.Accepted)
 	u.wantState("open")
-}
-
-func FuzzIBAN(f *testing.F) {
-	f.Add("GB82WEST12345698765432")
-	f.Add("A")
-	f.Fuzz(func(t *testing.T, text string) {
-		if broker.CheckIBAN(text) != nil {
-			return
-		}
-		// One more on the last character is always found.
-		last := text[len(text)-1]
-		if last != '9' && last != 'Z' && broker.CheckIBAN(text[:len(text)-1]+string(last+1)) == nil {
-			t.Errorf("%q and the next one both pass", text)
-		}
-	})
 }
 
 // Closing waits for what is reserved, gives the rest to a payout, and ends when

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/bankaccount"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -15,23 +16,29 @@ import (
 // enough that somebody who was told looks, over a weekend too.
 const defaultDestinationDelay = 72 * time.Hour
 
-// The two kinds of payout destinations.
+// The kinds of payout destinations.
 const (
 	destinationIBAN      = "iban:"
+	destinationACH       = "ach:"
 	destinationReference = "ref:" // what the payer's own system knows the vendor by
 	maxReferenceBytes    = 64
 )
 
 // parseDestination returns a payout destination in the form in which it is kept:
-// iban: with capital letters and no spaces, or ref: with the reference as it is.
+// iban: with capital letters and no spaces, ach: with routing number, account
+// and its kind, or ref: with the reference as it is.
 func parseDestination(text string) (string, error) {
 	if iban, isIBAN := strings.CutPrefix(text, destinationIBAN); isIBAN {
-		iban = strings.ToUpper(strings.ReplaceAll(iban, " ", ""))
-		return destinationIBAN + iban, checkIBAN(iban)
+		iban, err := bankaccount.ParseIBAN(iban)
+		return destinationIBAN + iban, err
+	}
+	if account, isACH := strings.CutPrefix(text, destinationACH); isACH {
+		_, err := bankaccount.ParseACH(account)
+		return text, err
 	}
 	reference, isReference := strings.CutPrefix(text, destinationReference)
 	if !isReference {
-		return "", errors.New("want iban: with an IBAN, or ref: with a reference that the payer knows")
+		return "", errors.New("want iban: with an IBAN, ach: with ROUTING/ACCOUNT/checking or /savings, or ref: with a reference that the payer knows")
 	}
 	if len(reference) < 1 || len(reference) > maxReferenceBytes || strings.ContainsFunc(reference, isNotPlain) {
 		return "", fmt.Errorf("reference: want 1 to %d letters, digits and . _ : / -", maxReferenceBytes)
@@ -43,30 +50,18 @@ func isNotPlain(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._:/-", c)
 }
 
-// checkIBAN checks the form of an IBAN (ISO 13616) and its check digits (ISO
-// 7064, MOD 97-10).
-func checkIBAN(iban string) error {
-	const shortest, longest = 15, 34
-	if len(iban) < shortest || len(iban) > longest {
-		return fmt.Errorf("IBAN: want %d to %d characters", shortest, longest)
+// maskedDestination returns as much of a destination as its owner knows it by.
+func maskedDestination(destination string) string {
+	const shown = 4
+	kind, rest, _ := strings.Cut(destination, ":")
+	if account, err := bankaccount.ParseACH(rest); kind+":" == destinationACH && err == nil {
+		hidden := max(len(account.Account)-shown, (len(account.Account)+1)/2) // never all of a short one
+		return fmt.Sprintf("%s…%s/%s", destinationACH, account.Account[hidden:], account.Kind)
 	}
-	remainder := 0
-	for k, c := range []byte(iban[4:] + iban[:4]) {
-		isDigit, isLetter := c >= '0' && c <= '9', c >= 'A' && c <= 'Z'
-		place := k - (len(iban) - 4) // of the first four, which come last here
-		switch {
-		case !isDigit && !isLetter, (place == 0 || place == 1) && !isLetter, place >= 2 && !isDigit:
-			return errors.New("IBAN: want two letters, two digits, then letters and digits")
-		case isDigit:
-			remainder = (remainder*10 + int(c-'0')) % 97
-		default:
-			remainder = (remainder*100 + int(c-'A') + 10) % 97
-		}
+	if len(rest) <= shown {
+		return destination
 	}
-	if remainder != 1 {
-		return errors.New("IBAN: its check digits are wrong")
-	}
-	return nil
+	return fmt.Sprintf("%s:…%s", kind, rest[len(rest)-shown:])
 }
 
 // setDestination asks for payouts to go elsewhere. The change waits, and falls

@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/paywordhq/payword"
@@ -158,14 +156,4 @@ func (s *store) emitFraud(ctx context.Context, tx *ledger.Tx, vendor string, com
 		Vendor: vendor, Commitment: commitment.String(),
 		Detail: "a chain of this commitment was used before; you are paid all the same, and its signer owes both",
 	})
-}
-
-// maskedDestination returns as much of a destination as its owner knows it by.
-func maskedDestination(destination string) string {
-	const shown = 4
-	kind, rest, _ := strings.Cut(destination, ":")
-	if len(rest) <= shown {
-		return destination
-	}
-	return fmt.Sprintf("%s:…%s", kind, rest[len(rest)-shown:])
 }

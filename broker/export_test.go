@@ -131,9 +131,6 @@ func IsVoucherCode(text string) bool {
 	return err == nil
 }
 
-// CheckIBAN says what is wrong with an IBAN.
-var CheckIBAN = checkIBAN
-
 // SetExportPage sets how many rows a page of an account's export has.
 func (b *Broker) SetExportPage(count int) { b.store.exportPage = count }
 

@@ -9,6 +9,9 @@ import (
 // ParseDestination reads a payout destination.
 var ParseDestination = parseDestination
 
+// MaskedDestination returns what messages show of a payout destination.
+var MaskedDestination = maskedDestination
+
 // Audited counts the entries of the audit log of an action on a subject.
 func (b *Broker) Audited(ctx context.Context, action, subject string) (count int, err error) {
 	err = b.store.db.View(ctx, func(tx *ledger.Tx) error {

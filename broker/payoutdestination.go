@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/bankaccount"
 )
 
 // The kinds of destinations of an account's payouts.
@@ -45,7 +46,7 @@ func checkPayoutDestination(given payword.PayoutDestination) error {
 		return errors.New("want either an iban or a reference")
 	}
 	if given.IBAN != "" {
-		return checkIBAN(newPayoutDestination(&given).text)
+		return bankaccount.CheckIBAN(newPayoutDestination(&given).text)
 	}
 	if !isOneLine(given.Reference) || strings.ContainsFunc(given.Reference, isUnseen) {
 		return errors.New("reference: want a text of one line, of characters that can be seen")

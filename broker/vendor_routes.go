@@ -37,7 +37,7 @@ type contactInput struct {
 type destinationInput struct {
 	Body struct {
 		Vendor      string `json:"vendor" maxLength:"270"`
-		Destination string `json:"destination" maxLength:"100" doc:"iban: with an IBAN, or ref: with a reference that the payer knows"`
+		Destination string `json:"destination" maxLength:"100" doc:"iban: with an IBAN; ach: with ROUTING/ACCOUNT/checking or ROUTING/ACCOUNT/savings; or ref: with a reference that the payer knows"`
 	}
 }
 

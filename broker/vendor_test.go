@@ -92,11 +92,14 @@ func TestPayoutDestinationsAreChecked(t *testing.T) {
 		"", "DE89370400440532013000", "iban:", "iban:DE88370400440532013000", "iban:DE8937040044053201300",
 		"iban:1289370400440532013000", "iban:DEX9370400440532013000", "iban:DE89-3704-0044-0532-0130-00",
 		"iban:DE89370400440532013000DE89370400440532", "ref:", "ref:=HYPERLINK(1)", "ref:a b", "ref:" + strings.Repeat("a", 65),
+		"iban:DE0837040044053201300", "iban:XX0237040044053201300", "ach:", "ach:021000021/123456789", "ach:021000022/123456789/checking",
+		"ach:021000021/123456789/loan", "ach:021000021//savings", "ach:021000021/123456789012345678/savings", "ach:021000021/=1+1/savings",
+		"ach:021000021/1/savings/2",
 	} {
 		want(t, s.ask(bad), http.StatusUnprocessableEntity, payword.Accepted)
 	}
 	s.wantDestination("", "")
-	for _, good := range []string{iban, otherIBAN, "iban:NO9386011117947", "ref:customer-7/2"} {
+	for _, good := range []string{iban, otherIBAN, "iban:NO9386011117947", "ach:021000021/123456789/checking", "ach:021000021/00-7/savings", "ref:customer-7/2"} {
 		s.mustAsk(good)
 		s.wantDestination("", good)
 	}
@@ -361,8 +364,24 @@ func TestAPayoutWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
+// A message about a destination shows what its owner knows it by, and no more.
+func TestDestinationsAreMasked(t *testing.T) {
+	for destination, masked := range map[string]string{
+		iban:                               "iban:…3000",
+		"ref:customer-7":                   "ref:…er-7",
+		"ref:7":                            "ref:7",
+		"ach:021000021/123456789/checking": "ach:…6789/checking",
+		"ach:021000021/12345/savings":      "ach:…45/savings",
+		"ach:021000021/1/savings":          "ach:…/savings",
+	} {
+		if got := broker.MaskedDestination(destination); got != masked {
+			t.Errorf("%s is shown as %s, want %s", destination, got, masked)
+		}
+	}
+}
+
 func FuzzParseDestination(f *testing.F) {
-	for _, seed := range []string{iban, otherIBAN, "iban:NO9386011117947", "ref:7", "iban:", "ref:", "x"} {
+	for _, seed := range []string{iban, otherIBAN, "iban:NO9386011117947", "ach:021000021/1/savings", "ref:7", "iban:", "ach:", "ref:", "x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

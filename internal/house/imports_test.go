@@ -19,18 +19,19 @@ import (
 // inside one share its row. Tests keep to the same row, but for what
 // testsMayImport adds: a test that needs two neighbours belongs in cmd/payword.
 var mayImport = map[string][]string{
-	"money":             {},
-	".":                 {"money"},
-	"caddymodule":       {".", "money", "internal/filelock"},
-	"client":            {".", "money", "internal/filelock"},
-	"broker":            {".", "money", "internal/ledger", "internal/filelock"},
-	"clearing":          {".", "money", "internal/ledger", "internal/purse", "clearing/audit"},
-	"clearing/audit":    {".", "money", "internal/purse"}, // nothing of what it checks
-	"samgateway":        {".", "money", "internal/purse"},
-	"internal/ledger":   {".", "money"},
-	"internal/purse":    {".", "money"},
-	"internal/filelock": {},
-	"internal/dbtest":   {},
+	"money":                {},
+	".":                    {"money"},
+	"caddymodule":          {".", "money", "internal/filelock"},
+	"client":               {".", "money", "internal/filelock"},
+	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount"},
+	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "clearing/audit"},
+	"clearing/audit":       {".", "money", "internal/purse"}, // nothing of what it checks
+	"samgateway":           {".", "money", "internal/purse"},
+	"internal/ledger":      {".", "money"},
+	"internal/purse":       {".", "money"},
+	"internal/filelock":    {},
+	"internal/bankaccount": {},
+	"internal/dbtest":      {},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
