@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -343,9 +344,9 @@ func (c *command) check(ctx context.Context) error {
 
 // readTokens reads the administration tokens from a file.
 func readTokens(path string) (adminToken string, operators []Operator, err error) {
-	content, mode, err := readSmall(path)
+	content, mode, err := keyfile.ReadSmall(path)
 	if err == nil {
-		err = checkPrivate(path, mode)
+		err = keyfile.CheckPrivate(path, mode)
 	}
 	if err != nil {
 		return "", nil, usage("--admin-token: %v", err)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/ed25519"
@@ -10,14 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -49,14 +46,14 @@ func (c *command) makeKey() error {
 	if err != nil {
 		return err
 	}
-	signer, err := createKey(c.out, passphrase, sealWorkFactor)
+	signer, err := keyfile.Create(c.out, passphrase, keyfile.WorkFactor)
 	if errors.Is(err, fs.ErrExist) {
 		return usage("%s exists already, and a key is never overwritten: choose another name", c.out)
 	}
 	if err != nil {
 		return err
 	}
-	key, _ := signer.Public().(ed25519.PublicKey) // createKey makes no other
+	key, _ := signer.Public().(ed25519.PublicKey) // Create makes no other
 	protection := "It is in clear, for whoever can read the file."
 	if passphrase != nil {
 		protection = "It is encrypted; \"age --decrypt\" reads it, too."
@@ -69,55 +66,29 @@ func (c *command) makeKey() error {
 // clear.
 func (c *command) newPassphrase() ([]byte, error) {
 	if c.passphraseFile != "" {
-		return readPassphrase(c.passphraseFile)
+		return c.readPassphrase()
 	}
 	if !c.encrypt {
 		return nil, nil
 	}
-	first, err := c.prompt("New passphrase: ")
-	if err != nil {
-		return nil, err
-	}
-	second, err := c.prompt("The same again: ")
-	if err != nil {
-		return nil, err
-	}
-	if len(first) == 0 || !bytes.Equal(first, second) {
-		return nil, errors.New("the passphrase is empty, or the two are not the same")
-	}
-	return first, nil
+	passphrase, err := keyfile.PromptNew(c.stdin, c.stderr)
+	return passphrase, asUsage(err)
 }
 
-// readPassphrase returns the first line of a file that only its owner may read.
-func readPassphrase(path string) ([]byte, error) {
-	content, mode, err := readSmall(path)
-	if err == nil {
-		err = checkPrivate(path, mode)
-	}
+func (c *command) readPassphrase() ([]byte, error) {
+	passphrase, err := keyfile.ReadPassphrase(c.passphraseFile)
 	if err != nil {
 		return nil, usage("--passphrase-file: %v", err)
 	}
-	line, _, _ := bytes.Cut(content, []byte("\n"))
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	if len(line) == 0 {
-		return nil, usage("--passphrase-file: %s: the first line is empty", path)
-	}
-	return line, nil
+	return passphrase, nil
 }
 
-// prompt asks for a passphrase on the terminal, without showing it.
-func (c *command) prompt(question string) ([]byte, error) {
-	terminal, isFile := c.stdin.(*os.File)
-	if !isFile || !term.IsTerminal(int(terminal.Fd())) {
-		return nil, usage("a passphrase is needed: name its file with --passphrase-file, or call this from a terminal")
+// asUsage makes wrong usage of it that there is no terminal to ask at.
+func asUsage(err error) error {
+	if errors.Is(err, keyfile.ErrNoTerminal) {
+		return usage("%v", err)
 	}
-	fmt.Fprint(c.stderr, question)
-	passphrase, err := term.ReadPassword(int(terminal.Fd()))
-	fmt.Fprintln(c.stderr)
-	if err != nil {
-		return nil, fmt.Errorf("reading the passphrase: %w", err)
-	}
-	return passphrase, nil
+	return err
 }
 
 // loadKeys reads the key files into a config, asking for the passphrase if they
@@ -125,14 +96,14 @@ func (c *command) prompt(question string) ([]byte, error) {
 func (c *command) loadKeys(config *Config) (err error) {
 	c.keyFiles = keyFiles{path: c.serving.keyFile, others: c.serving.otherKeys}
 	if c.passphraseFile != "" {
-		if c.keyFiles.passphrase, err = readPassphrase(c.passphraseFile); err != nil {
+		if c.keyFiles.passphrase, err = c.readPassphrase(); err != nil {
 			return err
 		}
 	}
 	keys, err := c.keyFiles.load()
 	if errors.Is(err, ErrSealedKey) {
-		if c.keyFiles.passphrase, err = c.prompt("Passphrase of the keys: "); err != nil {
-			return err
+		if c.keyFiles.passphrase, err = keyfile.Prompt(c.stdin, c.stderr, "Passphrase of the keys: "); err != nil {
+			return asUsage(err)
 		}
 		keys, err = c.keyFiles.load()
 	}

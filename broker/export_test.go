@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -84,11 +85,8 @@ func (b *Broker) SetSignTimeout(timeout time.Duration) { b.keyring.timeout = tim
 
 // CreateCheapKey makes a key that is encrypted so that tests can open it fast.
 func CreateCheapKey(path string, passphrase []byte) (crypto.Signer, error) {
-	return createKey(path, passphrase, 10)
+	return keyfile.Create(path, passphrase, 10)
 }
-
-// ParsePrivateKey reads what a key file holds.
-var ParsePrivateKey = parsePrivateKey
 
 // AddStatusList makes a hot list with room for so many certificates, a power of
 // two.

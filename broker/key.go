@@ -2,31 +2,24 @@ package broker
 
 import (
 	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"runtime"
+
+	"github.com/paywordhq/payword/internal/keyfile"
 )
 
-const (
-	privateBlock = "PRIVATE KEY"
-	publicBlock  = "PUBLIC KEY"
-
-	// maxKeyFileBytes bounds a key file: an Ed25519 key in PEM takes about 120
-	// bytes, and some tools write comments around it.
-	maxKeyFileBytes = 16 << 10
+// What goes wrong with a key that is encrypted. The errors that wrap these name
+// the file.
+var (
+	// ErrSealedKey means that a key is encrypted, and there is no passphrase.
+	ErrSealedKey = keyfile.ErrSealed
+	// ErrKeyPassphrase means that the passphrase is not the key's.
+	ErrKeyPassphrase = keyfile.ErrPassphrase
 )
 
 // CreateKey makes a new Ed25519 key and writes it to path as PKCS#8 in PEM,
 // readable for its owner alone. It never overwrites: an error that is
 // fs.ErrExist comes back if the file is there.
-func CreateKey(path string) (crypto.Signer, error) { return createKey(path, nil, 0) }
+func CreateKey(path string) (crypto.Signer, error) { return keyfile.Create(path, nil, 0) }
 
 // CreateSealedKey is CreateKey with the key encrypted under a passphrase, as an
 // age file in its armor, which the command age reads, too.
@@ -34,37 +27,7 @@ func CreateSealedKey(path string, passphrase []byte) (crypto.Signer, error) {
 	if len(passphrase) == 0 {
 		return nil, errors.New("making a key: the passphrase is empty")
 	}
-	return createKey(path, passphrase, sealWorkFactor)
-}
-
-// createKey writes the key in clear if there is no passphrase.
-func createKey(path string, passphrase []byte, workFactor int) (crypto.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
-	}
-	content := pem.EncodeToMemory(&pem.Block{Type: privateBlock, Bytes: encoded})
-	if len(passphrase) > 0 {
-		if content, err = seal(content, passphrase, workFactor); err != nil {
-			return nil, fmt.Errorf("making a key: %w", err)
-		}
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%s exists already; a key is never overwritten: %w", path, fs.ErrExist)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("writing a key: %w", err)
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return nil, fmt.Errorf("writing a key: %w", err)
-	}
-	return key, nil
+	return keyfile.Create(path, passphrase, keyfile.WorkFactor)
 }
 
 // LoadKey reads an Ed25519 key that CreateKey or another tool wrote as PKCS#8
@@ -76,97 +39,5 @@ func LoadKey(path string) (crypto.Signer, error) { return LoadSealedKey(path, ni
 // age. A key in clear needs no passphrase. Among the errors are ErrSealedKey and
 // ErrKeyPassphrase.
 func LoadSealedKey(path string, passphrase []byte) (crypto.Signer, error) {
-	content, mode, err := readSmall(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a key: %w", err)
-	}
-	if err := checkPrivate(path, mode); err != nil {
-		return nil, err
-	}
-	key, err := parsePrivateKey(content, passphrase)
-	if err != nil {
-		return nil, fmt.Errorf("%s %w", path, err)
-	}
-	return key, nil
-}
-
-// parsePrivateKey reads what a key file holds. The error goes on from the file's
-// name.
-func parsePrivateKey(content, passphrase []byte) (ed25519.PrivateKey, error) {
-	if isSealed(content) {
-		var err error
-		if content, err = unseal(content, passphrase); err != nil {
-			return nil, err
-		}
-	}
-	block, _ := pem.Decode(content)
-	switch {
-	case block == nil:
-		return nil, errors.New("holds no key in PEM")
-	case block.Type != privateBlock:
-		return nil, fmt.Errorf("holds a %.40q: want a %q in PEM", block.Type, privateBlock)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("holds no PKCS#8 key") // the parser's error may quote the key
-	}
-	key, isEd25519 := parsed.(ed25519.PrivateKey)
-	if !isEd25519 {
-		return nil, fmt.Errorf("holds a key of another kind (%T): want Ed25519", parsed)
-	}
-	return key, nil
-}
-
-// loadPublicKey reads an Ed25519 public key in PEM, or the public half of a
-// private one.
-func loadPublicKey(path string, passphrase []byte) (ed25519.PublicKey, error) {
-	content, _, err := readSmall(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading a key: %w", err)
-	}
-	block, _ := pem.Decode(content)
-	if isSealed(content) || block != nil && block.Type == privateBlock {
-		signer, err := LoadSealedKey(path, passphrase)
-		if err != nil {
-			return nil, err
-		}
-		key, _ := signer.Public().(ed25519.PublicKey) // LoadSealedKey returns no other
-		return key, nil
-	}
-	if block == nil {
-		return nil, fmt.Errorf("%s holds no key in PEM", path)
-	}
-	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
-	key, isEd25519 := parsed.(ed25519.PublicKey)
-	if err != nil || !isEd25519 {
-		return nil, fmt.Errorf("%s holds no Ed25519 public key: want a %q in PEM", path, publicBlock)
-	}
-	return key, nil
-}
-
-// readSmall reads a file of at most maxKeyFileBytes and returns its mode.
-func readSmall(path string) ([]byte, fs.FileMode, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxKeyFileBytes+1))
-	if err == nil && len(content) > maxKeyFileBytes {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxKeyFileBytes)
-	}
-	return content, info.Mode(), err
-}
-
-// checkPrivate refuses a file that others than its owner may read. Windows
-// keeps that elsewhere than in the mode.
-func checkPrivate(path string, mode fs.FileMode) error {
-	if runtime.GOOS != "windows" && mode.Perm()&0o077 != 0 {
-		return fmt.Errorf("%s may be read by others (mode %04o): make it 0600", path, mode.Perm())
-	}
-	return nil
+	return keyfile.Load(path, passphrase)
 }

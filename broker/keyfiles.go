@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/paywordhq/payword/internal/keyfile"
 )
 
 // keyFileInterval is how often the key files are looked at. Looking takes no
@@ -115,7 +117,7 @@ func (f *keyFiles) load() (keys keySource, err error) {
 		keys.signers = append(keys.signers, signer)
 	}
 	for _, path := range public {
-		key, err := loadPublicKey(path, f.passphrase)
+		key, err := keyfile.LoadPublic(path, f.passphrase)
 		if err != nil {
 			return keySource{}, err
 		}

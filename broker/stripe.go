@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -291,9 +292,9 @@ func loadStripe(paths []string, currency money.Currency) ([]PaymentService, erro
 // readSecret reads a word from a file that its owner alone may read, without the
 // line break at its end.
 func readSecret(path string) (string, error) {
-	content, mode, err := readSmall(path)
+	content, mode, err := keyfile.ReadSmall(path)
 	if err == nil {
-		err = checkPrivate(path, mode)
+		err = keyfile.CheckPrivate(path, mode)
 	}
 	if err != nil {
 		return "", err

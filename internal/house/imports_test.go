@@ -23,14 +23,15 @@ var mayImport = map[string][]string{
 	".":                    {"money"},
 	"caddymodule":          {".", "money", "internal/filelock"},
 	"client":               {".", "money", "internal/filelock"},
-	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount"},
-	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "clearing/audit"},
+	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile"},
+	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "clearing/audit"},
 	"clearing/audit":       {".", "money", "internal/purse"}, // nothing of what it checks
 	"samgateway":           {".", "money", "internal/purse"},
 	"internal/ledger":      {".", "money"},
 	"internal/purse":       {".", "money"},
 	"internal/filelock":    {},
 	"internal/bankaccount": {},
+	"internal/keyfile":     {},
 	"internal/dbtest":      {},
 	"internal/vectors": {
 		".", "money", "internal/purse",

@@ -1,4 +1,4 @@
-package broker
+package keyfile
 
 import (
 	"bytes"
@@ -15,20 +15,20 @@ import (
 // What goes wrong with a key that is encrypted. The errors that wrap these name
 // the file.
 var (
-	// ErrSealedKey means that a key is encrypted, and there is no passphrase.
-	ErrSealedKey = errors.New("is encrypted: its passphrase is missing")
-	// ErrKeyPassphrase means that the passphrase is not the key's.
-	ErrKeyPassphrase = errors.New("is encrypted under another passphrase than the one that was given")
+	// ErrSealed means that a key is encrypted, and there is no passphrase.
+	ErrSealed = errors.New("is encrypted: its passphrase is missing")
+	// ErrPassphrase means that the passphrase is not the key's.
+	ErrPassphrase = errors.New("is encrypted under another passphrase than the one that was given")
 )
 
 const (
-	// sealWorkFactor is the logarithm of scrypt's cost for a key's passphrase:
+	// WorkFactor is the logarithm of scrypt's cost for a key's passphrase:
 	// about a second and 256 MB, age's own choice.
-	sealWorkFactor = 18
+	WorkFactor = 18
 
-	// maxSealWorkFactor is the most that is spent on opening a file that somebody
+	// maxWorkFactor is the most that is spent on opening a file that somebody
 	// may have tampered with.
-	maxSealWorkFactor = 20
+	maxWorkFactor = 20
 )
 
 // isSealed reports whether a key file is an age file.
@@ -59,25 +59,25 @@ func seal(content, passphrase []byte, workFactor int) ([]byte, error) {
 // unseal decrypts what seal encrypted. The errors go on from the file's name.
 func unseal(sealed, passphrase []byte) ([]byte, error) {
 	if len(passphrase) == 0 {
-		return nil, ErrSealedKey
+		return nil, ErrSealed
 	}
 	identity, err := age.NewScryptIdentity(string(passphrase))
 	if err != nil {
 		return nil, fmt.Errorf("cannot be decrypted: %w", err)
 	}
-	identity.SetMaxWorkFactor(maxSealWorkFactor)
+	identity.SetMaxWorkFactor(maxWorkFactor)
 	reader, err := age.Decrypt(armor.NewReader(bytes.NewReader(sealed)), identity)
 	if noMatch := (*age.NoIdentityMatchError)(nil); errors.As(err, &noMatch) {
 		if !slices.Contains(noMatch.StanzaTypes, "scrypt") {
 			return nil, errors.New("is encrypted to a key and not under a passphrase")
 		}
-		return nil, ErrKeyPassphrase
+		return nil, ErrPassphrase
 	}
 	if err != nil {
 		return nil, errors.New("is a damaged age file")
 	}
-	content, err := io.ReadAll(io.LimitReader(reader, maxKeyFileBytes+1))
-	if err != nil || len(content) > maxKeyFileBytes {
+	content, err := io.ReadAll(io.LimitReader(reader, maxFileBytes+1))
+	if err != nil || len(content) > maxFileBytes {
 		return nil, errors.New("is a damaged age file")
 	}
 	return content, nil

@@ -1,4 +1,4 @@
-package broker_test
+package keyfile_test
 
 import (
 	"bytes"
@@ -18,12 +18,15 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/armor"
 
-	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/keyfile"
 )
+
+// cheap is a work factor that tests open fast.
+const cheap = 10
 
 func TestKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "broker.key")
-	made, err := broker.CreateKey(path)
+	made, err := keyfile.Create(path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,13 +41,13 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.CreateKey(path); !errors.Is(err, fs.ErrExist) {
+	if _, err := keyfile.Create(path, nil, 0); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("making the key again: got %v, want fs.ErrExist", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 		t.Errorf("the key was overwritten (%v)", err)
 	}
-	loaded, err := broker.LoadKey(path)
+	loaded, err := keyfile.Load(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +56,7 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
-func TestLoadKeyRefusals(t *testing.T) {
+func TestLoadRefusals(t *testing.T) {
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +84,13 @@ func TestLoadKeyRefusals(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.content), c.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := broker.LoadKey(path)
+			_, err := keyfile.Load(path, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
-	if _, err := broker.LoadKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := keyfile.Load(filepath.Join(t.TempDir(), "none"), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 }
@@ -95,7 +98,7 @@ func TestLoadKeyRefusals(t *testing.T) {
 func TestSealedKeyFile(t *testing.T) {
 	directory := t.TempDir()
 	path, clear := filepath.Join(directory, "broker.key"), filepath.Join(directory, "clear.key")
-	made, err := broker.CreateCheapKey(path, []byte("correct horse"))
+	made, err := keyfile.Create(path, []byte("correct horse"), cheap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,31 +106,28 @@ func TestSealedKeyFile(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(content), "-----BEGIN AGE ENCRYPTED FILE-----") {
 		t.Fatalf("got %q (%v)", content, err)
 	}
-	loaded, err := broker.LoadSealedKey(path, []byte("correct horse"))
+	loaded, err := keyfile.Load(path, []byte("correct horse"))
 	if err != nil || !made.Public().(ed25519.PublicKey).Equal(loaded.Public()) {
 		t.Errorf("got %v (%v)", loaded, err)
 	}
-	if _, err := broker.LoadKey(path); !errors.Is(err, broker.ErrSealedKey) {
+	if _, err := keyfile.Load(path, nil); !errors.Is(err, keyfile.ErrSealed) {
 		t.Errorf("without a passphrase: got %v", err)
 	}
-	_, err = broker.LoadSealedKey(path, []byte("battery staple"))
-	if !errors.Is(err, broker.ErrKeyPassphrase) || strings.Contains(err.Error(), "battery") || !strings.Contains(err.Error(), path) {
+	_, err = keyfile.Load(path, []byte("battery staple"))
+	if !errors.Is(err, keyfile.ErrPassphrase) || strings.Contains(err.Error(), "battery") || !strings.Contains(err.Error(), path) {
 		t.Errorf("with a wrong passphrase: got %v", err)
 	}
-	if _, err := broker.CreateKey(clear); err != nil {
+	if _, err := keyfile.Create(clear, nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.LoadSealedKey(clear, []byte("any")); err != nil {
+	if _, err := keyfile.Load(clear, []byte("any")); err != nil {
 		t.Errorf("a key in clear, with a passphrase: %v", err)
-	}
-	if _, err := broker.CreateSealedKey(filepath.Join(directory, "none"), nil); err == nil {
-		t.Error("a key was encrypted under nothing")
 	}
 	for name, change := range map[string]func(string) string{
 		"cut off":          func(text string) string { return text[:len(text)/2] },
 		"a damaged letter": func(text string) string { return text[:len(text)-60] + "AAAA" + text[len(text)-56:] },
 	} {
-		if _, err := broker.ParsePrivateKey([]byte(change(string(content))), []byte("correct horse")); err == nil {
+		if _, err := keyfile.Parse([]byte(change(string(content))), []byte("correct horse")); err == nil {
 			t.Errorf("%s: it was read", name)
 		}
 	}
@@ -149,7 +149,7 @@ func TestKeyThatIsSealedToAKey(t *testing.T) {
 	if err = errors.Join(err, writer.Close(), text.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.ParsePrivateKey(sealed.Bytes(), []byte("any")); err == nil || !strings.Contains(err.Error(), "encrypted to a key") {
+	if _, err := keyfile.Parse(sealed.Bytes(), []byte("any")); err == nil || !strings.Contains(err.Error(), "encrypted to a key") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -158,7 +158,7 @@ func FuzzPrivateKeyFile(f *testing.F) {
 	directory := f.TempDir()
 	for name, passphrase := range map[string][]byte{"clear": nil, "sealed": []byte("p")} {
 		path := filepath.Join(directory, name)
-		if _, err := broker.CreateCheapKey(path, passphrase); err != nil {
+		if _, err := keyfile.Create(path, passphrase, cheap); err != nil {
 			f.Fatal(err)
 		}
 		content, err := os.ReadFile(path)
@@ -172,7 +172,7 @@ func FuzzPrivateKeyFile(f *testing.F) {
 		if bytes.Contains(content, []byte("AGE ENCRYPTED")) && len(content) > 1000 {
 			return // a work factor of 20 takes seconds; what is long is no key
 		}
-		key, err := broker.ParsePrivateKey(content, []byte("p"))
+		key, err := keyfile.Parse(content, []byte("p"))
 		if err == nil && len(key) != ed25519.PrivateKeySize {
 			t.Errorf("got a key of %d bytes", len(key))
 		}
