@@ -46,7 +46,7 @@ func (g *background) rounds() []round {
 
 // keepPages does what the administration pages need to have done.
 func (b *Broker) keepPages(ctx context.Context) error {
-	if err := b.store.forgetSessions(ctx, b.now()); err != nil {
+	if err := b.store.sessions().Forget(ctx, b.now()); err != nil {
 		return err
 	}
 	return b.store.sumUp(ctx)

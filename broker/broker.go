@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -120,7 +121,7 @@ const (
 	defaultWhiteCeiling     = 150 * money.Unit
 
 	// minAdminToken is the length below which a token can be guessed.
-	minAdminToken = 16
+	minAdminToken = adminpage.MinToken
 )
 
 // Broker is a running broker. It is safe for concurrent use.
@@ -135,7 +136,7 @@ type Broker struct {
 
 	challenges challengeSecrets
 	lists      listCache
-	operators  []operator
+	operators  adminpage.Operators
 	failures   failures      // of the tokens of operators
 	checks     chan struct{} // asks Run for a check of the books
 	background background
@@ -183,7 +184,7 @@ func New(ctx context.Context, config Config) (*Broker, error) {
 	b := &Broker{
 		config:          config,
 		log:             config.Logger,
-		operators:       newOperators(config),
+		operators:       adminpage.NewOperators(config.AdminToken, config.Operators),
 		failures:        failures{now: config.Now},
 		checks:          make(chan struct{}, 1),
 		discovery:       newDiscoveryClient(config),
@@ -276,7 +277,7 @@ func (c *Config) complete() error {
 	if err := checkPaymentServices(c.PaymentServices); err != nil {
 		return err
 	}
-	if err := checkOperators(c.AdminToken, c.Operators); err != nil {
+	if err := adminpage.CheckOperators(c.AdminToken, c.Operators); err != nil {
 		return err
 	}
 	if _, isEd25519 := c.Signer.Public().(ed25519.PublicKey); !isEd25519 {
@@ -312,7 +313,7 @@ func (b *Broker) makeHandlers() error {
 	if err != nil {
 		return err
 	}
-	if len(b.operators) > 0 {
+	if !b.operators.IsEmpty() {
 		pages, err := newPages(b)
 		if err != nil {
 			return err

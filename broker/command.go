@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
@@ -102,7 +103,7 @@ type command struct {
 	serving                                      servingFlags
 	vendors                                      vendorFlags
 
-	audit      auditFilter
+	audit      adminpage.AuditFilter
 	auditLimit int
 
 	withdraw, subject, passphraseFile string
@@ -351,7 +352,7 @@ func readTokens(path string) (adminToken string, operators []Operator, err error
 	if err != nil {
 		return "", nil, usage("--admin-token: %v", err)
 	}
-	if adminToken, operators, err = readOperators(string(content)); err != nil {
+	if adminToken, operators, err = adminpage.ReadOperators(string(content)); err != nil {
 		return "", nil, usage("--admin-token: %s: %v", path, err)
 	}
 	return adminToken, operators, nil

@@ -24,7 +24,7 @@ func (c *command) auditFlags(flags *flag.FlagSet) {
 
 // audited prints the newest entries of the audit log, the newest first.
 func (c *command) audited(ctx context.Context) error {
-	if _, _, isDay := c.audit.day(); c.audit.Day != "" && !isDay {
+	if c.audit.IsDayWrong() {
 		return usage("--day %q: want a day such as 2026-11-25", c.audit.Day)
 	}
 	if c.auditLimit < 1 || c.auditLimit > maxAuditLimit {
@@ -34,7 +34,7 @@ func (c *command) audited(ctx context.Context) error {
 		table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "TIME\tWHO\tDID\tTO\tDETAIL")
 		for filter, left := c.audit, c.auditLimit; left > 0; {
-			found, err := s.auditPage(ctx, filter, min(left, rowsPerPage))
+			found, err := s.auditLog().Page(ctx, filter, min(left, rowsPerPage))
 			if err != nil {
 				return err
 			}

@@ -219,7 +219,7 @@ func (b *Broker) admitOperator(r *http.Request) (sender, payword.Refusal, error)
 	case o.ReadOnly && r.Method != http.MethodGet:
 		return sender{}, payword.Refusal{}, errReadOnly
 	}
-	return sender{operator: o.actor()}, payword.Refusal{}, nil
+	return sender{operator: actorOfOperator(o)}, payword.Refusal{}, nil
 }
 
 // sender is who sent a request, as far as its head tells.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -40,7 +41,7 @@ func registerAccountPages(p *pages) {
 	p.page("GET "+pathAccountPages+"/{account}", (*visit).accountPage)
 	for _, a := range accountActions {
 		show := func(v *visit) {
-			account := v.r.PathValue("account")
+			account := v.R.PathValue("account")
 			v.act(a, account, pathAccountPages+"/"+account)
 		}
 		p.page("GET "+pathAccountPages+"/{account}/"+a.word, show)
@@ -127,12 +128,12 @@ func foreseeFunding(ctx context.Context, b *Broker, account string, values map[s
 	}
 	if booked != nil {
 		return []consequence{{"Nothing: this payment was booked already", time.UnixMicro(booked.created).UTC().Format(time.DateTime) + " UTC",
-			groupedDecimal(booked.amount) + " " + b.store.currency.Code() + " on " + booked.account}}, payword.Refusal{}, nil
+			adminpage.GroupedDecimal(booked.amount) + " " + b.store.currency.Code() + " on " + booked.account}}, payword.Refusal{}, nil
 	}
 	code := " " + b.store.currency.Code()
 	return []consequence{
-		{"Comes in", "", groupedDecimal(amount) + code},
-		{"Available on the account", groupedDecimal(before.Available) + code, groupedDecimal(before.Available+amount) + code},
+		{"Comes in", "", adminpage.GroupedDecimal(amount) + code},
+		{"Available on the account", adminpage.GroupedDecimal(before.Available) + code, adminpage.GroupedDecimal(before.Available+amount) + code},
 		{"Booked as the payment", "", fundingIDOf(values)},
 	}, payword.Refusal{}, nil
 }
@@ -163,8 +164,8 @@ var creditAction = &action{
 		credit, err := money.ParseDecimal(values["credit"])
 		code := " " + b.store.currency.Code()
 		return []consequence{
-			{"Credit line", groupedDecimal(before.Credit) + code, groupedDecimal(credit) + code},
-			{"The user can spend at most", groupedDecimal(before.Available) + code, groupedDecimal(before.Available-before.Credit+credit) + code},
+			{"Credit line", adminpage.GroupedDecimal(before.Credit) + code, adminpage.GroupedDecimal(credit) + code},
+			{"The user can spend at most", adminpage.GroupedDecimal(before.Available) + code, adminpage.GroupedDecimal(before.Available-before.Credit+credit) + code},
 		}, payword.Refusal{}, err
 	},
 	perform: func(ctx context.Context, b *Broker, account string, values map[string]string) (payword.Refusal, error) {
@@ -263,15 +264,15 @@ type accountListView struct {
 }
 
 func (v *visit) accountList() {
-	after := v.r.URL.Query().Get("after")
-	accounts, err := v.pages.broker.store.accounts(v.r.Context(), after, rowsPerPage+1)
+	after := v.R.URL.Query().Get("after")
+	accounts, err := v.pages.broker.store.accounts(v.R.Context(), after, rowsPerPage+1)
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
 	data := accountListView{IsFirst: after == ""}
 	data.Accounts, data.Next = cut(accounts, Listing{Limit: rowsPerPage}, func(one payword.Account) string { return one.Account })
-	v.show(http.StatusOK, "accounts", view{Title: "Accounts", Section: "accounts", Data: data})
+	v.Show(http.StatusOK, "accounts", view{Title: "Accounts", Section: "accounts", Data: data})
 }
 
 // certificateRow is a certificate as a page lists it.
@@ -301,7 +302,7 @@ type accountView struct {
 	Commitments  []commitmentRow
 	Entries      []ledger.Transfer
 	NextEntry    int64 // 0: this page has the oldest
-	Audit        []auditRow
+	Audit        []adminpage.AuditRow
 }
 
 // Word and Title tell templates what an action is.
@@ -321,14 +322,14 @@ func doneNotice(actions []*action, word string) string {
 }
 
 func (v *visit) accountPage() {
-	data, err := v.accountView(v.r.Context(), v.r.PathValue("account"))
+	data, err := v.accountView(v.R.Context(), v.R.PathValue("account"))
 	if err != nil {
-		v.failed(err)
+		v.Failed(err)
 		return
 	}
-	v.show(http.StatusOK, "account", view{
+	v.Show(http.StatusOK, "account", view{
 		Title: "Account " + data.Owner.ID, Section: "accounts", Data: data,
-		Notice: doneNotice(accountActions, v.r.URL.Query().Get("done")),
+		Notice: doneNotice(accountActions, v.R.URL.Query().Get("done")),
 	})
 }
 
@@ -357,25 +358,16 @@ func (v *visit) accountView(ctx context.Context, id string) (data accountView, e
 	if err != nil {
 		return data, err
 	}
-	if data.Entries, data.NextEntry, err = s.entryPage(ctx, []string{availableAccount(id), reservedAccount(id), owedAccount(id)}, numberIn(v.r, "before")); err != nil {
+	if data.Entries, data.NextEntry, err = s.entryPage(ctx, []string{availableAccount(id), reservedAccount(id), owedAccount(id)}, adminpage.NumberIn(v.R, "before")); err != nil {
 		return data, err
 	}
-	found, err := s.auditPage(ctx, auditFilter{Subject: "account:" + id}, shortList)
+	found, err := s.auditLog().Page(ctx, adminpage.AuditFilter{Subject: "account:" + id}, shortList)
 	data.Audit = found.Rows
 	return data, err
 }
 
 // shortList is how many rows a list has on a page that shows several.
 const shortList = 20
-
-// numberIn returns a number in the query of a request, 0 if there is none.
-func numberIn(r *http.Request, name string) int64 {
-	number, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
-	if err != nil || number < 0 {
-		return 0
-	}
-	return number
-}
 
 // notFoundIf returns errNotFound for a refusal.
 func notFoundIf(refusal payword.Refusal) error {

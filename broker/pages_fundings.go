@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -13,7 +14,7 @@ const pathFundingPages = "/admin/fundings"
 
 func registerFundingPages(p *pages) {
 	p.page("GET "+pathFundingPages, (*visit).fundingList)
-	show := func(v *visit) { v.act(assignAction, v.r.PathValue("funding"), pathFundingPages) }
+	show := func(v *visit) { v.act(assignAction, v.R.PathValue("funding"), pathFundingPages) }
 	p.page("GET "+pathFundingPages+"/{funding}/assign", show)
 	p.page("POST "+pathFundingPages+"/{funding}/assign", show)
 }
@@ -28,24 +29,24 @@ type fundingListView struct {
 }
 
 func (v *visit) fundingList() {
-	asked := v.r.URL.Query()
-	data := fundingListView{Unassigned: asked.Get("unassigned") != "", Unmatched: asked.Get("unmatched") != "", IsFirst: numberIn(v.r, "before") == 0}
+	asked := v.R.URL.Query()
+	data := fundingListView{Unassigned: asked.Get("unassigned") != "", Unmatched: asked.Get("unmatched") != "", IsFirst: adminpage.NumberIn(v.R, "before") == 0}
 	read := v.readFundings
 	if data.Unmatched {
 		read = v.readReversals
 	}
 	if err := read(&data); err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
-	v.show(http.StatusOK, "fundings", view{
+	v.Show(http.StatusOK, "fundings", view{
 		Title: "Payments that came in", Section: "fundings", Data: data,
-		Notice: doneNotice([]*action{assignAction}, v.r.URL.Query().Get("done")),
+		Notice: doneNotice([]*action{assignAction}, v.R.URL.Query().Get("done")),
 	})
 }
 
 func (v *visit) readFundings(data *fundingListView) error {
-	page, err := v.pages.broker.store.latestFundings(v.r.Context(), data.Unassigned, numberIn(v.r, "before"), rowsPerPage+1)
+	page, err := v.pages.broker.store.latestFundings(v.R.Context(), data.Unassigned, adminpage.NumberIn(v.R, "before"), rowsPerPage+1)
 	for _, f := range page[:min(len(page), rowsPerPage)] {
 		data.Fundings = append(data.Fundings, f.view())
 	}
@@ -56,7 +57,7 @@ func (v *visit) readFundings(data *fundingListView) error {
 }
 
 func (v *visit) readReversals(data *fundingListView) error {
-	page, err := v.pages.broker.store.latestUnmatched(v.r.Context(), numberIn(v.r, "before"), rowsPerPage+1)
+	page, err := v.pages.broker.store.latestUnmatched(v.R.Context(), adminpage.NumberIn(v.R, "before"), rowsPerPage+1)
 	data.Reversals = page[:min(len(page), rowsPerPage)]
 	if len(page) > rowsPerPage {
 		data.Next = page[rowsPerPage-1].Reversal
@@ -132,7 +133,7 @@ var assignAction = &action{
 		code := " " + b.store.currency.Code()
 		return []consequence{
 			{"The payment " + f.source + " " + f.id, "nobody's", "of " + values["account"]},
-			{"Available on the account", groupedDecimal(before.Available) + code, groupedDecimal(before.Available+f.amount-f.reversed) + code},
+			{"Available on the account", adminpage.GroupedDecimal(before.Available) + code, adminpage.GroupedDecimal(before.Available+f.amount-f.reversed) + code},
 		}, payword.Refusal{}, nil
 	},
 	perform: func(ctx context.Context, b *Broker, number string, values map[string]string) (payword.Refusal, error) {

@@ -6,22 +6,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/money"
 )
-
-// formatDay writes a day, in UTC days since 1970.
-func formatDay(day int64) string {
-	return time.Unix(day*secondsPerDay, 0).UTC().Format(time.DateOnly)
-}
-
-// chartDays are the spans that charts can have, in days; the second one is
-// shown first.
-var chartDays = []int{7, 30, 90}
 
 // series are the flows that the overview draws.
 var series = []struct {
@@ -42,35 +32,10 @@ type figure struct {
 	Hint   string
 }
 
-// dayRow is a line of the table beside the charts.
-type dayRow struct {
-	Day     string
-	Amounts []money.Amount // in the order of the charts
-}
-
-// chartView is charts and the same figures as a table, the newest day first.
-type chartView struct {
-	Days    int
-	Choices []int
-	Base    string // what the links to other spans begin with
-	Charts  []chart
-	Rows    []dayRow
-	AsOf    int64 // microseconds since 1970; 0: now
-}
-
 type overview struct {
 	Figures []figure
-	Flows   chartView
+	Flows   adminpage.Charts
 	Check   *bookCheck
-}
-
-// days returns the span that the request asks for.
-func (v *visit) days() int {
-	days, err := strconv.Atoi(v.r.URL.Query().Get("days"))
-	if err != nil || !slices.Contains(chartDays, days) {
-		return chartDays[1]
-	}
-	return days
 }
 
 // firstDay returns the first of so many days up to today.
@@ -78,16 +43,16 @@ func (b *Broker) firstDay(days int) int64 { return b.now()/secondsPerDay - int64
 
 func (v *visit) overview() {
 	b := v.pages.broker
-	days := v.days()
+	days := adminpage.DaysIn(v.R)
 	first := b.firstDay(days)
-	flows, err := b.store.flowsSince(v.r.Context(), first)
+	flows, err := b.store.flowsSince(v.R.Context(), first)
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
-	check, err := b.store.lastCheck(v.r.Context())
+	check, err := b.store.lastCheck(v.R.Context())
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
 	data := overview{
@@ -95,10 +60,10 @@ func (v *visit) overview() {
 		Check: check,
 	}
 	notice := ""
-	if v.r.URL.Query().Get("done") == "check" {
+	if v.R.URL.Query().Get("done") == "check" {
 		notice = "A check of the books was asked for. Load the page again to see what it found."
 	}
-	v.show(http.StatusOK, "overview", view{Title: "Overview", Section: "overview", Notice: notice, Data: data})
+	v.Show(http.StatusOK, "overview", view{Title: "Overview", Section: "overview", Notice: notice, Data: data})
 }
 
 // groupNames are what the groups of accounts are called that not every broker
@@ -144,29 +109,18 @@ func figuresOf(flows moneyFlows) []figure {
 }
 
 // flowView draws the flows of so many days from the first one on.
-func flowView(flows moneyFlows, first int64, days int, code string) chartView {
-	drawn := chartView{Days: days, Choices: chartDays, Base: pathPages + "?", AsOf: flows.asOf}
-	columns := make([][]money.Amount, len(series))
-	for k, one := range series {
-		columns[k] = make([]money.Amount, days)
+func flowView(flows moneyFlows, first int64, days int, code string) adminpage.Charts {
+	var columns []adminpage.Series
+	for _, one := range series {
+		column := adminpage.Series{ID: one.id, Title: one.title, Amounts: make([]money.Amount, days)}
 		for day := range days {
-			columns[k][day] = flows.sum(first+int64(day), one.chosen).amount
+			column.Amounts[day] = flows.sum(first+int64(day), one.chosen).amount
 		}
-		drawn.Charts = append(drawn.Charts, newChart(one.id, one.title, code, first, columns[k]))
+		columns = append(columns, column)
 	}
-	drawn.addRows(first, columns)
+	drawn := adminpage.DayCharts(code, first, columns)
+	drawn.Base, drawn.AsOf = pathPages+"?", flows.asOf
 	return drawn
-}
-
-// addRows makes the table of what is drawn.
-func (c *chartView) addRows(first int64, columns [][]money.Amount) {
-	for day := c.Days - 1; day >= 0; day-- {
-		row := dayRow{Day: formatDay(first + int64(day))}
-		for _, column := range columns {
-			row.Amounts = append(row.Amounts, column[day])
-		}
-		c.Rows = append(c.Rows, row)
-	}
 }
 
 // startCheck asks for a check of the books, which may take minutes and is done
@@ -176,20 +130,20 @@ func (v *visit) startCheck() {
 	case v.pages.broker.checks <- struct{}{}:
 	default: // one was asked for already
 	}
-	v.redirect(pathPages + "?done=check#books")
+	v.Redirect(pathPages + "?done=check#books")
 }
 
 // find leads to whatever has the id that was typed in.
 func (v *visit) find() {
-	typed := strings.TrimSpace(v.r.URL.Query().Get("q"))
-	target, err := v.pages.broker.findByID(v.r.Context(), typed)
+	typed := strings.TrimSpace(v.R.URL.Query().Get("q"))
+	target, err := v.pages.broker.findByID(v.R.Context(), typed)
 	switch {
 	case err != nil:
-		v.unavailable(err)
+		v.Unavailable(err)
 	case target != "":
-		v.redirect(target)
+		v.Redirect(target)
 	default:
-		v.show(http.StatusNotFound, "find", view{Title: "Nothing found", Data: typed})
+		v.Show(http.StatusNotFound, "find", view{Title: "Nothing found", Data: typed})
 	}
 }
 

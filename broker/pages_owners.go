@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -115,7 +116,7 @@ func limitText(limit *money.Amount) string {
 	if limit == nil {
 		return "none"
 	}
-	return groupedDecimal(*limit)
+	return adminpage.GroupedDecimal(*limit)
 }
 
 // limitRow is a limit of an account by who set it.

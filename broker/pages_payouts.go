@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -29,7 +30,7 @@ func registerPayoutPages(p *pages) {
 	p.page("GET "+pathPayoutPages, (*visit).payoutList)
 	p.page("GET "+pathVoucherPages, (*visit).voucherList)
 	for _, a := range payoutActions {
-		show := func(v *visit) { v.act(a, v.r.PathValue("account")+"/"+v.r.PathValue("payout"), pathPayoutPages) }
+		show := func(v *visit) { v.act(a, v.R.PathValue("account")+"/"+v.R.PathValue("payout"), pathPayoutPages) }
 		p.page("GET "+pathPayoutPages+"/{account}/{payout}/"+a.word, show)
 		p.page("POST "+pathPayoutPages+"/{account}/{payout}/"+a.word, show)
 	}
@@ -46,24 +47,24 @@ type payoutListView struct {
 }
 
 func (v *visit) payoutList() {
-	data := payoutListView{State: payoutStates[0], States: payoutStates, IsFirst: numberIn(v.r, "after") == 0}
+	data := payoutListView{State: payoutStates[0], States: payoutStates, IsFirst: adminpage.NumberIn(v.R, "after") == 0}
 	listing := Listing{Limit: rowsPerPage}
 	if !data.IsFirst {
-		listing.After = v.r.URL.Query().Get("after")
+		listing.After = v.R.URL.Query().Get("after")
 	}
 	for _, state := range payoutStates {
-		if v.r.URL.Query().Get("state") == state {
+		if v.R.URL.Query().Get("state") == state {
 			data.State = state
 		}
 	}
 	var err error
-	if data.List, err = v.pages.broker.store.allPayouts(v.r.Context(), data.State, listing); err != nil {
-		v.unavailable(err)
+	if data.List, err = v.pages.broker.store.allPayouts(v.R.Context(), data.State, listing); err != nil {
+		v.Unavailable(err)
 		return
 	}
-	v.show(http.StatusOK, "payouts", view{
+	v.Show(http.StatusOK, "payouts", view{
 		Title: "Payouts of accounts", Section: "payouts", Data: data,
-		Notice: doneNotice(payoutActions, v.r.URL.Query().Get("done")),
+		Notice: doneNotice(payoutActions, v.R.URL.Query().Get("done")),
 	})
 }
 
@@ -73,13 +74,13 @@ type voucherListView struct {
 }
 
 func (v *visit) voucherList() {
-	after := v.r.URL.Query().Get("after")
-	list, err := v.pages.broker.store.voucherBatches(v.r.Context(), Listing{After: after, Limit: rowsPerPage})
+	after := v.R.URL.Query().Get("after")
+	list, err := v.pages.broker.store.voucherBatches(v.R.Context(), Listing{After: after, Limit: rowsPerPage})
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
-	v.show(http.StatusOK, "vouchers", view{Title: "Vouchers", Section: "vouchers", Data: voucherListView{list, after == ""}})
+	v.Show(http.StatusOK, "vouchers", view{Title: "Vouchers", Section: "vouchers", Data: voucherListView{list, after == ""}})
 }
 
 // noteProblem says what is wrong with what an operator writes for others.
@@ -109,7 +110,7 @@ func endPayoutAction(word, title, button, done, hint, effect string,
 			destination := p.Destination.IBAN + p.Destination.Reference
 			return []consequence{
 				{"Payout to " + destination, p.State, word},
-				{groupedDecimal(p.Amount) + " " + p.Currency.Code() + " of the account " + p.Account, "set aside", effect},
+				{adminpage.GroupedDecimal(p.Amount) + " " + p.Currency.Code() + " of the account " + p.Account, "set aside", effect},
 			}, payword.Refusal{}, nil
 		},
 		perform: func(ctx context.Context, b *Broker, subject string, values map[string]string) (payword.Refusal, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -21,7 +22,6 @@ func registerRecordPages(p *pages) {
 	p.page("GET "+pathCommitmentPages, (*visit).commitmentList)
 	p.page("GET "+pathCommitmentPages+"/{commitment}", (*visit).commitmentPage)
 	p.page("GET /admin/frauds", (*visit).fraudList)
-	p.page("GET /admin/audit", (*visit).auditList)
 	p.page("GET /admin/health", (*visit).healthPage)
 }
 
@@ -47,28 +47,28 @@ type commitmentListView struct {
 }
 
 func (v *visit) commitmentList() {
-	before, account := numberIn(v.r, "before"), v.r.URL.Query().Get("account")
+	before, account := adminpage.NumberIn(v.R, "before"), v.R.URL.Query().Get("account")
 	data := commitmentListView{Account: account, IsFirst: before == 0}
 	if before == 0 {
 		before = 1<<63 - 1
 	}
-	err := v.pages.broker.store.db.View(v.r.Context(), func(tx *ledger.Tx) (err error) {
+	err := v.pages.broker.store.db.View(v.R.Context(), func(tx *ledger.Tx) (err error) {
 		if account != "" {
-			data.Commitments, err = commitmentRows(v.r.Context(), tx, `WHERE account = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, account, before, rowsPerPage+1)
+			data.Commitments, err = commitmentRows(v.R.Context(), tx, `WHERE account = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, account, before, rowsPerPage+1)
 			return err
 		}
-		data.Commitments, err = commitmentRows(v.r.Context(), tx, `WHERE seq < ? ORDER BY seq DESC LIMIT ?`, before, rowsPerPage+1)
+		data.Commitments, err = commitmentRows(v.R.Context(), tx, `WHERE seq < ? ORDER BY seq DESC LIMIT ?`, before, rowsPerPage+1)
 		return err
 	})
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
 	if len(data.Commitments) > rowsPerPage {
 		data.Commitments = data.Commitments[:rowsPerPage]
 		data.Next = data.Commitments[rowsPerPage-1].Seq
 	}
-	v.show(http.StatusOK, "commitments", view{Title: "Commitments", Section: "commitments", Data: data})
+	v.Show(http.StatusOK, "commitments", view{Title: "Commitments", Section: "commitments", Data: data})
 }
 
 // finding is one thing that was checked of the evidence.
@@ -109,16 +109,16 @@ type commitmentView struct {
 
 func (v *visit) commitmentPage() {
 	var id payword.CommitmentID
-	if id.UnmarshalText([]byte(v.r.PathValue("commitment"))) != nil {
-		v.notFound()
+	if id.UnmarshalText([]byte(v.R.PathValue("commitment"))) != nil {
+		v.NotFound()
 		return
 	}
-	data, err := v.pages.broker.explain(v.r.Context(), id)
+	data, err := v.pages.broker.explain(v.R.Context(), id)
 	if err != nil {
-		v.failed(err)
+		v.Failed(err)
 		return
 	}
-	v.show(http.StatusOK, "commitment", view{Title: "Commitment " + id.String(), Section: "commitments", Data: data})
+	v.Show(http.StatusOK, "commitment", view{Title: "Commitment " + id.String(), Section: "commitments", Data: data})
 }
 
 // explain collects the evidence for what was paid on a commitment and checks it
@@ -238,13 +238,13 @@ func (b *Broker) explainClaim(ctx context.Context, stored record, keys []ed25519
 		row.Value = row.Unit.MulCapped(uint64(row.Index), data.Commitment.Limit)
 		data.Proved = min(data.Proved+row.Value, data.Commitment.Limit)
 	}
-	data.find("Each payword of the claim leads to the root of its chain", refusal, "together they prove "+groupedDecimal(data.Proved)+" "+b.store.currency.Code())
+	data.find("Each payword of the claim leads to the root of its chain", refusal, "together they prove "+adminpage.GroupedDecimal(data.Proved)+" "+b.store.currency.Code())
 	paid := payword.Refusal{}
 	if stored.redeemed.Paid > claim.Amount {
 		paid = refuse(payword.ClaimOverTails, "%s were paid", stored.redeemed.Paid.Decimal())
 	}
-	data.find("What was paid is at most what was claimed", paid, groupedDecimal(stored.redeemed.Paid)+" of "+groupedDecimal(claim.Amount)+" "+b.store.currency.Code())
-	data.find("The transfers to the vendor sum to what was paid", data.checkTransfers(stored.redeemed.Paid), groupedDecimal(stored.redeemed.Paid)+" "+b.store.currency.Code())
+	data.find("What was paid is at most what was claimed", paid, adminpage.GroupedDecimal(stored.redeemed.Paid)+" of "+adminpage.GroupedDecimal(claim.Amount)+" "+b.store.currency.Code())
+	data.find("The transfers to the vendor sum to what was paid", data.checkTransfers(stored.redeemed.Paid), adminpage.GroupedDecimal(stored.redeemed.Paid)+" "+b.store.currency.Code())
 	data.IsProved = true
 	for _, f := range data.Findings {
 		data.IsProved = data.IsProved && f.Good
@@ -297,14 +297,14 @@ type fraudListView struct {
 }
 
 func (v *visit) fraudList() {
-	before := numberIn(v.r, "before")
+	before := adminpage.NumberIn(v.R, "before")
 	if before == 0 {
 		before = 1<<63 - 1
 	}
 	data := fraudListView{}
 	var err error
-	if data.Frauds, err = v.pages.broker.store.fraudRows(v.r.Context(), before); err != nil {
-		v.unavailable(err)
+	if data.Frauds, err = v.pages.broker.store.fraudRows(v.R.Context(), before); err != nil {
+		v.Unavailable(err)
 		return
 	}
 	if len(data.Frauds) > rowsPerPage {
@@ -312,7 +312,7 @@ func (v *visit) fraudList() {
 		// Several of one moment may be cut apart: they are shown again.
 		data.Next = data.Frauds[rowsPerPage-1].Created + 1
 	}
-	v.show(http.StatusOK, "frauds", view{Title: "Frauds", Section: "frauds", Data: data})
+	v.Show(http.StatusOK, "frauds", view{Title: "Frauds", Section: "frauds", Data: data})
 }
 
 func (s *store) fraudRows(ctx context.Context, before int64) (found []fraudRow, err error) {
@@ -355,29 +355,29 @@ type healthView struct {
 
 func (v *visit) healthPage() {
 	b := v.pages.broker
-	data := healthView{Version: versionOf(), IsReady: b.store.ready(v.r.Context()) == nil}
+	data := healthView{Version: versionOf(), IsReady: b.store.ready(v.R.Context()) == nil}
 	data.Rounds = b.background.rounds()
 	data.Settings = []formValue{
 		{"Issuer", b.config.Issuer},
 		{"Currency", b.store.currency.Code()},
 		{"Grace after a commitment's expiry", b.config.Grace.String()},
 		{"Life of a certificate", b.config.CertificateLife.String()},
-		{"Limit of a certificate", groupedDecimal(b.config.CertificateLimit) + " " + b.store.currency.Code()},
+		{"Limit of a certificate", adminpage.GroupedDecimal(b.config.CertificateLimit) + " " + b.store.currency.Code()},
 	}
-	for _, key := range b.keys(v.r.Context()).published {
+	for _, key := range b.keys(v.R.Context()).published {
 		data.Settings = append(data.Settings, formValue{"Published key", payword.Thumbprint(key)})
 	}
-	err := b.store.db.View(v.r.Context(), func(tx *ledger.Tx) (err error) {
-		if _, data.Summed, err = sumProgress(v.r.Context(), tx); err == nil {
-			data.Migrations, err = migrationRows(v.r.Context(), tx)
+	err := b.store.db.View(v.R.Context(), func(tx *ledger.Tx) (err error) {
+		if _, data.Summed, err = sumProgress(v.R.Context(), tx); err == nil {
+			data.Migrations, err = migrationRows(v.R.Context(), tx)
 		}
 		return err
 	})
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
-	v.show(http.StatusOK, "health", view{Title: "Health", Section: "health", Data: data})
+	v.Show(http.StatusOK, "health", view{Title: "Health", Section: "health", Data: data})
 }
 
 // migrationRows returns the newest changes of the tables of each namespace.

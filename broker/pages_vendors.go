@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -33,7 +34,7 @@ func registerVendorPages(p *pages) {
 	p.page("GET "+pathVendorPage, (*visit).vendorPage)
 	for _, a := range vendorActions {
 		show := func(v *visit) {
-			vendor := v.r.URL.Query().Get("vendor")
+			vendor := v.R.URL.Query().Get("vendor")
 			v.act(a, vendor, pathVendorPage+"?vendor="+url.QueryEscape(vendor))
 		}
 		p.page("GET "+pathVendorPage+"/"+a.word, show)
@@ -56,15 +57,15 @@ type vendorListView struct {
 }
 
 func (v *visit) vendorList() {
-	after := v.r.URL.Query().Get("after")
-	vendors, err := v.pages.broker.store.vendorRows(v.r.Context(), after, rowsPerPage+1)
+	after := v.R.URL.Query().Get("after")
+	vendors, err := v.pages.broker.store.vendorRows(v.R.Context(), after, rowsPerPage+1)
 	if err != nil {
-		v.unavailable(err)
+		v.Unavailable(err)
 		return
 	}
 	data := vendorListView{IsFirst: after == ""}
 	data.Vendors, data.Next = cut(vendors, Listing{Limit: rowsPerPage}, func(one vendorRow) string { return one.Vendor })
-	v.show(http.StatusOK, "vendors", view{Title: "Vendors", Section: "vendors", Data: data})
+	v.Show(http.StatusOK, "vendors", view{Title: "Vendors", Section: "vendors", Data: data})
 }
 
 // vendorRows returns vendors in the order of their origins.
@@ -139,21 +140,21 @@ type vendorView struct {
 	Details   vendorDetails
 	Actions   []*action
 	Keys      []keyRow
-	Flows     chartView
+	Flows     adminpage.Charts
 	Entries   []ledger.Transfer
 	NextEntry int64 // 0: this page has the oldest
-	Audit     []auditRow
+	Audit     []adminpage.AuditRow
 }
 
 func (v *visit) vendorPage() {
-	data, err := v.vendorView(v.r.Context(), v.r.URL.Query().Get("vendor"))
+	data, err := v.vendorView(v.R.Context(), v.R.URL.Query().Get("vendor"))
 	if err != nil {
-		v.failed(err)
+		v.Failed(err)
 		return
 	}
-	v.show(http.StatusOK, "vendor", view{
+	v.Show(http.StatusOK, "vendor", view{
 		Title: "Vendor " + data.Vendor.Vendor, Section: "vendors", Data: data,
-		Notice: doneNotice(vendorActions, v.r.URL.Query().Get("done")),
+		Notice: doneNotice(vendorActions, v.R.URL.Query().Get("done")),
 	})
 }
 
@@ -173,7 +174,7 @@ func (v *visit) vendorView(ctx context.Context, vendor string) (data vendorView,
 	if data.Keys, err = b.store.keyRows(ctx, vendor); err != nil {
 		return data, err
 	}
-	days := v.days()
+	days := adminpage.DaysIn(v.R)
 	first := b.firstDay(days)
 	byDay, asOf, err := b.store.vendorDays(ctx, payableAccount(vendor), first)
 	if err != nil {
@@ -182,25 +183,23 @@ func (v *visit) vendorView(ctx context.Context, vendor string) (data vendorView,
 	data.Flows = vendorFlows(byDay, first, days, b.store.currency.Code())
 	data.Flows.AsOf = asOf
 	data.Flows.Base = pathVendorPage + "?vendor=" + url.QueryEscape(vendor) + "&"
-	if data.Entries, data.NextEntry, err = b.store.entryPage(ctx, []string{payableAccount(vendor)}, numberIn(v.r, "before")); err != nil {
+	if data.Entries, data.NextEntry, err = b.store.entryPage(ctx, []string{payableAccount(vendor)}, adminpage.NumberIn(v.R, "before")); err != nil {
 		return data, err
 	}
-	found, err := b.store.auditPage(ctx, auditFilter{Subject: "vendor:" + vendor}, shortList)
+	found, err := b.store.auditLog().Page(ctx, adminpage.AuditFilter{Subject: "vendor:" + vendor}, shortList)
 	data.Audit = found.Rows
 	return data, err
 }
 
 // vendorFlows draws what a vendor redeemed and was paid out.
-func vendorFlows(byDay map[int64]vendorDay, first int64, days int, code string) chartView {
+func vendorFlows(byDay map[int64]vendorDay, first int64, days int, code string) adminpage.Charts {
 	redeemed, paidOut := make([]money.Amount, days), make([]money.Amount, days)
 	for k := range days {
 		redeemed[k], paidOut[k] = byDay[first+int64(k)].redeemed, byDay[first+int64(k)].paidOut
 	}
-	drawn := chartView{Days: days, Choices: chartDays, Charts: []chart{
-		newChart("redeemed", "Redeemed", code, first, redeemed), newChart("paid-out", "Paid out", code, first, paidOut),
-	}}
-	drawn.addRows(first, [][]money.Amount{redeemed, paidOut})
-	return drawn
+	return adminpage.DayCharts(code, first, []adminpage.Series{
+		{ID: "redeemed", Title: "Redeemed", Amounts: redeemed}, {ID: "paid-out", Title: "Paid out", Amounts: paidOut},
+	})
 }
 
 func (s *store) keyRows(ctx context.Context, vendor string) (found []keyRow, err error) {
@@ -325,9 +324,9 @@ func foreseePayout(ctx context.Context, b *Broker, vendor string, values map[str
 		destination = "nowhere yet: the vendor has named no destination that counts yet"
 	}
 	return []consequence{
-		{"Owed to the vendor", groupedDecimal(before.Payable) + code, groupedDecimal(before.Payable-payout.Amount-payout.Fee) + code},
-		{"Of that, sent to the vendor", "", groupedDecimal(payout.Amount) + code},
-		{"Of that, kept as a fee", "", groupedDecimal(payout.Fee) + code},
+		{"Owed to the vendor", adminpage.GroupedDecimal(before.Payable) + code, adminpage.GroupedDecimal(before.Payable-payout.Amount-payout.Fee) + code},
+		{"Of that, sent to the vendor", "", adminpage.GroupedDecimal(payout.Amount) + code},
+		{"Of that, kept as a fee", "", adminpage.GroupedDecimal(payout.Fee) + code},
 		{"Goes to", "", destination},
 		{"Booked as the payment", "", payout.ID},
 	}, payword.Refusal{}, nil

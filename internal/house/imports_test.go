@@ -23,8 +23,8 @@ var mayImport = map[string][]string{
 	".":                    {"money"},
 	"caddymodule":          {".", "money", "internal/filelock"},
 	"client":               {".", "money", "internal/filelock"},
-	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile"},
-	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "clearing/audit"},
+	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile", "internal/adminpage"},
+	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "internal/adminpage", "clearing/audit"},
 	"clearing/audit":       {".", "money", "internal/purse"}, // nothing of what it checks
 	"samgateway":           {".", "money", "internal/purse"},
 	"internal/ledger":      {".", "money"},
@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/filelock":    {},
 	"internal/bankaccount": {},
 	"internal/keyfile":     {},
+	"internal/adminpage":   {"money", "internal/ledger"},
 	"internal/dbtest":      {},
 	"internal/vectors": {
 		".", "money", "internal/purse",

@@ -18,6 +18,8 @@ CREATE TABLE clearing_audit (
 );
 
 CREATE INDEX clearing_audit_subject ON clearing_audit (subject, seq);
+CREATE INDEX clearing_audit_action ON clearing_audit (action, seq);
+CREATE INDEX clearing_audit_actor ON clearing_audit (actor, seq);
 CREATE INDEX clearing_audit_created ON clearing_audit (created);
 
 CREATE TRIGGER clearing_audit_no_update BEFORE UPDATE ON clearing_audit
