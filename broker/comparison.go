@@ -55,7 +55,7 @@ var comparisons = []comparison{
 	{"came to it and did not leave it, and available, reserved and owed", `
 		SELECT id, explained, balance FROM (
 			SELECT a.id AS id, COALESCE(f.amount, 0) + COALESCE(v.amount, 0) + COALESCE(g.amount, 0) - COALESCE(h.amount, 0)
-					- COALESCE(c.amount, 0) - COALESCE(p.amount, 0) AS explained,
+					- COALESCE(c.amount, 0) - COALESCE(p.amount, 0) + COALESCE(r.amount, 0) AS explained,
 				COALESCE(available.balance, 0) + COALESCE(reserved.balance, 0) + COALESCE(owed.balance, 0) AS balance
 			FROM broker_accounts a
 			LEFT JOIN accounts available ON available.id = 'user:' || a.id || ':available'
@@ -71,30 +71,46 @@ var comparisons = []comparison{
 				WHERE kind = 'sub-account' GROUP BY debit) h ON h.debit = available.id
 			LEFT JOIN (SELECT account, CAST(SUM(paid) AS BIGINT) AS amount FROM broker_commitments GROUP BY account) c ON c.account = a.id
 			LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS amount FROM broker_payouts
-				WHERE state = 'paid' GROUP BY account) p ON p.account = a.id) AS explanations
+				WHERE state = 'paid' GROUP BY account) p ON p.account = a.id
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE debit = 'broker:bank:out' AND kind = 'payout-return' GROUP BY credit) r ON r.credit = available.id) AS explanations
 		WHERE explained <> balance ORDER BY id LIMIT 1000`},
 	{"paid to it on commitments and not paid out, and payable", `
-		SELECT l.id, COALESCE(c.amount, 0) - COALESCE(o.amount, 0), l.balance
+		SELECT l.id, COALESCE(c.amount, 0) - COALESCE(o.amount, 0) + COALESCE(r.amount, 0), l.balance
 		FROM broker_vendors v
 		JOIN accounts l ON l.id = 'vendor:' || v.vendor || ':payable'
 		LEFT JOIN (SELECT vendor, CAST(SUM(paid) AS BIGINT) AS amount FROM broker_commitments GROUP BY vendor) c ON c.vendor = v.vendor
 		LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
-			WHERE credit IN ('broker:bank:out', 'broker:fees') GROUP BY debit) o ON o.debit = l.id
-		WHERE COALESCE(c.amount, 0) - COALESCE(o.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
+			WHERE credit IN ('broker:bank:out', 'broker:fees') AND phase IN ('single', 'post') GROUP BY debit) o ON o.debit = l.id
+		LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+			WHERE debit IN ('broker:bank:out', 'broker:fees') AND phase IN ('single', 'post') GROUP BY credit) r ON r.credit = l.id
+		WHERE COALESCE(c.amount, 0) - COALESCE(o.amount, 0) + COALESCE(r.amount, 0) <> l.balance ORDER BY l.id LIMIT 1000`},
 	{"paid out to accounts and vendors, and in the account of that", `
 		SELECT id, explained, balance FROM (
 			SELECT l.id AS id, l.balance AS balance,
 				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM broker_payouts WHERE state = 'paid')
-				+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers
-					WHERE credit = 'broker:bank:out' AND debit LIKE 'vendor:%') AS explained
+				+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE credit = 'broker:bank:out'
+					AND phase IN ('single', 'post') AND (debit LIKE 'vendor:%' OR debit LIKE 'merchant:%'))
+				- (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE debit = 'broker:bank:out'
+					AND phase IN ('single', 'post')
+					AND (kind = 'payout-return' OR credit LIKE 'vendor:%' OR credit LIKE 'merchant:%')) AS explained
 			FROM accounts l WHERE l.id = 'broker:bank:out') AS explanation
 		WHERE explained <> balance`},
 	{"of fees, and in their account", `
 		SELECT id, explained, balance FROM (
 			SELECT l.id AS id, l.balance AS balance,
-				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers
-					WHERE credit = 'broker:fees' AND debit LIKE 'vendor:%') AS explained
+				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE credit = 'broker:fees'
+					AND phase IN ('single', 'post') AND (debit LIKE 'vendor:%' OR debit LIKE 'merchant:%'))
+				- (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE debit = 'broker:fees'
+					AND phase IN ('single', 'post') AND (credit LIKE 'vendor:%' OR credit LIKE 'merchant:%')) AS explained
 			FROM accounts l WHERE l.id = 'broker:fees') AS explanation
+		WHERE explained <> balance`},
+	{"set aside for refunds and used of it, and in the account that it came from", `
+		SELECT id, explained, balance FROM (
+			SELECT l.id AS id, -l.balance AS balance,
+				(SELECT CAST(COALESCE(SUM(balance), 0) AS BIGINT) FROM accounts
+					WHERE id IN ('broker:reserve:refunds', 'broker:reserve:used')) AS explained
+			FROM accounts l WHERE l.id = 'broker:provisions') AS explanation
 		WHERE explained <> balance`},
 	{"in the daily sums, and in the transfers until then", `
 		SELECT l.id, COALESCE(s.amount, 0), COALESCE(g.amount, 0) - COALESCE(h.amount, 0)
@@ -135,7 +151,7 @@ var impossible = []struct{ what, query string }{
 		LEFT JOIN broker_accounts a ON a.id = SUBSTR(l.id, 6, 16)
 		LEFT JOIN broker_vendors v ON v.vendor = CASE WHEN l.id LIKE 'vendor:%:payable' THEN SUBSTR(l.id, 8, LENGTH(l.id) - 15) END
 		LEFT JOIN broker_gateways g ON g.name = CASE WHEN l.id LIKE 'gateway:%:in' THEN SUBSTR(l.id, 9, LENGTH(l.id) - 11) END
-		WHERE l.id NOT LIKE 'broker:%' AND l.id <> COALESCE('vendor:' || v.vendor || ':payable', '') AND l.id <> COALESCE('gateway:' || g.name || ':in', '')
+		WHERE l.id NOT LIKE 'broker:%' AND l.id NOT LIKE 'merchant:%' AND l.id NOT LIKE 'card:%' AND l.id <> COALESCE('vendor:' || v.vendor || ':payable', '') AND l.id <> COALESCE('gateway:' || g.name || ':in', '')
 			AND l.id <> COALESCE('user:' || a.id || ':available', '') AND l.id <> COALESCE('user:' || a.id || ':reserved', '')
 			AND l.id <> COALESCE('user:' || a.id || ':owed', '') ORDER BY l.id LIMIT ?`},
 }

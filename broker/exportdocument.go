@@ -133,7 +133,7 @@ type exportedEntry struct {
 
 type exportedFunding struct {
 	Funding   int64              `json:"funding" doc:"its number here"`
-	Source    string             `json:"source" doc:"bank, stripe or gateway:NAME"`
+	Source    string             `json:"source" doc:"bank, stripe, direct-debit or gateway:NAME"`
 	ID        string             `json:"id" doc:"the source's name for it"`
 	Payment   string             `json:"payment,omitempty" doc:"what the source's reversals name it by"`
 	Named     string             `json:"named" doc:"the account that the payment named"`

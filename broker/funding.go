@@ -203,7 +203,7 @@ func oneFunding(ctx context.Context, tx *ledger.Tx, where string, arguments ...a
 // fundingView is one payment that came in, as the administration sees it.
 type fundingView struct {
 	Funding  int64          `json:"funding" doc:"its number here" example:"17"`
-	Source   string         `json:"source" doc:"bank, stripe or gateway:NAME" example:"stripe"`
+	Source   string         `json:"source" doc:"bank, stripe, direct-debit or gateway:NAME" example:"stripe"`
 	ID       string         `json:"id" doc:"the source's name for it" example:"cs_live_a1B2c3"`
 	Named    string         `json:"named" doc:"the account that the payment names, whether there is one or not" example:"qwertyuiop234567"`
 	Account  string         `json:"account,omitempty" doc:"the account that has it; absent while nobody has" example:"qwertyuiop234567"`

@@ -122,6 +122,8 @@ var (
 		"Accounts that owe what was taken back after it was spent.", nil, nil)
 	deliveriesWaiting = prometheus.NewDesc("payword_broker_deliveries_waiting",
 		"Events that wait to be delivered to vendors.", nil, nil)
+	outcomesByState = prometheus.NewDesc("payword_broker_outcomes",
+		"What clearing learnt from the bank and is not done: waiting, or failed.", []string{"state"}, nil)
 )
 
 // booksCollector reads figures from the database when they are asked for.
@@ -132,6 +134,7 @@ func (c booksCollector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- unassignedMicros
 	descriptions <- owingAccounts
 	descriptions <- deliveriesWaiting
+	descriptions <- outcomesByState
 }
 
 // Collect implements prometheus.Collector. Without an answer of the database
@@ -152,11 +155,17 @@ func (c booksCollector) Collect(found chan<- prometheus.Metric) {
 		if err != nil {
 			return err
 		}
+		undone, failed, err := outcomeCounts(ctx, tx)
+		if err != nil {
+			return err
+		}
 		for _, account := range accounts {
 			found <- prometheus.MustNewConstMetric(unassignedMicros, prometheus.GaugeValue, float64(account.Balance), account.Currency.Code())
 		}
 		found <- prometheus.MustNewConstMetric(owingAccounts, prometheus.GaugeValue, float64(owing))
 		found <- prometheus.MustNewConstMetric(deliveriesWaiting, prometheus.GaugeValue, float64(waiting))
+		found <- prometheus.MustNewConstMetric(outcomesByState, prometheus.GaugeValue, float64(undone), "waiting")
+		found <- prometheus.MustNewConstMetric(outcomesByState, prometheus.GaugeValue, float64(failed), "failed")
 		return nil
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ const perRound = 200
 // Run does the background work until ctx is done: it releases what is reserved
 // past its time, collects what accounts owe from what they have, goes on closing
 // accounts, ends vouchers, forgets what is kept for a time only, lets payout
-// destinations count, sends webhook messages, fetches claims and sums the journal up, each at once and then at every
+// destinations count, does what clearing learnt from the bank, sends webhook messages, fetches claims and sums the journal up, each at once and then at every
 // interval of the Config. It checks the books once a day and when an operator
 // asks. What fails is logged and tried again. It returns nil.
 func (b *Broker) Run(ctx context.Context) error {
@@ -63,7 +63,8 @@ func (b *Broker) clean(ctx context.Context) error {
 	// Whatever fails of this, the rest goes on.
 	_, closings := b.FinishClosings(ctx)
 	_, vouchers := b.ExpireVouchers(ctx)
-	err = errors.Join(err, b.store.collectDue(ctx), closings, vouchers, b.store.forget(ctx, b.now()), b.SettleDestinations(ctx))
+	_, outcomes := b.ApplyOutcomes(ctx)
+	err = errors.Join(err, outcomes, b.store.collectDue(ctx), closings, vouchers, b.store.forget(ctx, b.now()), b.SettleDestinations(ctx))
 	if err == nil {
 		b.metrics.worked.Store(b.config.Now().UnixMicro())
 	}

@@ -225,9 +225,9 @@ func (e *statementEntry) describe(kind, reference string) {
 	switch kind {
 	case "redeem":
 		e.Kind, e.Commitment = "redemption", reference
-	case kindPayout, "settlement-payout": // by hand, or by clearing
+	case kindPayout, "settlement-payout", "settlement-return": // by hand, or by clearing; a return is a credit
 		e.Kind, e.Payout = "payout", reference
-	case kindFee, "settlement-fee":
+	case kindFee, "settlement-fee", "settlement-fee-return":
 		e.Kind, e.Payout = "fee", reference
 	default:
 		e.Kind = "other"

@@ -15,3 +15,4 @@ CREATE TABLE broker_outcomes (
 );
 
 CREATE INDEX broker_outcomes_waiting ON broker_outcomes (seq) WHERE state = 'waiting';
+CREATE INDEX broker_outcomes_failed ON broker_outcomes (seq) WHERE state = 'failed';
