@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
-	"internal/simulation": {".", "money", "internal/ledger", "internal/dbtest", "broker"},
+	"internal/simulation": {".", "money", "internal/ledger", "internal/dbtest", "broker", "clearing"},
 	"internal/house":      {"."}, // to compare the documents with the code
 	"cmd/payword": {
 		".", "money", "caddymodule", "client", "broker", "clearing", "samgateway", "internal/purse",

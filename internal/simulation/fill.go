@@ -21,7 +21,7 @@ import (
 
 const (
 	issuer   = "https://broker.example"
-	currency = money.Currency("usd-micro")
+	currency = money.Currency("eur-micro")
 	unit     = 10 * money.Unit / 1000 // of a chain: one cent
 
 	// balance is what each account has at first.

@@ -29,6 +29,7 @@ type settings struct {
 	concurrency int
 	brokers     int
 	seed        uint64
+	settled     int
 }
 
 // The bounds of the flags: what a machine can be asked for.
@@ -42,6 +43,9 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == settleWord {
+		os.Exit(clearingMain(ctx, os.Args[2:]))
+	}
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "simulation:", err)
 		os.Exit(1)
@@ -62,6 +66,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		if s.database, err = server.NewDatabase("day"); err != nil {
 			return err
 		}
+	}
+	if s.settled > 0 {
+		return settle(ctx, s, stdout)
 	}
 	return simulate(ctx, s, stdout)
 }
@@ -101,6 +108,7 @@ func parse(args []string) (s settings, err error) {
 	flags.Float64Var(&s.part, "part", 0.01, "the part of a day that is done, 0 to 1")
 	flags.IntVar(&s.concurrency, "concurrency", 16, "how many requests are under way at once")
 	flags.IntVar(&s.brokers, "brokers", 1, "how many brokers share the database (more than one on PostgreSQL only)")
+	flags.IntVar(&s.settled, "settle", 0, "instead of a day: redeem so many commitments and settle them, and tell time and memory")
 	flags.Uint64Var(&s.seed, "seed", 1, "of the random choices")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -112,6 +120,8 @@ func parse(args []string) (s settings, err error) {
 		err = fmt.Errorf("want 1 to %d users and 1 to %d vendors", maxUsers, maxVendors)
 	case s.concurrency < 1 || s.concurrency > maxConcurrency, s.brokers < 1 || s.brokers > maxBrokers:
 		err = fmt.Errorf("want 1 to %d requests at once and 1 to %d brokers", maxConcurrency, maxBrokers)
+	case s.settled < 0 || s.settled > maxUsers:
+		err = fmt.Errorf("want at most %d commitments to settle", maxUsers)
 	case !(s.part > 0 && s.part <= 1):
 		err = fmt.Errorf("want a part above 0 and at most 1")
 	}
