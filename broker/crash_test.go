@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 		os.Exit(broker.Main(context.Background(), os.Args[1:], strings.NewReader(""), os.Stdout, os.Stderr))
 	}
 	broker.RunUpdatesTwice() // whatever may run again does
-	os.Exit(dbtest.Main(m, broker.PrepareDatabase))
+	os.Exit(dbtest.Main(m, broker.PrepareDatabase, onFilesAlone))
 }
 
 // killer kills its own process at a point, as kill -9 does.

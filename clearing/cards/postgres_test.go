@@ -7,7 +7,7 @@ import (
 	"github.com/paywordhq/payword/internal/dbtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(dbtest.Main(m, nil)) }
+func TestMain(m *testing.M) { os.Exit(dbtest.Main(m, nil, "")) }
 
 // Everything holds on PostgreSQL, too.
-func TestOnPostgreSQL(t *testing.T) { dbtest.OnPostgreSQL(t, "") }
+func TestOnPostgreSQL(t *testing.T) { dbtest.OnPostgreSQL(t) }

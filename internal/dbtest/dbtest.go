@@ -8,6 +8,7 @@ package dbtest
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,9 +31,18 @@ var running *Server
 // Main runs the tests of a package, with a server if they need one, and returns
 // the exit code. prepare, if it is not nil, makes the tables that every database
 // of PostgreSQL is to begin with; it is called once, which spares the time that
-// each would take.
-func Main(m *testing.M, prepare func(location string) error) int {
+// each would take. skip is a pattern as of go test -skip, or empty: tests of what
+// only a file can be.
+//
+// Where all tests of the package are run, those on PostgreSQL begin at once, in a
+// process of their own beside this one.
+func Main(m *testing.M, prepare func(location string) error, skip string) int {
 	if !IsPostgreSQL() {
+		onPostgreSQL.skip = skip
+		if isWhole() {
+			onPostgreSQL.start()
+			defer onPostgreSQL.stop()
+		}
 		return m.Run()
 	}
 	server, err := Start()
@@ -50,6 +60,19 @@ func Main(m *testing.M, prepare func(location string) error) int {
 		return 1
 	}
 	return code
+}
+
+// isWhole reports whether go test was asked for nothing less than the package.
+func isWhole() bool {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	for _, name := range []string{"run", "skip", "list", "bench", "fuzz", "fuzzworker"} {
+		if f := flag.Lookup("test." + name); f != nil && f.Value.String() != f.DefValue {
+			return false
+		}
+	}
+	return true
 }
 
 var databases atomic.Int64
@@ -70,30 +93,66 @@ func New(t testing.TB) string {
 	return location
 }
 
-// OnPostgreSQL runs all tests of the package again, in a process of their own,
-// on PostgreSQL; but for itself and those that skip, a pattern as of go test
-// -skip, names: tests of what only a file can be.
-func OnPostgreSQL(t *testing.T, skip string) {
-	t.Helper()
-	if IsPostgreSQL() {
-		return // this is that process, and somebody has asked for this test too
+// twin is the process that runs the tests on PostgreSQL.
+type twin struct {
+	skip    string
+	command *exec.Cmd // nil before start
+	output  bytes.Buffer
+	failed  error // to start
+	isDone  bool
+}
+
+// onPostgreSQL is the one of this process.
+var onPostgreSQL twin
+
+func (w *twin) start() {
+	arguments := []string{"-test.timeout=19m"}
+	if w.skip != "" {
+		arguments = append(arguments, "-test.skip="+w.skip)
 	}
-	pattern := "^" + t.Name() + "$"
-	if skip != "" {
-		pattern += "|" + skip
-	}
-	arguments := []string{"-test.skip=" + pattern, "-test.timeout=15m"}
 	if testing.Verbose() {
 		arguments = append(arguments, "-test.v")
 	}
-	command := exec.CommandContext(t.Context(), os.Args[0], arguments...)
-	command.Env = append(os.Environ(), variable+"=postgres")
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	if err := command.Run(); err != nil {
-		t.Fatalf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, output.String())
+	w.command = exec.Command(os.Args[0], arguments...)
+	w.command.Env = append(os.Environ(), variable+"=postgres")
+	w.command.Stdout, w.command.Stderr = &w.output, &w.output
+	w.failed = w.command.Start()
+}
+
+// wait returns what the process said, when it has ended.
+func (w *twin) wait() (output string, err error) {
+	w.isDone = true
+	if w.failed != nil {
+		return "", w.failed
 	}
-	if !strings.Contains(output.String(), "PASS") {
-		t.Fatalf("on PostgreSQL nothing ran:\n%s", output.String())
+	err = w.command.Wait()
+	return w.output.String(), err
+}
+
+// stop ends the process if nobody has waited for it: no test asked how it went.
+// Its server ends with it, as servers of tests do.
+func (w *twin) stop() {
+	if !w.isDone && w.failed == nil {
+		_ = w.command.Process.Signal(os.Interrupt) // it may have ended
+		_, _ = w.wait()
+	}
+}
+
+// OnPostgreSQL makes sure that all tests of the package pass on PostgreSQL, too,
+// but for those that Main was told to skip.
+func OnPostgreSQL(t *testing.T) {
+	t.Helper()
+	if IsPostgreSQL() {
+		return // this is that process
+	}
+	if onPostgreSQL.command == nil { // some tests alone were asked for, and this is one of them
+		onPostgreSQL.start()
+	}
+	output, err := onPostgreSQL.wait()
+	if err != nil {
+		t.Fatalf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, output)
+	}
+	if !strings.Contains(output, "PASS") {
+		t.Fatalf("on PostgreSQL nothing ran:\n%s", output)
 	}
 }

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(dbtest.Main(m, nil))
+	os.Exit(dbtest.Main(m, nil,
+		"^TestOpenModes$|^TestOpenTakesAnyFileName$|^TestConnectionSettings$|^TestRequireSQLite$|^TestDatabaseIsItsOwnersAlone$"))
 }
 
 // postUntilKilled posts from several goroutines and prints the id of every

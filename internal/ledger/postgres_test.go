@@ -8,5 +8,5 @@ import (
 
 // Everything holds on PostgreSQL, too, but for what only a file can be.
 func TestOnPostgreSQL(t *testing.T) {
-	dbtest.OnPostgreSQL(t, "^TestOpenModes$|^TestOpenTakesAnyFileName$|^TestConnectionSettings$|^TestRequireSQLite$|^TestDatabaseIsItsOwnersAlone$")
+	dbtest.OnPostgreSQL(t)
 }
