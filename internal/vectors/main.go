@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/paywordhq/payword/internal/vectors/cases"
 )
@@ -33,7 +34,7 @@ func run(directory string) error {
 	if err != nil {
 		return err
 	}
-	for _, area := range cases.Areas() {
+	for _, area := range slices.Concat(cases.Areas(), cases.PurseAreas()) {
 		if err := removeOthers(directory, area, files); err != nil {
 			return err
 		}

@@ -34,11 +34,14 @@ const (
 // object is a JSON object.
 type object = map[string]any
 
-// areas lists what there are vectors of, in the order of the protocol.
-var areas = []struct {
+// area is a folder of vectors.
+type area struct {
 	name string
 	make func() []Case
-}{
+}
+
+// areas lists what there are vectors of, in the order of the protocol.
+var areas = []area{
 	{"amounts", amounts}, {"origins", origins}, {"chains", chains}, {"keys", keys},
 	{"certificates", certificates}, {"commitments", commitments}, {"reservations", reservations},
 	{"status-lists", statusLists}, {"headers", headers}, {"challenges", challenges}, {"preferences", preferences},
@@ -47,8 +50,16 @@ var areas = []struct {
 	{"judge", judge}, {"state", states},
 }
 
-// Areas returns the names of the areas.
-func Areas() []string {
+// purseAreas lists those that internal/purse tests.
+var purseAreas = []area{{"cards", cards}}
+
+// Areas returns the names of the areas that the root package tests.
+func Areas() []string { return names(areas) }
+
+// PurseAreas returns the names of the areas that internal/purse tests.
+func PurseAreas() []string { return names(purseAreas) }
+
+func names(areas []area) []string {
 	names := make([]string, 0, len(areas))
 	for _, area := range areas {
 		names = append(names, area.name)
@@ -59,7 +70,7 @@ func Areas() []string {
 // All returns every case. The error says which two share a name, if any do.
 func All() ([]Case, error) {
 	var all []Case
-	for _, area := range areas {
+	for _, area := range slices.Concat(areas, purseAreas) {
 		var seen []string
 		for _, c := range area.make() {
 			if slices.Contains(seen, c.Name) {

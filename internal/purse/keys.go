@@ -1,0 +1,143 @@
+package purse
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The masters that every other key is derived from, each of 32 bytes.
+const (
+	// PurseMaster (MKP) is in every SAM: it makes the key that a card and a SAM
+	// know each other by.
+	PurseMaster = "MKP"
+	// LoadMaster (MKL) is the issuer's: it makes the key that a card is loaded by.
+	LoadMaster = "MKL"
+	// ClearingMaster (KZD) is clearing's alone: it makes the keys of proofs and
+	// of batches.
+	ClearingMaster = "KZD"
+)
+
+const masterBytes = 32
+
+// Keys holds masters by version. A program is given those that it needs:
+// clearing LoadMaster and ClearingMaster, a SAM PurseMaster. It is safe for
+// concurrent use once it is filled.
+type Keys struct {
+	masters map[masterName]*Key
+}
+
+type masterName struct {
+	name    string
+	version byte
+}
+
+// ErrNoMaster means that the master of that version is not among the keys.
+var ErrNoMaster = errors.New("there is no master of this key version")
+
+// maxKeysFile bounds the text of keys: 256 versions of three masters.
+const maxKeysFile = 256 * 3 * 128
+
+// ParseKeys reads masters: on each line the key version from 0 to 255, MKP, MKL
+// or KZD, and 64 hexadecimal digits. Empty lines and those that begin with #
+// count for nothing. No error names a key.
+func ParseKeys(text string) (*Keys, error) {
+	if len(text) > maxKeysFile {
+		return nil, fmt.Errorf("keys of %d bytes: want at most %d", len(text), maxKeysFile)
+	}
+	keys := &Keys{}
+	for number, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := keys.addLine(strings.Fields(line)); err != nil {
+			return nil, fmt.Errorf("line %d of the keys: %w", number+1, err)
+		}
+	}
+	if len(keys.masters) == 0 {
+		return nil, errors.New("no keys: want lines such as: 1 KZD <64 hexadecimal digits>")
+	}
+	return keys, nil
+}
+
+func (k *Keys) addLine(fields []string) error {
+	if len(fields) != 3 {
+		return errors.New("want a key version, MKP, MKL or KZD, and 64 hexadecimal digits")
+	}
+	version, err := strconv.ParseUint(fields[0], 10, 8)
+	if err != nil {
+		return errors.New("the key version is not a number from 0 to 255")
+	}
+	secret, err := hex.DecodeString(fields[2])
+	if err != nil {
+		return errors.New("the key is not in hexadecimal digits")
+	}
+	return k.Add(fields[1], byte(version), secret)
+}
+
+// Add gives the keys one more master, of 32 bytes.
+func (k *Keys) Add(name string, version byte, secret []byte) error {
+	if name != PurseMaster && name != LoadMaster && name != ClearingMaster {
+		return errors.New("the name of a key is MKP, MKL or KZD")
+	}
+	if len(secret) != masterBytes {
+		return fmt.Errorf("%s of version %d has not %d bytes", name, version, masterBytes)
+	}
+	if _, exists := k.masters[masterName{name, version}]; exists {
+		return fmt.Errorf("%s of version %d is there twice", name, version)
+	}
+	key, err := NewKey(secret)
+	if err != nil {
+		return err
+	}
+	if k.masters == nil {
+		k.masters = make(map[masterName]*Key)
+	}
+	k.masters[masterName{name, version}] = key
+	return nil
+}
+
+// Has reports whether a master of any version is there.
+func (k *Keys) Has(name string) bool {
+	for master := range k.masters {
+		if master.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// String keeps keys out of logs and errors.
+func (k *Keys) String() string { return "(keys)" }
+
+// CardKey (SKC) is how a card and a SAM know each other. ErrNoMaster comes back
+// as of the three functions below.
+func (k *Keys) CardKey(version byte, card ID) (*Key, error) {
+	return k.diversify(PurseMaster, "SKC", version, card)
+}
+
+// LoadKey (KLC) is the key of a card and its issuer.
+func (k *Keys) LoadKey(version byte, card ID) (*Key, error) {
+	return k.diversify(LoadMaster, "KLC", version, card)
+}
+
+// ProofKey (KZC) is the key of a card and clearing, which no SAM has.
+func (k *Keys) ProofKey(version byte, card ID) (*Key, error) {
+	return k.diversify(ClearingMaster, "KZC", version, card)
+}
+
+// MerchantKey (KZM) is the key of a SAM and clearing.
+func (k *Keys) MerchantKey(version byte, merchant ID) (*Key, error) {
+	return k.diversify(ClearingMaster, "KZM", version, merchant)
+}
+
+func (k *Keys) diversify(master, label string, version byte, id ID) (*Key, error) {
+	key, found := k.masters[masterName{master, version}]
+	if !found {
+		return nil, fmt.Errorf("%s of version %d: %w", master, version, ErrNoMaster)
+	}
+	return key.derive(label, []byte{version}, id[:]), nil
+}

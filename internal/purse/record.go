@@ -1,0 +1,130 @@
+package purse
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The lengths of records in bytes, by their first byte.
+const (
+	PaymentLength = 90
+	VoidLength    = 54
+
+	paymentType = 1
+	voidType    = 2
+)
+
+// Proved says how sure it is that a void transaction took nothing off the card.
+type Proved byte
+
+const (
+	// Unproved: the customer walked away. The card may have paid, and its holder
+	// may come with the proof.
+	Unproved Proved = 0
+	// ByCard: the card signed that it did not pay.
+	ByCard Proved = 1
+	// NeverOrdered: no order left the SAM.
+	NeverOrdered Proved = 2
+)
+
+// Record is what a SAM keeps of one transaction: a payment or a void.
+type Record struct {
+	Batch uint32
+	// Proof and MACZ are of a payment; IsVoid says that it is none.
+	Proof  Proof
+	MACZ   MAC
+	IsVoid bool
+	Void   Void
+	// MACM chains it to the record before.
+	MACM MAC
+}
+
+// Void is a transaction that ended without a payment.
+type Void struct {
+	Merchant ID
+	TNo      uint32
+	Amount   uint32 // in units
+	Time     uint32 // seconds since 1970
+	Card     ID     // zero: there was none yet
+	SNo      uint32
+	Proved   Proved
+}
+
+// Merchant returns whose record it is.
+func (r Record) Merchant() ID {
+	if r.IsVoid {
+		return r.Void.Merchant
+	}
+	return r.Proof.Merchant
+}
+
+// TNo returns the number of the transaction.
+func (r Record) TNo() uint32 {
+	if r.IsVoid {
+		return r.Void.TNo
+	}
+	return r.Proof.TNo
+}
+
+// body writes the record without MACM.
+func (r Record) body(to []byte) []byte {
+	if !r.IsVoid {
+		return append(r.Proof.Append(big.AppendUint32(append(to, paymentType), r.Batch)), r.MACZ[:]...)
+	}
+	v := r.Void
+	to = append(big.AppendUint32(append(to, voidType), r.Batch), v.Merchant[:]...)
+	to = big.AppendUint32(big.AppendUint32(big.AppendUint32(to, v.TNo), v.Amount), v.Time)
+	return append(big.AppendUint32(append(to, v.Card[:]...), v.SNo), byte(v.Proved))
+}
+
+// Append writes the record: 90 bytes or 54.
+func (r Record) Append(to []byte) []byte { return append(r.body(to), r.MACM[:]...) }
+
+// Chain returns MACM by the key of MerchantKey and the MACM of the record
+// before, zero for the first of a batch.
+func (r Record) Chain(key *Key, previous MAC) MAC {
+	return key.MAC([]byte{0xB1, 1}, r.body(nil), previous[:])
+}
+
+// recordLength returns the length that the first byte of a record says, or 0.
+func recordLength(first byte) int {
+	switch first {
+	case paymentType:
+		return PaymentLength
+	case voidType:
+		return VoidLength
+	default:
+		return 0
+	}
+}
+
+// ParseRecord reads a record.
+func ParseRecord(text []byte) (Record, error) {
+	if len(text) == 0 {
+		return Record{}, errors.New("record of no bytes: want 90 for a payment, 54 for a void")
+	}
+	length := recordLength(text[0])
+	if length == 0 {
+		return Record{}, fmt.Errorf("record of type %02x: want 01 for a payment or 02 for a void", text[0])
+	}
+	if len(text) != length {
+		return Record{}, lengthError(fmt.Sprintf("record of type %02x", text[0]), len(text), length)
+	}
+	r := reader(text[1:])
+	record := Record{Batch: r.uint32(), IsVoid: text[0] == voidType}
+	var err error
+	if record.IsVoid {
+		record.Void = Void{
+			Merchant: r.id(), TNo: r.uint32(), Amount: r.uint32(), Time: r.uint32(),
+			Card: r.id(), SNo: r.uint32(), Proved: Proved(r.byte()),
+		}
+		if record.Void.Proved > NeverOrdered || record.Void.TNo == 0 {
+			err = errors.New("void with a number 0, or proved otherwise than 0, 1 or 2")
+		}
+	} else {
+		record.Proof, err = ParseProof(r.take(ProofLength))
+		record.MACZ = r.mac()
+	}
+	record.MACM = r.mac()
+	return record, err
+}

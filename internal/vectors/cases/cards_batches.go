@@ -1,0 +1,128 @@
+package cases
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// batchInput is what clearing is given: the batch, and how far the merchant's
+// batches were taken before.
+func batchInput(total, records []byte, batch, transaction uint32) object {
+	return object{"operation": "batch", "masters": purseMasters(), "keyVersion": 1, "total": b64(total), "records": b64(records),
+		"previous": object{"batch": batch, "transaction": transaction}}
+}
+
+// threeRecords are two payments with a void between them.
+func threeRecords(batch, first uint32) [][]byte {
+	return [][]byte{
+		paymentBody(batch, purseProof(purseCard, first, 1, 123, 4877)),
+		voidBody(batch, first+1, 0),
+		paymentBody(batch, purseProof(purseCard, first+2, 2, 77, 4800)),
+	}
+}
+
+func batchCases() []Case {
+	var all []Case
+	for _, c := range []struct {
+		name, comment string
+		batch         purseBatch
+		balances      []int
+	}{
+		{"batch-published", "The published batch of one payment.",
+			purseBatch{number: 1, first: 1, bodies: [][]byte{paymentBody(1, purseProof(purseCard, 1, 1, 123, 4877))}}, []int{4877}},
+		{"batch-with-void", "Two payments and a void; balances are those of the payments.",
+			purseBatch{number: 1, first: 1, bodies: threeRecords(1, 1)}, []int{4877, 4800}},
+		{"batch-second", "It goes on where the first one ended.",
+			purseBatch{number: 2, first: 8, bodies: threeRecords(2, 8)}, []int{4877, 4800}},
+		{"batch-of-voids", "Nobody paid.", purseBatch{number: 1, first: 1, bodies: [][]byte{voidBody(1, 1, 1), voidBody(1, 2, 2)}}, []int{}},
+	} {
+		total, records := c.batch.made()
+		ack := cmac(merchantKey(purseMerchant), []byte{0xB3, 1}, total)
+		all = append(all, Case{Name: c.name, Comment: c.comment, Expect: accepted,
+			Input:  batchInput(total, records, c.batch.number-1, c.batch.first-1),
+			Output: object{"ack": b64(ack), "balances": c.balances}})
+	}
+	return all
+}
+
+// number writes a number of four bytes into a total before it is signed.
+func number(at int, value uint32) func([]byte) []byte {
+	return func(total []byte) []byte {
+		binary.BigEndian.PutUint32(total[at:], value)
+		return total
+	}
+}
+
+// batchRefusals each have one fault; the SAM signed the total of most.
+func batchRefusals() []Case {
+	three := func() purseBatch { return purseBatch{number: 1, first: 1, bodies: threeRecords(1, 1)} }
+	var all []Case
+	add := func(name, comment, reason string, record int, b purseBatch) {
+		total, records := b.made()
+		all = append(all, Case{Name: name, Comment: comment, Expect: reason,
+			Input: batchInput(total, records, 0, 0), Output: object{"record": record}})
+	}
+	altered := func(alter func(records [][]byte)) purseBatch {
+		b := three()
+		b.alter = alter
+		return b
+	}
+	totalled := func(alter func([]byte) []byte) purseBatch {
+		b := three()
+		b.alterTotal = alter
+		return b
+	}
+	made := func(bodies ...[]byte) purseBatch { return purseBatch{number: 1, first: 1, bodies: bodies} }
+
+	add("batch-skipped", "Batch 2 before batch 1.", "batch-number", 0, purseBatch{number: 2, first: 1, bodies: threeRecords(2, 1)})
+	add("batch-first", "It begins with transaction 2.", "first-transaction", 0, purseBatch{number: 1, first: 2, bodies: threeRecords(1, 2)})
+	add("batch-backwards", "It ends before it begins.", "last-transaction", 0, totalled(number(16, 0)))
+	add("batch-too-many", "10,001 transactions.", "too-many", 0, totalled(number(16, 10_001)))
+	add("batch-dropped", "A record in the middle is left out.", "transaction-gap", 2, altered(func(r [][]byte) { r[1] = nil }))
+	add("batch-dropped-last", "The last record is left out.", "last-transaction", 0, altered(func(r [][]byte) { r[2] = nil }))
+	add("batch-reordered", "The first two records changed places.", "transaction-gap", 1, altered(func(r [][]byte) { r[0], r[1] = r[1], r[0] }))
+	add("batch-replayed", "A record comes twice.", "transaction-gap", 2, altered(func(r [][]byte) { r[1] = r[0] }))
+	add("batch-gap", "The SAM left out a transaction.", "transaction-gap", 2, made(threeRecords(1, 1)[0], threeRecords(1, 1)[2]))
+	add("batch-altered-void", "A void says something else than the SAM signed.", "chain", 2, altered(func(r [][]byte) { r[1][30]++ }))
+	add("batch-foreign-record", "A record of another merchant.", "other-merchant", 2, altered(func(r [][]byte) { r[1][5]++ }))
+	add("batch-other-batch", "A record of another batch.", "other-batch", 2, made(threeRecords(1, 1)[0], voidBody(2, 2, 0)))
+	add("batch-forged-amount", "The SAM signed more than the card did.", "proof-mac", 1, made(forgedAmount()))
+	add("batch-key-version", "The card has a key version that clearing does not.", "key-version", 1, made(otherKeyVersion()))
+	add("batch-proved", "A void that is proved otherwise than 0, 1 or 2.", "malformed", 1, made(voidBody(1, 1, 3)))
+	add("batch-type", "A record that is neither payment nor void.", "malformed", 2, altered(func(r [][]byte) { r[1][0] = 3 }))
+	add("batch-cut", "The last record is cut short.", "malformed", 3, altered(func(r [][]byte) { r[2] = r[2][:89] }))
+	add("batch-empty", "A total without records.", "last-transaction", 0, altered(func(r [][]byte) { clear(r) }))
+	add("batch-count", "The total counts three payments.", "count", 0, totalled(number(20, 3)))
+	add("batch-voids", "The total counts no void.", "count", 0, totalled(number(24, 0)))
+	add("batch-sum", "The total has a cent more.", "sum", 0, totalled(number(32, 201)))
+	add("batch-end", "The total ends with another MACM.", "chain-end", 0, totalled(number(36, 7)))
+	return append(all, unsignedTotals()...)
+}
+
+func forgedAmount() []byte {
+	body := bytes.Clone(threeRecords(1, 1)[0])
+	body[9]++
+	return body
+}
+
+func otherKeyVersion() []byte {
+	body := bytes.Clone(threeRecords(1, 1)[0])
+	body[5+40] = 2
+	return body
+}
+
+// unsignedTotals are not signed by the merchant's SAM.
+func unsignedTotals() []Case {
+	total, records := purseBatch{number: 1, first: 1, bodies: threeRecords(1, 1)}.made()
+	forged := bytes.Clone(total)
+	forged[35]++
+	foreign := bytes.Clone(total)
+	foreign[0]++
+	in := func(total []byte) object { return batchInput(total, records, 0, 0) }
+	atTotal := object{"record": 0}
+	return []Case{
+		{Name: "batch-forged-total", Comment: "A cent more, and no MAC for it.", Expect: "total-mac", Input: in(forged), Output: atTotal},
+		{Name: "batch-foreign-total", Comment: "Another merchant's name above it.", Expect: "total-mac", Input: in(foreign), Output: atTotal},
+		{Name: "batch-short-total", Comment: "67 bytes.", Expect: "malformed", Input: in(total[:67]), Output: atTotal},
+	}
+}
