@@ -6,7 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests need of the system: programs, each with the package of Debian
 # that brings it. Debian keeps the server of PostgreSQL out of PATH.
-PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils
 
 # The most that the tests of one package may take. Those of the broker run on
 # SQLite and on PostgreSQL, which takes about ten minutes under the race detector
@@ -45,7 +45,7 @@ tools: ## install what the tests need, or say what is missing
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; \
 	else \
 		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
-		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx and Node 20 or newer, found in PATH.' >&2; exit 1; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
 	@for folder in caddymodule broker; do (cd $$folder/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 1; done
 
