@@ -24,6 +24,7 @@ const help = `payword clearing settles what the broker owes to vendors.
   payword clearing plan  --db FILE              show what a run would pay, and change nothing
   payword clearing run   --db FILE --out DIR    pay, and write statement and payout files
   payword clearing check --db FILE              recompute every balance from the transfers
+  payword clearing audit --db FILE              recompute everything from the signed evidence
 
 A usual day: look at the plan, then run exactly that plan.
 
@@ -51,11 +52,13 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return c.main(ctx, args[0], args[1:], ledger.ReadOnly, c.plan)
 	case "check":
 		return c.main(ctx, args[0], args[1:], ledger.ReadOnly, c.check)
+	case "audit":
+		return auditMain(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, help)
 		return exitOK
 	default:
-		fmt.Fprintf(stderr, "payword clearing: there is no command %q: want run, plan or check\n", args[0])
+		fmt.Fprintf(stderr, "payword clearing: there is no command %q: want run, plan, check or audit\n", args[0])
 		return exitUsage
 	}
 }

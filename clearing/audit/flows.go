@@ -1,0 +1,78 @@
+package audit
+
+import "strings"
+
+// classOf returns what an account is for, such as user:available, without whose
+// it is. It is read off the id alone.
+func classOf(id string) string {
+	parts := strings.Split(id, ":")
+	last := parts[len(parts)-1]
+	switch {
+	case parts[0] == "user" && len(parts) == 3:
+		return "user:" + last
+	case parts[0] == "vendor" && last == "payable":
+		return "vendor:payable"
+	case parts[0] == "gateway" && len(parts) >= 3 && (last == "in" || parts[len(parts)-2] == "in"):
+		return "source"
+	case parts[0] != "broker" || len(parts) < 2:
+		return ""
+	case len(parts) == 3 && (parts[1] == "vouchers" || parts[1] == "reserve"), len(parts) == 3 && parts[1] == "bank" && last == "out":
+		return id
+	case parts[1] == "unassigned" && len(parts) <= 3:
+		return "broker:unassigned" // in other currencies, too
+	case len(parts) >= 3 && parts[2] == "in" && len(parts) <= 4:
+		return "source"
+	case len(parts) == 2:
+		return id
+	}
+	return ""
+}
+
+// ownerOf returns whose an account is: user:ID, or its whole id.
+func ownerOf(id string) string {
+	if last := strings.LastIndexByte(id, ':'); strings.HasPrefix(id, "user:") && last > len("user") {
+		return id[:last]
+	}
+	return id
+}
+
+// flow says between which accounts a kind of transfer moves money.
+type flow struct {
+	kind, debits, credits string // classes, with spaces between
+	isOfOne               bool   // both accounts are of the same user
+}
+
+// flows is everything that moves money. What is not here is not explained.
+var flows = []flow{
+	{"fund", "source", "user:available broker:unassigned", false},
+	{"assign", "broker:unassigned", "user:available", false},
+	{"reverse", "user:available user:owed broker:unassigned", "source", false},
+	{"restore", "source", "user:available broker:unassigned", false},
+	{"collect", "user:available", "user:owed", true},
+	{"reserve", "user:available", "user:reserved", true},
+	{"release", "user:reserved", "user:available", true},
+	{"redeem", "user:available user:reserved", "vendor:payable", false},
+	{"sub-account", "user:available", "user:available", false},
+	{"voucher", "broker:vouchers:in", "broker:vouchers:open", false},
+	{"voucher", "broker:vouchers:open", "broker:vouchers:in broker:vouchers:expired user:available", false},
+	{"payout", "user:available", "broker:bank:out", false},
+	{"payout-return", "broker:bank:out", "user:available", false},
+	{"vendor-payout", "vendor:payable", "broker:bank:out", false},
+	{"vendor-fee", "vendor:payable", "broker:fees", false},
+}
+
+// isKnownFlow reports whether a transfer is of a kind that moves money between
+// such accounts.
+func isKnownFlow(t *transferRow) bool {
+	debit, credit := classOf(t.debit), classOf(t.credit)
+	for _, f := range flows {
+		if f.kind == t.kind && hasWord(f.debits, debit) && hasWord(f.credits, credit) && (!f.isOfOne || ownerOf(t.debit) == ownerOf(t.credit)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasWord(words, word string) bool {
+	return word != "" && strings.Contains(" "+words+" ", " "+word+" ")
+}

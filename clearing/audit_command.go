@@ -1,0 +1,108 @@
+package clearing
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/paywordhq/payword"
+	auditor "github.com/paywordhq/payword/clearing/audit" // audit is the log of changes
+)
+
+// maxKeysBytes bounds a key set: 64 keys take 9 KB.
+const maxKeysBytes = 64 << 10
+
+// auditMain is the command "payword clearing audit". It opens the database by
+// code of its own, so that it does not rest on what it checks. The exit code is
+// 0 where everything agrees and 1 where something does not.
+func auditMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	isJSON, options, err := auditOptions(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	code := exitUsage
+	if err == nil {
+		var report auditor.Report
+		if report, err = auditor.Run(ctx, options); err == nil {
+			err = writeAudit(stdout, report, isJSON)
+		}
+		code = auditCode(report, err)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "payword clearing audit: %v\n", err)
+	}
+	return code
+}
+
+func auditCode(report auditor.Report, err error) int {
+	switch {
+	case errors.Is(err, auditor.ErrNoDatabase):
+		return exitUsage
+	case err != nil || !report.Clean():
+		return exitFailure
+	}
+	return exitOK
+}
+
+func auditOptions(args []string, stdout io.Writer) (isJSON bool, options auditor.Options, err error) {
+	flags := flag.NewFlagSet("payword clearing audit", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors are printed once, by the caller
+	keys := flags.String("keys", "", "the broker's published key set, a `FILE` of JSON with its old keys too; without it, those that the database names")
+	flags.StringVar(&options.Database, "db", "", "the broker's `FILE`, or postgres://…, which must exist and is only read")
+	flags.BoolVar(&isJSON, "json", false, "print JSON instead of text; amounts are in micros")
+	err = flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(stdout, "Flags of payword clearing audit:")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+	case err != nil:
+	case flags.NArg() > 0:
+		err = fmt.Errorf("%q is not a flag: everything is said with flags", flags.Arg(0))
+	case options.Database == "":
+		err = errors.New("--db is missing: name the broker's database, such as --db broker.db")
+	case *keys != "":
+		options.Keys, err = readKeys(*keys)
+	}
+	return isJSON, options, err
+}
+
+// readKeys reads a key set.
+func readKeys(name string) (map[string]ed25519.PublicKey, error) {
+	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("--keys: there is no file %s", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	document, err := io.ReadAll(io.LimitReader(file, maxKeysBytes+1))
+	if err == nil && len(document) > maxKeysBytes {
+		err = fmt.Errorf("more than %d bytes, which no key set has", maxKeysBytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--keys %s: %w", name, err)
+	}
+	keys, err := payword.ParseJWKS(document)
+	if err != nil {
+		return nil, fmt.Errorf("--keys %s: %w", name, err)
+	}
+	return keys, nil
+}
+
+func writeAudit(stdout io.Writer, report auditor.Report, isJSON bool) error {
+	if !isJSON {
+		return report.Write(stdout)
+	}
+	encoded, err := FormatJSON(report)
+	if err == nil {
+		_, err = stdout.Write(encoded)
+	}
+	return err
+}
