@@ -131,7 +131,7 @@ type reader struct {
 	groups   []Entry // of whole files or parts; they come after the single payments
 
 	part      part    // of pain.002
-	statement account // of camt.053 and camt.054
+	statement statement // of camt.053 and camt.054
 	entry     booking
 }
 
@@ -150,7 +150,7 @@ func (r *reader) begin(name string) error {
 	case "OrgnlPmtInfAndSts":
 		r.part = part{message: r.part.message}
 	case "Stmt", "Ntfctn":
-		r.statement = account{}
+		r.statement = statement{}
 	case "Ntry":
 		r.entry = booking{}
 	case "NtryDtls":

@@ -8,8 +8,8 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// account is a statement of one account.
-type account struct {
+// statement is a statement of one account.
+type statement struct {
 	id               string
 	opening, closing *balance
 }

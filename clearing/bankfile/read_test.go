@@ -90,6 +90,13 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// What the tests read is what banks may write.
+func TestHandMadeDocumentsFitTheirSchemas(t *testing.T) {
+	for _, c := range handMade {
+		wantValid(t, c.name, file(t, c.name))
+	}
+}
+
 // The older versions write a status without a choice, and are read the same.
 func TestReadOlderVersions(t *testing.T) {
 	for _, c := range handMade {

@@ -25,6 +25,9 @@ const (
 var schemaFiles = map[string]string{
 	"pain.001.001.10": "docs/specifications/payments_initiation_11/pain.001.001.10_1.xsd",
 	"pain.008.001.09": "docs/specifications/payments_initiation_11/pain.008.001.09.xsd",
+	"pain.002.001.11": "docs/specifications/payments_initiation_11/pain.002.001.11.xsd",
+	"camt.053.001.08": "docs/specifications/banktocustomer_cash_management_8/camt.053.001.08.xsd",
+	"camt.054.001.08": "docs/specifications/banktocustomer_cash_management_8/camt.054.001.08.xsd",
 }
 
 // schemaFile returns the path of a schema. It comes from the module cache, and
