@@ -130,7 +130,7 @@ type reader struct {
 	document Document
 	groups   []Entry // of whole files or parts; they come after the single payments
 
-	part      part    // of pain.002
+	part      part      // of pain.002
 	statement statement // of camt.053 and camt.054
 	entry     booking
 }
