@@ -8,10 +8,11 @@ CREATE TABLE clearing_evidence (
 	paid       BIGINT NOT NULL, -- paid up to the cut-off in all, micros
 	tails      BYTEA NOT NULL, -- for each chain of the commitment index (4 bytes, big endian) and payword
 	claim      TEXT COLLATE "C" NOT NULL, -- token
+	claim_key  BYTEA NOT NULL, -- of the vendor, that signed the claim; empty: it was withdrawn
 	PRIMARY KEY (run_id, vendor, commitment)
 );
 
-CREATE INDEX clearing_evidence_account ON clearing_evidence (run_id, account, commitment);
+CREATE INDEX clearing_evidence_account ON clearing_evidence (run_id, account, commitment, amount);
 
 -- The leaves of a day's tree, in their order.
 CREATE TABLE clearing_statements (
@@ -35,3 +36,12 @@ CREATE TABLE clearing_days (
 	token    TEXT COLLATE "C" NOT NULL, -- a JWS by the clearing's key
 	created  BIGINT NOT NULL -- microseconds since 1970
 );
+
+CREATE TRIGGER clearing_evidence_keep BEFORE DELETE OR TRUNCATE ON clearing_evidence
+	FOR EACH STATEMENT EXECUTE FUNCTION clearing_keep();
+
+CREATE TRIGGER clearing_statements_keep BEFORE DELETE OR UPDATE OR TRUNCATE ON clearing_statements
+	FOR EACH STATEMENT EXECUTE FUNCTION clearing_keep();
+
+CREATE TRIGGER clearing_days_keep BEFORE DELETE OR UPDATE OR TRUNCATE ON clearing_days
+	FOR EACH STATEMENT EXECUTE FUNCTION clearing_keep();

@@ -8,10 +8,11 @@ CREATE TABLE clearing_evidence (
 	paid       INTEGER NOT NULL, -- paid up to the cut-off in all, micros
 	tails      BLOB    NOT NULL, -- for each chain of the commitment index (4 bytes, big endian) and payword
 	claim      TEXT    NOT NULL, -- token
+	claim_key  BLOB    NOT NULL, -- of the vendor, that signed the claim; empty: it was withdrawn
 	PRIMARY KEY (run_id, vendor, commitment)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX clearing_evidence_account ON clearing_evidence (run_id, account, commitment);
+CREATE INDEX clearing_evidence_account ON clearing_evidence (run_id, account, commitment, amount);
 
 -- The leaves of a day's tree, in their order.
 CREATE TABLE clearing_statements (
@@ -35,3 +36,23 @@ CREATE TABLE clearing_days (
 	token    TEXT    NOT NULL, -- a JWS by the clearing's key
 	created  INTEGER NOT NULL -- microseconds since 1970
 ) STRICT;
+
+CREATE TRIGGER clearing_evidence_keep BEFORE DELETE ON clearing_evidence BEGIN
+	SELECT RAISE(ABORT, 'evidence is append-only');
+END;
+
+CREATE TRIGGER clearing_statements_keep BEFORE DELETE ON clearing_statements BEGIN
+	SELECT RAISE(ABORT, 'statements are append-only');
+END;
+
+CREATE TRIGGER clearing_statements_frozen BEFORE UPDATE ON clearing_statements BEGIN
+	SELECT RAISE(ABORT, 'a statement is frozen');
+END;
+
+CREATE TRIGGER clearing_days_keep BEFORE DELETE ON clearing_days BEGIN
+	SELECT RAISE(ABORT, 'days are append-only');
+END;
+
+CREATE TRIGGER clearing_days_frozen BEFORE UPDATE ON clearing_days BEGIN
+	SELECT RAISE(ABORT, 'a day that was signed is frozen');
+END;
