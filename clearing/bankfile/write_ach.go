@@ -22,6 +22,10 @@ const (
 	maxACHTotal = 9_999_999_999*money.Unit + 99*cent
 )
 
+// ACHFilesADay is how many files of a day are told apart, by one letter or digit
+// in their head.
+const ACHFilesADay = 36
+
 // ACHCredits are payments in dollars through the Automated Clearing House (a
 // NACHA file): one batch of corporate credits (CCD), then one of credits to
 // people (PPD).
@@ -30,7 +34,8 @@ type ACHCredits struct {
 	// Created is when the run that pays made them. The bank is to pay on the next
 	// banking day of the Federal Reserve after its day, UTC.
 	Created time.Time
-	// Number of the file among those of its day, 0 to 35: the file id modifier.
+	// Number of the file among those of its day, below ACHFilesADay: the file id
+	// modifier.
 	Number    int
 	Reference string // for the bank's people, 0 to 8 letters and digits
 	Payments  []ACHCredit
@@ -133,9 +138,8 @@ func (c ACHCredits) Write(out io.Writer) error {
 }
 
 func (c ACHCredits) check() error {
-	const modifiers = 36
-	if c.Number < 0 || c.Number >= modifiers {
-		return fmt.Errorf("file number %d of its day: want 0 to %d", c.Number, modifiers-1)
+	if c.Number < 0 || c.Number >= ACHFilesADay {
+		return fmt.Errorf("file number %d of its day: want 0 to %d", c.Number, ACHFilesADay-1)
 	}
 	if len(c.Reference) > 8 || strings.ContainsFunc(c.Reference, func(r rune) bool { return !isLetterOrDigit(r) }) {
 		return fmt.Errorf("reference %.20q: want up to 8 letters and digits", c.Reference)
