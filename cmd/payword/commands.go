@@ -29,6 +29,7 @@ var commands = []command{
 		func(ctx context.Context, arguments []string, _ io.Reader, stdout, stderr io.Writer) int {
 			return clearing.Main(ctx, arguments, stdout, stderr)
 		}},
+	{"verify-statement", "<file> --keys <JWKS> …", "Checks a broker's statement, without asking the broker", clearing.VerifyMain},
 	{"wallet", "create|open-account|status|device|subaccount …", "Keeps a wallet: keys, certificates, budgets, the account",
 		func(ctx context.Context, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return client.Main(ctx, append([]string{"wallet"}, arguments...), stdin, stdout, stderr)

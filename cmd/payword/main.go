@@ -20,6 +20,8 @@ all that the gate needs:
 	payword tails       lists what a gate was paid; redeem, export and verify
 	                    look after the rest of it
 	payword clearing    settles the day
+	payword verify-statement
+	                    checks a statement of a broker, without asking it
 	payword wallet      keeps a wallet
 	payword pay         fetches a page and pays for it
 
