@@ -158,17 +158,26 @@ const maxAttempts = 12
 // An error of the commit itself leaves open whether it took effect; the ids of
 // the transfers make it safe to do it all again.
 func (db *DB) Update(ctx context.Context, change func(tx *Tx) error) error {
-	return db.write(ctx, writing, change)
+	return db.write(ctx, writing, 0, change)
 }
 
-func (db *DB) write(ctx context.Context, k kind, change func(tx *Tx) error) error {
+// UpdateAlone is Update while no other Update is under way: those that have
+// begun end first, and others wait. So the newest transfer that change sees is
+// the end of a part of the journal that is complete: none of a lower Seq is
+// seen later. Others wait as long as change takes.
+func (db *DB) UpdateAlone(ctx context.Context, change func(tx *Tx) error) error {
+	return db.write(ctx, writing, politeAttempts, change)
+}
+
+// write tries from the attempt of the given number on.
+func (db *DB) write(ctx context.Context, k kind, first int, change func(tx *Tx) error) error {
 	if db.mode == ReadOnly {
 		return errReadOnly
 	}
 	if db.relay != nil {
 		return db.relay.update(ctx, change)
 	}
-	for attempt := range maxAttempts {
+	for attempt := first; attempt < maxAttempts; attempt++ {
 		isConflict, err := db.within(ctx, db.writer, k, attempt, change)
 		if !isConflict {
 			return err

@@ -73,7 +73,7 @@ func (db *DB) Migrate(ctx context.Context, namespace string, files fs.FS) error 
 	if db.mode == ReadOnly {
 		err = db.View(ctx, work)
 	} else {
-		err = db.write(ctx, migrating, work)
+		err = db.write(ctx, migrating, 0, work)
 	}
 	if err != nil {
 		return fmt.Errorf("migrations of %s: %w", namespace, err)
