@@ -10,6 +10,9 @@ import (
 // maxAuditDetail bounds the detail of an entry, in bytes: a few sentences.
 const maxAuditDetail = 1000
 
+// actorCommand is whoever may open the database, and proves no more than that.
+const actorCommand = "command"
+
 // actorClearing is the program by itself.
 const actorClearing = "clearing"
 

@@ -1,13 +1,19 @@
 // Package clearing is the back office of a broker: it settles what vendors are
-// owed, once and only once, and writes the files that a person, a bank and a
-// program read.
+// owed, what accounts are paid out and what is collected from them, once and
+// only once, and writes the files that a person, a bank and a program read.
 //
-// A settlement run goes through three states. It is planned: what every vendor
-// is paid is frozen under a hash. It is carried out line by line, each vendor
-// in one transaction of the ledger, and closed with a trial balance. It is
-// final when its files are written. A run that was broken off anywhere goes on
-// where it stopped; no vendor is paid twice, and the files are the same to the
-// byte however often they are written.
+// A settlement run begins as a plan: Propose freezes a cut-off in the journal of
+// the ledger, what everybody was owed there, where it goes and the fee of it,
+// under a hash. Approve is a second pair of eyes, where the operator's policy
+// asks for it. Run carries out exactly the plan of a hash: it sets the money of
+// every line aside and keeps an order to the bank for it, closes with a trial
+// balance, publishes, and writes its files. What came after the cut-off waits
+// for the next run.
+//
+// A run that was broken off anywhere goes on where it stopped; nobody is paid
+// twice, and the files are the same to the byte however often they are written.
+// What the bank then says of each order is for Match: the money leaves the books
+// when the bank has booked it, and is back where it was when the bank refuses.
 package clearing
 
 import (
@@ -41,47 +47,60 @@ const (
 	// defaultFeesAccount and defaultBankAccount are the broker's own.
 	defaultFeesAccount = "broker:fees"
 	defaultBankAccount = "broker:bank:out"
-
-	// leaseDuration is how long a run that died keeps others out. Every line
-	// renews it, and a line takes milliseconds.
-	leaseDuration = time.Minute
 )
 
-// Config says what to settle. Only Directory must be set, and only for Run.
+// Config says what to settle and how. Its zero value plans with the default
+// policy; Directory must be set for Run.
 type Config struct {
-	// RunID names the run: 1 to 28 of a-z, 0-9 and "-", so that it fits bank
-	// formats and file names. Empty means: go on with the run that is not
-	// finished, or else begin "run-<period end>-<counter>".
+	// Policy is what the operator decides, for Propose. Nil means DefaultPolicy.
+	// A run on record keeps its own.
+	Policy *Policy
+	// RunID names the run that Propose makes: 1 to 28 of a-z, 0-9 and "-", so
+	// that it fits bank formats and file names, never used before. Empty means
+	// "run-<period end>-<counter>".
 	RunID string
 	// PeriodEnd is the last day that is settled, as 2026-11-22; it names the
 	// run and stands in its files, and what is payable now is settled whatever
-	// it says. Empty means today, in UTC. A run on record keeps its own.
+	// it says. Empty means today, in UTC.
 	PeriodEnd string
-	// Directory is the folder that the files are written to. It must exist.
-	Directory string
-	// ExpectPlan is the hash of the plan that somebody approved. When it is
-	// set, Run carries out that plan or none.
-	ExpectPlan string
-	// Schedule is the fee rule; its zero value means StandardSchedule. A run
-	// on record keeps its own.
-	Schedule Schedule
 	// FeesAccount and BankAccount take the fees and the payouts. Their
 	// currency is the run's. Empty means "broker:fees" and "broker:bank:out".
 	FeesAccount, BankAccount string
+
+	// PlanHash is the hash of the plan that Run carries out. Empty means to go on
+	// with the run that was started and not finished.
+	PlanHash string
+	// Now lets Run plan by itself where PlanHash is empty and no run is to be
+	// gone on with. It does nothing for a plan that needs approval.
+	Now bool
+	// Directory is the folder that the files are written to. It must exist.
+	Directory string
 	// Holder tells others who runs the settlement: up to 100 printable ASCII
 	// characters. Empty means the host's name and the process number.
 	Holder string
+	// Progress, where it is set, is told how far Run is, from its goroutine.
+	Progress func(Progress)
 
 	// step, where it is set, is called after every step that a crash can
 	// follow.
 	step func(name string)
+	// renewEvery is the time between two renewals of the lease, and 0 the usual.
+	renewEvery time.Duration
+	// maxLines is the most lines of a plan, and 0 MaxLines.
+	maxLines int
 }
 
 var (
 	// ErrUnfinished means that another run must be finished first.
 	ErrUnfinished = errors.New("another run is not finished")
-	// ErrPlanDiffers means that the plan is not the one that was approved.
-	ErrPlanDiffers = errors.New("the plan is not the one that was approved")
+	// ErrNoPlan means that there is no plan of that hash, or nothing to go on with.
+	ErrNoPlan = errors.New("there is no such plan")
+	// ErrDiscarded means that a later plan has taken the place of this one.
+	ErrDiscarded = errors.New("the plan was discarded")
+	// ErrNotApproved means that the plan needs the approval of another operator.
+	ErrNotApproved = errors.New("the plan is not approved")
+	// ErrNoBroker means that the database is not one that a broker works on.
+	ErrNoBroker = errors.New("no broker of this version has worked on this database")
 )
 
 // HeldError means that somebody else runs the settlement now.
@@ -117,8 +136,9 @@ var (
 
 // complete fills in what is empty and checks the rest.
 func (c Config) complete() (Config, error) {
-	if c.Schedule == (Schedule{}) {
-		c.Schedule = StandardSchedule()
+	if c.Policy == nil {
+		policy := DefaultPolicy()
+		c.Policy = &policy
 	}
 	if c.FeesAccount == "" {
 		c.FeesAccount = defaultFeesAccount
@@ -129,8 +149,17 @@ func (c Config) complete() (Config, error) {
 	if c.Holder == "" {
 		c.Holder = thisProcess()
 	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
 	if c.step == nil {
 		c.step = func(string) {}
+	}
+	if c.renewEvery == 0 {
+		c.renewEvery = renewInterval
+	}
+	if c.maxLines == 0 {
+		c.maxLines = MaxLines
 	}
 	return c, c.check()
 }
@@ -144,13 +173,22 @@ func (c Config) check() error {
 			return fmt.Errorf("period end %.40q: want a day such as 2026-11-22", c.PeriodEnd)
 		}
 	}
-	if c.ExpectPlan != "" && !hashText.MatchString(c.ExpectPlan) {
-		return fmt.Errorf("plan hash %.80q: want 64 hexadecimal digits", c.ExpectPlan)
+	if c.PlanHash != "" {
+		if err := checkHash(c.PlanHash); err != nil {
+			return err
+		}
 	}
 	if len(c.Holder) > 100 || !isPrintable(c.Holder) {
 		return fmt.Errorf("holder %.120q: want at most 100 printable ASCII characters", c.Holder)
 	}
-	return c.Schedule.check()
+	return c.Policy.check()
+}
+
+func checkHash(hash string) error {
+	if !hashText.MatchString(hash) {
+		return fmt.Errorf("plan hash %.80q: want the 64 hexadecimal digits that \"payword clearing plan\" prints", hash)
+	}
+	return nil
 }
 
 func isPrintable(text string) bool {

@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"path/filepath"
+	"strings"
 
 	"github.com/paywordhq/payword/internal/ledger"
 )
@@ -19,48 +19,88 @@ const (
 	exitHeld    = 75 // EX_TEMPFAIL of sysexits: try again later
 )
 
-const help = `payword clearing settles what the broker owes to vendors.
+// subcommand is a word after "payword clearing".
+type subcommand struct {
+	name, arguments, summary string
+	mode                     ledger.Mode
+	// flags adds the flags that are its own, and may be nil.
+	flags func(c *command, flags *flag.FlagSet)
+	// check says what is wrong with the flags together, and may be nil.
+	check func(c *command) error
+	work  func(c *command, ctx context.Context, db *ledger.DB) error
+	// main takes the place of all that from mode on, for a word that opens its
+	// database in a way of its own.
+	main func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
 
-  payword clearing plan  --db FILE              show what a run would pay, and change nothing
-  payword clearing run   --db FILE --out DIR    pay, and write statement and payout files
-  payword clearing check --db FILE              recompute every balance from the transfers
-  payword clearing audit --db FILE              recompute everything from the signed evidence
+// subcommands are all there are. They work on the broker's database, which must
+// exist.
+var subcommands = []subcommand{
+	{name: "plan", arguments: "--db FILE", summary: "freeze what a run would pay, and show it", mode: ledger.Existing,
+		flags: (*command).planFlags, check: (*command).checkPlan, work: (*command).plan},
+	{name: "approve", arguments: "--db FILE --plan HASH --as NAME", summary: "stand behind a plan that needs a second operator", mode: ledger.Existing,
+		flags: (*command).approveFlags, check: (*command).checkApprove, work: (*command).approve},
+	{name: "run", arguments: "--db FILE --out DIR --plan HASH", summary: "carry that plan out, and write its files", mode: ledger.Existing,
+		flags: (*command).runFlags, check: (*command).checkRun, work: (*command).run},
+	{name: "show", arguments: "--db FILE", summary: "show a run, the newest where none is named", mode: ledger.Existing,
+		flags: (*command).showFlags, work: (*command).show},
+	{name: "list", arguments: "--db FILE", summary: "list the runs, the newest first", mode: ledger.Existing, work: (*command).list},
+	{name: "check", arguments: "--db FILE", summary: "recompute every balance from the transfers", mode: ledger.ReadOnly, work: (*command).checkBooks},
+	{name: "audit", arguments: "--db FILE", summary: "recompute everything from the signed evidence", main: auditMain},
+}
 
+const helpHead = `payword clearing settles what the broker owes, and collects what it is owed.
+
+`
+
+const helpTail = `
 A usual day: look at the plan, then run exactly that plan.
 
-  payword clearing plan --db broker.db
-  payword clearing run --db broker.db --out settlements --expect <plan hash>
+  payword clearing plan --db broker.db --config policy.json
+  payword clearing run --db broker.db --out settlements --plan <plan hash>
 
-A run that was broken off goes on when it is started again, and pays nobody
-twice. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 somebody else is running
-the settlement now. "payword clearing run -h" lists the flags.
+A run that was broken off goes on when "run" is started without --plan, and pays
+nobody twice. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 somebody else is
+running the settlement now. "payword clearing run -h" lists the flags.
 `
+
+// help is what "payword clearing help" prints.
+func help() string {
+	var text strings.Builder
+	text.WriteString(helpHead)
+	for _, s := range subcommands {
+		fmt.Fprintf(&text, "  payword clearing %-8s %s\n      %s\n", s.name, s.arguments, s.summary)
+	}
+	text.WriteString(helpTail)
+	return text.String()
+}
 
 // Main is the command "payword clearing": args are the words after it. It
 // returns the exit code: 0 done, 1 failed, 2 wrong usage or a missing file, 75
 // somebody else is running the settlement.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, help)
+		fmt.Fprint(stderr, help())
 		return exitUsage
 	}
-	c := &command{stdout: stdout, stderr: stderr}
 	switch args[0] {
-	case "run":
-		return c.main(ctx, args[0], args[1:], ledger.Existing, c.run)
-	case "plan":
-		return c.main(ctx, args[0], args[1:], ledger.ReadOnly, c.plan)
-	case "check":
-		return c.main(ctx, args[0], args[1:], ledger.ReadOnly, c.check)
-	case "audit":
-		return auditMain(ctx, args[1:], stdout, stderr)
 	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, help)
+		fmt.Fprint(stdout, help())
 		return exitOK
-	default:
-		fmt.Fprintf(stderr, "payword clearing: there is no command %q: want run, plan, check or audit\n", args[0])
-		return exitUsage
 	}
+	var names []string
+	for _, s := range subcommands {
+		switch {
+		case s.name != args[0]:
+		case s.main != nil:
+			return s.main(ctx, args[1:], stdout, stderr)
+		default:
+			return (&command{stdout: stdout, stderr: stderr}).main(ctx, s, args[1:])
+		}
+		names = append(names, s.name)
+	}
+	fmt.Fprintf(stderr, "payword clearing: there is no command %q: want one of %s\n", args[0], strings.Join(names, ", "))
+	return exitUsage
 }
 
 // command is one call of Main.
@@ -69,24 +109,28 @@ type command struct {
 	database       string
 	json           bool
 	config         Config
+	policyFile     string
+	dryRun         bool
+	as             string // an operator's name
+	operatorsFile  string
+	by             Operator // who has proven to be that one
 }
 
 // main parses the flags, opens the ledger and does the work.
-func (c *command) main(ctx context.Context, name string, args []string, mode ledger.Mode,
-	work func(context.Context, *ledger.DB) error) int {
-	if err := c.parse(name, args); err != nil {
+func (c *command) main(ctx context.Context, s subcommand, args []string) int {
+	if err := c.parse(s, args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return exitOK
 		}
-		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", name, err)
+		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", s.name, err)
 		return exitUsage
 	}
-	db, err := ledger.Open(ctx, c.database, ledger.Options{Mode: mode})
+	db, err := ledger.Open(ctx, c.database, ledger.Options{Mode: s.mode})
 	if err == nil {
-		err = errors.Join(work(ctx, db), db.Close())
+		err = errors.Join(s.work(c, withActor(ctx, c.by.actor()), db), db.Close())
 	}
 	if err != nil {
-		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", name, err)
+		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", s.name, err)
 	}
 	return exitCode(err)
 }
@@ -98,7 +142,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &held):
 		return exitHeld
-	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory):
+	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory), errors.Is(err, ErrNoBroker):
 		return exitUsage
 	default:
 		return exitFailure
@@ -107,22 +151,17 @@ func exitCode(err error) int {
 
 // parse reads the flags of a command. flag.ErrHelp means that the help was
 // asked for and printed.
-func (c *command) parse(name string, args []string) error {
-	flags := flag.NewFlagSet("payword clearing "+name, flag.ContinueOnError)
+func (c *command) parse(s subcommand, args []string) error {
+	flags := flag.NewFlagSet("payword clearing "+s.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are printed once, by main
-	flags.StringVar(&c.database, "db", "", "the broker's `FILE`, which must exist")
+	flags.StringVar(&c.database, "db", "", "the broker's `FILE`, or postgres://…, which must exist")
 	flags.BoolVar(&c.json, "json", false, "print JSON instead of text; amounts are in micros")
-	if name != "check" {
-		flags.StringVar(&c.config.RunID, "run", "", "`ID` of the run; without it, the run that is not finished, or else a new one")
-		flags.StringVar(&c.config.PeriodEnd, "period-end", "", "last `DAY` of the period, such as 2026-11-22 (default today, UTC)")
-	}
-	if name == "run" {
-		flags.StringVar(&c.config.Directory, "out", "", "the `DIR` to write the files to, which must exist")
-		flags.StringVar(&c.config.ExpectPlan, "expect", "", "pay only if the plan has this `HASH`, which \"payword clearing plan\" prints")
+	if s.flags != nil {
+		s.flags(c, flags)
 	}
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(c.stdout, "Flags of payword clearing %s:\n", name)
+		fmt.Fprintf(c.stdout, "Flags of payword clearing %s:\n", s.name)
 		flags.SetOutput(c.stdout)
 		flags.PrintDefaults()
 	}
@@ -134,38 +173,13 @@ func (c *command) parse(name string, args []string) error {
 		return fmt.Errorf("%q is not a flag: everything is said with flags", flags.Arg(0))
 	case c.database == "":
 		return errors.New("--db is missing: name the broker's database, such as --db broker.db")
-	case name == "run" && c.config.Directory == "":
-		return errors.New("--out is missing: name the folder for the files, such as --out settlements")
+	}
+	if s.check != nil {
+		if err := s.check(c); err != nil {
+			return err
+		}
 	}
 	_, err = c.config.complete()
-	return err
-}
-
-func (c *command) run(ctx context.Context, db *ledger.DB) error {
-	statement, err := Run(ctx, db, c.config)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(statement)
-	}
-	fmt.Fprint(c.stdout, FormatStatement(statement), "\nFiles\n")
-	for _, name := range FileNames(statement.RunID) {
-		fmt.Fprintln(c.stdout, filepath.Join(c.config.Directory, name))
-	}
-	return nil
-}
-
-func (c *command) plan(ctx context.Context, db *ledger.DB) error {
-	plan, err := PlanRun(ctx, db, c.config)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(plan)
-	}
-	text, err := FormatPlan(plan)
-	fmt.Fprint(c.stdout, text)
 	return err
 }
 
@@ -177,7 +191,7 @@ type checkReport struct {
 	Disagreements []ledger.Disagreement `json:"disagreements"`
 }
 
-func (c *command) check(ctx context.Context, db *ledger.DB) error {
+func (c *command) checkBooks(ctx context.Context, db *ledger.DB) error {
 	report, err := db.Check(ctx)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package clearing_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -28,20 +27,14 @@ func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 // databaseFile makes a broker's database that owes something to vendors.
 func databaseFile(t testing.TB) string {
 	t.Helper()
-	path := dbtest.New(t)
-	db, err := ledger.Open(t.Context(), path, ledger.Options{})
+	location := newDatabase(t)
+	db, err := ledger.Open(t.Context(), location, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
-		return errors.Join(
-			tx.CreateAccount(ctx, ledger.Account{ID: "broker:bank:in", Currency: usd, Floor: ledger.NoFloor}),
-			tx.CreateAccount(ctx, ledger.Account{ID: "broker:bank:out", Currency: usd, Floor: ledger.NoFloor}),
-			tx.CreateAccount(ctx, ledger.Account{ID: "broker:fees", Currency: usd}))
-	})
 	oweVendors(t, db)
-	return path
+	return location
 }
 
 // reopen reads a database that a command has worked on.
@@ -55,11 +48,24 @@ func reopen(t testing.TB, path string) *ledger.DB {
 	return db
 }
 
+// writeFile makes a file for a flag.
+func writeFile(t testing.TB, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestCommandUsage(t *testing.T) {
 	database, folder := databaseFile(t), t.TempDir()
 	missing := filepath.Join(folder, "missing")
-	text := filepath.Join(folder, "notes.txt")
-	if err := os.WriteFile(text, []byte(strings.Repeat("notes ", 1000)), 0o600); err != nil {
+	text := writeFile(t, strings.Repeat("notes ", 1000))
+	hash := strings.Repeat("0", 64)
+	unused := filepath.Join(t.TempDir(), "ledger.db")
+	db, err := ledger.Open(t.Context(), unused, ledger.Options{})
+	if err != nil || db.Close() != nil {
 		t.Fatal(err)
 	}
 	cases := []struct {
@@ -67,23 +73,33 @@ func TestCommandUsage(t *testing.T) {
 		want string
 	}{
 		{nil, "payword clearing settles"},
-		{[]string{"pay"}, `there is no command "pay": want run, plan or check`},
+		{[]string{"pay"}, `there is no command "pay": want one of plan, approve, run`},
 		{[]string{"run"}, "--db is missing: name the broker's database"},
 		{[]string{"plan"}, "--db is missing"},
 		{[]string{"check"}, "--db is missing"},
+		{[]string{"plan", "--db", missing}, "the file does not exist"},
+		{[]string{"plan", "--db", unused}, "no broker of this version"},
+		{[]string{"plan", "--db", database, "--config", missing}, "no such file"},
+		{[]string{"plan", "--db", database, "--config", text}, "policy: invalid character"},
+		{[]string{"plan", "--db", database, "--as", "anna"}, "--operators is missing"},
+		{[]string{"plan", "--db", database, "--operators", text}, "--operators goes with --as"},
+		{[]string{"plan", "--db", database, "--operators", text, "--as", "anna"}, "line 1: want"},
+		{[]string{"plan", "--db", database, "--run", "../x"}, "run id"},
+		{[]string{"plan", "--db", database, "--period-end", "tomorrow"}, "want a day such as"},
+		{[]string{"approve", "--db", database}, "--plan is missing"},
+		{[]string{"approve", "--db", database, "--plan", hash}, "--as is missing"},
 		{[]string{"run", "--db", database}, "--out is missing: name the folder"},
 		{[]string{"run", "--db", database, "--out", missing}, "does not exist"},
 		{[]string{"run", "--db", database, "--out", text}, "is not a folder"},
 		{[]string{"run", "--db", missing, "--out", folder}, "the file does not exist"},
-		{[]string{"plan", "--db", missing}, "the file does not exist"},
+		{[]string{"run", "--db", database, "--out", folder, "--plan", "abc"}, "want the 64 hexadecimal digits"},
+		{[]string{"run", "--db", database, "--out", folder, "--plan", hash, "--now"}, "--plan names a plan on record"},
+		{[]string{"run", "--db", database, "--out", folder, "--run", "x"}, "give --now as well"},
+		{[]string{"run", "--db", database, "--out", folder, "now"}, `"now" is not a flag`},
 		{[]string{"check", "--db", missing}, "the file does not exist"},
 		{[]string{"check", "--db", text}, "not an SQLite database"},
 		{[]string{"check", "--db", folder}, "not a regular file"},
 		{[]string{"check", "--db", database, "--out", folder}, "flag provided but not defined: -out"},
-		{[]string{"run", "--db", database, "--out", folder, "--run", "../x"}, "run id"},
-		{[]string{"run", "--db", database, "--out", folder, "--period-end", "tomorrow"}, "want a day such as"},
-		{[]string{"run", "--db", database, "--out", folder, "--expect", "abc"}, "want 64 hexadecimal digits"},
-		{[]string{"run", "--db", database, "--out", folder, "now"}, `"now" is not a flag`},
 	}
 	for _, c := range cases {
 		code, stdout, stderr := command(t, c.args...)
@@ -94,7 +110,7 @@ func TestCommandUsage(t *testing.T) {
 	if _, err := os.Stat(missing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the missing file: got %v, want that it is still missing", err)
 	}
-	wantBalances(t, reopen(t, database), map[string]money.Amount{"broker:bank:out": 0})
+	wantPending(t, reopen(t, database), map[string]money.Amount{payable(vendorA): 0})
 }
 
 func TestCommandHelp(t *testing.T) {
@@ -103,8 +119,8 @@ func TestCommandHelp(t *testing.T) {
 		want string
 	}{
 		{[]string{"help"}, "A usual day"},
-		{[]string{"--help"}, "A usual day"},
-		{[]string{"run", "-h"}, "-expect HASH"},
+		{[]string{"--help"}, "stand behind a plan"},
+		{[]string{"run", "-h"}, "-plan HASH"},
 		{[]string{"plan", "--help"}, "-period-end DAY"},
 		{[]string{"check", "-h"}, "-db FILE"},
 	}
@@ -116,39 +132,54 @@ func TestCommandHelp(t *testing.T) {
 	}
 }
 
-// The usual day: plan, look, run that plan, check.
+// The usual day: look, plan, run that plan, look again, check.
 func TestCommandDay(t *testing.T) {
 	database, folder := databaseFile(t), t.TempDir()
-	code, planned, stderr := command(t, "plan", "--db", database, "--run", "monday", "--period-end", "2026-11-22")
+	at := func(args ...string) []string { return append(args, "--db", database) }
+	code, dry, stderr := command(t, at("plan", "--dry-run")...)
+	if code != 0 || !strings.Contains(dry, "nothing is recorded") || !strings.Contains(dry, vendorF) {
+		t.Fatalf("dry run: got exit code %d, %s%s", code, dry, stderr)
+	}
+	if code, _, stderr := command(t, at("show")...); code != 1 || !strings.Contains(stderr, "there is no such plan") {
+		t.Errorf("show before any plan: got exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr := command(t, at("run", "--out", folder)...); code != 1 || !strings.Contains(stderr, "plan a run first") {
+		t.Errorf("run before any plan: got exit code %d, %s", code, stderr)
+	}
+	code, planned, stderr := command(t, at("plan", "--run", "monday", "--period-end", "2026-11-22")...)
 	if code != 0 {
 		t.Fatalf("plan: got exit code %d, %s", code, stderr)
 	}
-	for _, want := range []string{"SETTLEMENT PLAN monday", "nothing is paid", "https://c.example:8443", "Total, 3 paid"} {
+	for _, want := range []string{"SETTLEMENT PLAN monday", "nothing is moved", "https://c.example:8443", "Paid out, 3 payments"} {
 		if !strings.Contains(planned, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, planned)
 		}
 	}
-	wantBalances(t, reopen(t, database), map[string]money.Amount{"broker:bank:out": 0, "broker:fees": 0})
+	if _, shown, _ := command(t, at("show", "--run", "monday")...); shown != planned {
+		t.Errorf("show: got\n%s\nwant\n%s", shown, planned)
+	}
 	hash := planHash(t, planned)
-
-	run := []string{"run", "--db", database, "--out", folder, "--run", "monday", "--period-end", "2026-11-22", "--expect"}
-	code, _, stderr = command(t, append(run, strings.Repeat("0", 64))...)
-	if code != 1 || !strings.Contains(stderr, "not the one that was approved") {
+	code, _, stderr = command(t, at("run", "--out", folder, "--plan", strings.Repeat("0", 64))...)
+	if code != 1 || !strings.Contains(stderr, "there is no such plan") {
 		t.Errorf("another hash: got exit code %d, %s; want 1", code, stderr)
 	}
-	code, stdout, stderr := command(t, append(run, hash)...)
-	if code != 0 || !strings.Contains(stdout, "SETTLEMENT STATEMENT monday") || !strings.Contains(stdout, filepath.Join(folder, "payout-monday.csv")) {
+	wantPending(t, reopen(t, database), map[string]money.Amount{payable(vendorA): 0})
+	code, stdout, stderr := command(t, at("run", "--out", folder, "--plan", hash)...)
+	if code != 0 || !strings.Contains(stdout, "SETTLEMENT STATEMENT monday") || !strings.Contains(stdout, filepath.Join(folder, "payments-monday.csv")) {
 		t.Fatalf("run: got exit code %d, %s%s", code, stdout, stderr)
 	}
-	if planHash(t, stdout) != hash {
-		t.Errorf("the statement has another plan hash:\n%s", stdout)
-	}
-	wantBalances(t, reopen(t, database), vendorBalances)
+	wantPending(t, reopen(t, database), vendorsSent)
 	files := readFiles(t, folder)
 	if len(files) != 3 || !strings.HasPrefix(stdout, files["statement-monday.txt"]) {
 		t.Errorf("got %d files, and on the terminal\n%s", len(files), stdout)
 	}
-	code, stdout, stderr = command(t, "check", "--db", database)
+	if _, shown, _ := command(t, at("show")...); shown != files["statement-monday.txt"] {
+		t.Errorf("show: got\n%s\nwant the statement", shown)
+	}
+	if _, listed, _ := command(t, at("list")...); !strings.Contains(listed, "monday  final") || !strings.Contains(listed, "1230876.49 USD") {
+		t.Errorf("list: got\n%s", listed)
+	}
+	code, stdout, stderr = command(t, at("check")...)
 	if code != 0 || !strings.Contains(stdout, "balances in USD sum to 0.00\nnothing disagrees\n") {
 		t.Errorf("check: got exit code %d, %s%s", code, stdout, stderr)
 	}
@@ -168,7 +199,7 @@ func TestCommandJSON(t *testing.T) {
 	database, folder := databaseFile(t), t.TempDir()
 	decode := func(text string) (value struct {
 		RunID, PlanHash, State string
-		Lines                  []struct{ Paid string }
+		Lines                  []struct{ Amount string }
 		Clean                  bool
 		Accounts               int
 		Disagreements          []struct{ Subject, What string }
@@ -179,21 +210,30 @@ func TestCommandJSON(t *testing.T) {
 		}
 		return value
 	}
-	_, stdout, _ := command(t, "plan", "--db", database, "--json")
+	_, stdout, _ := command(t, "plan", "--db", database, "--json", "--dry-run")
+	if dry := decode(stdout); len(dry.Lines) != 6 || dry.State != "" {
+		t.Errorf("dry run: got %+v", dry)
+	}
+	_, stdout, _ = command(t, "plan", "--db", database, "--json")
 	plan := decode(stdout)
-	if len(plan.Lines) != 4 || plan.Lines[0].Paid != "12300000" || plan.State != "" {
+	if len(plan.Lines) != 6 || plan.Lines[0].Amount != "12300000" || plan.State != "proposed" {
 		t.Errorf("plan: got %+v", plan)
 	}
-	_, stdout, _ = command(t, "run", "--db", database, "--out", folder, "--json", "--run", plan.RunID)
+	_, stdout, _ = command(t, "run", "--db", database, "--out", folder, "--json", "--plan", plan.PlanHash)
 	if statement := decode(stdout); statement.PlanHash != plan.PlanHash || stdout != readFiles(t, folder)["statement-"+plan.RunID+".json"] {
 		t.Errorf("run: got %s, want the plan %s, and the same as in the file", stdout, plan.PlanHash)
 	}
-	_, stdout, _ = command(t, "plan", "--db", database, "--json", "--run", plan.RunID)
+	_, stdout, _ = command(t, "show", "--db", database, "--json", "--run", plan.RunID)
 	if again := decode(stdout); again.State != "final" || again.PlanHash != plan.PlanHash {
-		t.Errorf("plan of a run that is final: got %+v", again)
+		t.Errorf("a run that is final: got %+v", again)
+	}
+	_, stdout, _ = command(t, "list", "--db", database, "--json")
+	var runs []struct{ RunID string }
+	if err := json.Unmarshal([]byte(stdout), &runs); err != nil || len(runs) != 1 || runs[0].RunID != plan.RunID {
+		t.Errorf("list: got %s (%v)", stdout, err)
 	}
 	_, stdout, _ = command(t, "check", "--db", database, "--json")
-	if report := decode(stdout); !report.Clean || report.Accounts != 7 || report.Disagreements == nil {
+	if report := decode(stdout); !report.Clean || report.Accounts != 9 || report.Disagreements == nil {
 		t.Errorf("check: got %s", stdout)
 	}
 }
@@ -201,7 +241,7 @@ func TestCommandJSON(t *testing.T) {
 func TestCommandCheckFindsFaults(t *testing.T) {
 	database := databaseFile(t)
 	dbtest.Tamper(t, database, `UPDATE accounts SET balance = balance + 7 WHERE id = 'broker:fees'`)
-	for _, args := range [][]string{{"check", "--db", database}, {"check", "--db", database, "--json"}, {"run", "--db", database, "--out", t.TempDir()}} {
+	for _, args := range [][]string{{"check", "--db", database}, {"check", "--db", database, "--json"}, {"run", "--now", "--db", database, "--out", t.TempDir()}} {
 		code, stdout, stderr := command(t, args...)
 		if code != 1 || !strings.Contains(stderr, "broker:fees: balance is 7, its transfers give 0") {
 			t.Errorf("%q: got exit code %d, %s%s; want 1", args, code, stdout, stderr)
@@ -219,7 +259,7 @@ func TestCommandWhileHeld(t *testing.T) {
 	config := clearing.Config{Directory: folder, Holder: "the night job"}
 	called := false
 	settle(t, db, config.WithStep(func(name string) {
-		if name != "line 2" {
+		if name != "lines to 6" {
 			return
 		}
 		called = true
@@ -229,6 +269,55 @@ func TestCommandWhileHeld(t *testing.T) {
 		}
 	}))
 	if !called {
-		t.Fatal("the run had no second line")
+		t.Fatal("the run did no lines")
+	}
+}
+
+// Above an amount a plan takes two operators: who planned it and another one.
+func TestCommandApproval(t *testing.T) {
+	database, folder := databaseFile(t), t.TempDir()
+	const annas, bens, carls = "token-of-anna-1234", "token-of-ben-12345", "token-of-carl-1234"
+	operators := writeFile(t, "# who\nanna "+annas+"\nben "+bens+"\ncarl "+carls+" read-only\n")
+	policy := writeFile(t, `{"approvalAboveMicros":"1000000"}`)
+	as := func(name, token string, args ...string) (int, string, string) {
+		t.Helper()
+		t.Setenv("PAYWORD_OPERATOR_TOKEN", token)
+		code, stdout, stderr := command(t, append(args, "--db", database, "--as", name, "--operators", operators)...)
+		for _, token := range []string{annas, bens, carls} {
+			if strings.Contains(stdout+stderr, token) {
+				t.Errorf("%q: a token is told: %s%s", args, stdout, stderr)
+			}
+		}
+		return code, stdout, stderr
+	}
+	if code, _, stderr := as("anna", bens, "plan"); code != 2 || !strings.Contains(stderr, "no operator of that name with that token") {
+		t.Errorf("the token of another: got exit code %d, %s", code, stderr)
+	}
+	code, stdout, stderr := as("anna", annas, "plan", "--config", policy)
+	if code != 0 || !strings.Contains(stdout, "1 more must approve it") || !strings.Contains(stdout, "by operator:anna") {
+		t.Fatalf("plan: got exit code %d, %s%s", code, stdout, stderr)
+	}
+	hash := planHash(t, stdout)
+	for _, refused := range []struct{ name, token, want string }{
+		{"anna", annas, "anna has planned it"}, {"carl", carls, "may look and not approve"},
+	} {
+		if code, _, stderr := as(refused.name, refused.token, "approve", "--plan", hash); code != 1 || !strings.Contains(stderr, refused.want) {
+			t.Errorf("approved by %s: got exit code %d, %s", refused.name, code, stderr)
+		}
+	}
+	if code, _, stderr := as("anna", annas, "run", "--out", folder, "--plan", hash); code != 1 || !strings.Contains(stderr, "not approved") {
+		t.Errorf("run before approval: got exit code %d, %s", code, stderr)
+	}
+	for range 2 {
+		if code, stdout, stderr := as("ben", bens, "approve", "--plan", hash); code != 0 || !strings.Contains(stdout, "it can be run") {
+			t.Errorf("approve: got exit code %d, %s%s", code, stdout, stderr)
+		}
+	}
+	code, stdout, stderr = command(t, "run", "--db", database, "--out", folder, "--plan", hash)
+	if code != 0 || !strings.Contains(stdout, "UTC by ben\n") {
+		t.Errorf("run: got exit code %d, %s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := as("ben", bens, "approve", "--plan", hash); code != 1 || !strings.Contains(stderr, "nothing to approve any more") {
+		t.Errorf("approve a run that is final: got exit code %d, %s", code, stderr)
 	}
 }

@@ -1,5 +1,7 @@
 package clearing
 
+import "time"
+
 // WithStep returns the configuration with a hook that is called after every
 // step of a run that a crash can follow.
 func (c Config) WithStep(step func(name string)) Config {
@@ -7,8 +9,19 @@ func (c Config) WithStep(step func(name string)) Config {
 	return c
 }
 
-// Split divides what is payable into fee and payout.
-var Split = Schedule.split
+// WithRenewals returns the configuration with a lease that is renewed every so
+// often.
+func (c Config) WithRenewals(every time.Duration) Config {
+	c.renewEvery = every
+	return c
+}
+
+// WithMaxLines returns the configuration with another bound on the lines of a
+// plan.
+func (c Config) WithMaxLines(limit int) Config {
+	c.maxLines = limit
+	return c
+}
 
 // Neutral makes a cell of a CSV file harmless.
 var Neutral = neutral

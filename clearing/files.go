@@ -1,100 +1,149 @@
 package clearing
 
 import (
-	"bytes"
-	"encoding/csv"
-	"encoding/json"
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/paywordhq/payword/internal/ledger"
 )
 
-// file is one file of a run, complete in memory.
+// record is what the files of a run are made of: what is on record and does not
+// change any more once the run is closed, so that a file made again is the same
+// to the byte.
+type record struct {
+	db *ledger.DB
+	Settlement
+	sent     Totals         // what came of the lines
+	methods  map[string]int // how many orders there are of each method
+	balances []ClassBalance
+}
+
+// eachLine calls do with the lines of the run in their order. One whose Outcome
+// is OutcomeSent is an order to the bank, with its EndToEnd and Destination.
+func (r *record) eachLine(ctx context.Context, do func(Line) error) error {
+	return eachLine(ctx, r.db, r.RunID, do)
+}
+
+// file is a kind of file that runs have.
 type file struct {
-	name    string
-	content []byte
+	// name returns the name of the file for a run.
+	name func(runID string) string
+	// method is the method that there must be an order of, and "" for a file
+	// that every run has.
+	method string
+	// write writes the file.
+	write func(ctx context.Context, w io.Writer, r *record) error
 }
 
-// FileNames returns the names of the files of a run: the statement for a person,
-// the same for a program, and the payouts for the bank's program.
-func FileNames(runID string) []string {
-	return []string{"statement-" + runID + ".txt", "statement-" + runID + ".json", "payout-" + runID + ".csv"}
+// fileKinds are the files of a run, in the order in which they are written: the
+// statement for a person, the same for a program, and the payments.
+var fileKinds = []file{
+	{func(id string) string { return "statement-" + id + ".txt" }, "", writeStatement},
+	{func(id string) string { return "statement-" + id + ".json" }, "", writeStatementJSON},
+	{func(id string) string { return "payments-" + id + ".csv" }, "", writePayments},
 }
 
-// files makes the files of a statement. They hold nothing but what is on record.
-func files(s Statement) ([]file, error) {
-	encoded, err := FormatJSON(s)
-	if err != nil {
-		return nil, err
-	}
-	payouts, err := formatPayouts(s)
-	if err != nil {
-		return nil, err
-	}
-	names := FileNames(s.RunID)
-	return []file{{names[0], []byte(FormatStatement(s))}, {names[1], encoded}, {names[2], payouts}}, nil
-}
-
-// FormatJSON writes a statement or a plan as indented JSON. Amounts are strings
-// of digits, in micros.
-func FormatJSON(value any) ([]byte, error) {
-	encoded, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encoding: %w", err)
-	}
-	return append(encoded, '\n'), nil
-}
-
-// formatPayouts writes the payments as CSV (RFC 4180): one row for each, with
-// exact decimal amounts in major units.
-func formatPayouts(s Statement) ([]byte, error) {
-	var buffer bytes.Buffer
-	writer := csv.NewWriter(&buffer)
-	writer.UseCRLF = true
-	rows := [][]string{{"payment_id", "run_id", "period_end", "vendor", "currency", "amount", "fee", "fee_rule"}}
-	for _, line := range s.Lines {
-		if line.Reason == "" {
-			rows = append(rows, []string{line.PaymentID, s.RunID, s.PeriodEnd, line.Vendor,
-				line.Currency.Code(), line.Paid.Decimal(), line.Fee.Decimal(), s.FeeRule})
+// loadRecord reads what the files of a run are made of.
+func loadRecord(ctx context.Context, db *ledger.DB, runID string) (*record, error) {
+	r := &record{db: db, methods: map[string]int{}}
+	err := db.View(ctx, func(tx *ledger.Tx) (err error) {
+		if r.Settlement, err = findSettlement(ctx, tx, `WHERE id = ?`, runID); err != nil {
+			return err
 		}
-	}
-	for _, row := range rows {
-		for i := range row {
-			row[i] = neutral(row[i])
+		if r.sent, err = sentTotals(ctx, tx, runID); err != nil {
+			return err
 		}
+		if r.balances, err = loadTrialBalance(ctx, tx, runID); err != nil {
+			return err
+		}
+		return r.countMethods(ctx, tx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading run %s: %w", runID, err)
 	}
-	if err := writer.WriteAll(rows); err != nil {
-		return nil, fmt.Errorf("encoding payouts: %w", err)
-	}
-	return buffer.Bytes(), nil
+	return r, nil
 }
 
-// neutral keeps a spreadsheet from taking a cell for a formula.
-func neutral(cell string) string {
-	if cell != "" {
-		switch cell[0] {
-		case '=', '+', '-', '@', '\t', '\r':
-			return "'" + cell
-		}
-	}
-	return cell
-}
-
-// writeFiles writes the files of the statement, each whole or not at all.
-func (r *run) writeFiles(s Statement) error {
-	all, err := files(s)
+func (r *record) countMethods(ctx context.Context, tx *ledger.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT method, COUNT(*) FROM clearing_lines WHERE run_id = ? AND outcome = 'sent' GROUP BY method`, r.RunID)
 	if err != nil {
 		return err
 	}
-	for _, f := range all {
-		r.config.step("before " + f.name)
-		if err := r.writeFile(f); err != nil {
-			return fmt.Errorf("writing %s: %w", f.name, err)
+	defer rows.Close()
+	for rows.Next() {
+		var method string
+		var count int
+		if err := rows.Scan(&method, &count); err != nil {
+			return err
 		}
-		r.config.step("after " + f.name)
+		r.methods[method] = count
+	}
+	return rows.Err()
+}
+
+// files returns the files that the run has.
+func (r *record) files() (files []file) {
+	for _, f := range fileKinds {
+		if f.method == "" || r.methods[f.method] > 0 {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// FileNames returns the names of the files of a run that is closed, in the order
+// in which Run writes them.
+func FileNames(ctx context.Context, db *ledger.DB, runID string) (names []string, err error) {
+	r, err := loadRecord(ctx, db, runID)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range r.files() {
+		names = append(names, f.name(runID))
+	}
+	return names, nil
+}
+
+// WriteFile writes one of the files of a run that is closed, by its name. It is
+// the same to the byte as the one that Run has written. An error that is
+// fs.ErrNotExist means that the run has no such file.
+func WriteFile(ctx context.Context, db *ledger.DB, runID, name string, w io.Writer) error {
+	r, err := loadRecord(ctx, db, runID)
+	if err != nil {
+		return err
+	}
+	if r.State != StateClosed && r.State != StateFinal {
+		return fmt.Errorf("run %s is %s: its files are made when it is closed", runID, r.State)
+	}
+	for _, f := range r.files() {
+		if f.name(runID) == name {
+			return f.write(ctx, w, r)
+		}
+	}
+	return fmt.Errorf("run %s has no file %.80q: %w", runID, name, fs.ErrNotExist)
+}
+
+// writeFiles writes the files of the run, each whole or not at all.
+func (r *run) writeFiles(ctx context.Context) error {
+	record, err := loadRecord(ctx, r.db, r.settlement.RunID)
+	if err != nil {
+		return err
+	}
+	for _, f := range record.files() {
+		name := f.name(record.RunID)
+		r.config.step("before " + name)
+		err := r.writeFile(name, func(w io.Writer) error { return f.write(ctx, w, record) })
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", name, err)
+		}
+		r.config.step("after " + name)
 	}
 	return nil
 }
@@ -102,16 +151,16 @@ func (r *run) writeFiles(s Statement) error {
 // writeFile writes beside the file and renames, so that whoever opens it sees
 // all of it. The name beside is the process's own: one that lost its lease in
 // its sleep does not write into the file of another.
-func (r *run) writeFile(f file) error {
-	if err := removeLeftovers(r.config.Directory, f.name); err != nil {
+func (r *run) writeFile(name string, write func(w io.Writer) error) error {
+	if err := removeLeftovers(r.config.Directory, name); err != nil {
 		return err
 	}
-	beside := filepath.Join(r.config.Directory, besidePrefix(f.name)+r.lease.token+besideSuffix)
-	if err := writeDurably(beside, f.content); err != nil {
+	beside := filepath.Join(r.config.Directory, besidePrefix(name)+r.lease.token+besideSuffix)
+	if err := writeDurably(beside, write); err != nil {
 		return errors.Join(err, os.Remove(beside))
 	}
-	r.config.step("beside " + f.name)
-	if err := os.Rename(beside, filepath.Join(r.config.Directory, f.name)); err != nil {
+	r.config.step("beside " + name)
+	if err := os.Rename(beside, filepath.Join(r.config.Directory, name)); err != nil {
 		return errors.Join(err, os.Remove(beside))
 	}
 	return syncDirectory(r.config.Directory)
@@ -137,13 +186,17 @@ func removeLeftovers(directory, name string) error {
 	return nil
 }
 
-func writeDurably(path string, content []byte) error {
+func writeDurably(path string, write func(w io.Writer) error) error {
 	// Statements are nobody's business but the operator's.
 	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = out.Write(content)
+	buffered := bufio.NewWriterSize(out, 64<<10)
+	err = write(buffered)
+	if err == nil {
+		err = buffered.Flush()
+	}
 	if err == nil {
 		err = out.Sync()
 	}

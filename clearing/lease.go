@@ -10,8 +10,17 @@ import (
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
-// lease is the right to run the settlement. Every transaction that moves money
-// renews it, and so cannot be committed by a process that has lost it.
+const (
+	// leaseDuration is how long a run that died keeps others out. One that lives
+	// renews it four times in that time, whatever it is doing, so that a pause of
+	// the machine or a slow disk does not take it away.
+	leaseDuration = 20 * time.Second
+	renewInterval = 5 * time.Second
+)
+
+// lease is the right to run the settlement. Every transaction of a run renews
+// it, and so cannot be committed by a process that has lost it: that others may
+// take it early costs time and never money.
 type lease struct {
 	db    *ledger.DB
 	token string
@@ -67,6 +76,40 @@ func (l *lease) renew(ctx context.Context, tx *ledger.Tx) error {
 	return err
 }
 
+// keep renews the lease again and again while work is done, and ends the work's
+// context when the lease is lost. It returns when the work has.
+func (l *lease) keep(ctx context.Context, every time.Duration, work func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			// Another error is the work's to find: it uses the same database.
+			err := l.db.Update(ctx, func(tx *ledger.Tx) error { return l.renew(ctx, tx) })
+			if errors.Is(err, errLeaseLost) {
+				cancel(errLeaseLost)
+				return
+			}
+		}
+	}()
+	defer func() {
+		cancel(nil)
+		<-ended
+	}()
+	err := work(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errLeaseLost) {
+		err = errLeaseLost
+	}
+	return err
+}
+
 // release gives the lease back, also after the context of the run is done.
 func (l *lease) release(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
@@ -74,4 +117,20 @@ func (l *lease) release(ctx context.Context) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM settlement_leases WHERE name = 'settlement' AND token = ?`, l.token)
 		return err
 	})
+}
+
+// holderOf returns who holds the lease, or "".
+func holderOf(ctx context.Context, tx *ledger.Tx) (string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT holder FROM settlement_leases WHERE until > ?`, tx.Now().UnixMicro())
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	holder := ""
+	for rows.Next() {
+		if err := rows.Scan(&holder); err != nil {
+			return "", err
+		}
+	}
+	return holder, rows.Err()
 }

@@ -2,11 +2,9 @@ package clearing
 
 import (
 	"context"
-	"crypto/sha256"
-	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,284 +12,336 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// MaxLines is the most vendors that one run settles. The plan is recorded in one
-// transaction, during which nobody else can write: fifty thousand lines keep it
-// to two seconds or so, less than the others wait.
-const MaxLines = 50_000
+// MaxLines is the most lines of one run; what does not fit waits for the next.
+// The plan is recorded in one transaction, during which nobody else can write:
+// a hundred thousand lines keep it to a few seconds, which is less than others
+// wait, and to some fifty megabytes of memory.
+const MaxLines = 100_000
 
-// maxRunsADay ends the search for a free run id.
-const maxRunsADay = 1000
+// maxRunsADay bounds the counter in the ids of runs.
+const maxRunsADay = 10_000
 
-// Reason says why a line pays nothing.
+// Reason says why a line moves nothing.
 type Reason string
 
 const (
 	// ReasonTooSmall: the fee would take it all, or less than the smallest
 	// unit that a bank moves would be left.
 	ReasonTooSmall Reason = "too-small"
+	// ReasonBelowMinimum: it is less than the policy moves.
+	ReasonBelowMinimum Reason = "below-minimum"
 	// ReasonOtherCurrency: the account is in another currency than the run.
 	ReasonOtherCurrency Reason = "other-currency"
-	// ReasonBalanceFell: less was left than planned when the line's turn came.
+	// ReasonNoDestination: nobody has said where it goes.
+	ReasonNoDestination Reason = "no-destination"
+	// ReasonBlocked: the operator has blocked the party.
+	ReasonBlocked Reason = "blocked"
+	// ReasonFraction: it is no whole number of what a bank moves, and nobody may
+	// round what the owner of an account asked for.
+	ReasonFraction Reason = "fraction"
+
+	// What follows comes up only when the line's turn comes.
+
+	// ReasonBalanceFell: less was left than planned.
 	ReasonBalanceFell Reason = "balance-fell"
+	// ReasonDestinationChanged: it would go elsewhere now.
+	ReasonDestinationChanged Reason = "destination-changed"
+	// ReasonPayoutEnded: the payout was paid by hand or refused meanwhile.
+	ReasonPayoutEnded Reason = "payout-ended"
+	// ReasonNoMandate: the mandate of the direct debit does not hold any more.
+	ReasonNoMandate Reason = "no-mandate"
 )
 
-// Line is what a run does for one vendor.
-type Line struct {
-	Number   int            `json:"number"` // 1 and up, in the order of the accounts
-	Vendor   string         `json:"vendor"` // the origin
-	Account  string         `json:"account"`
-	Currency money.Currency `json:"currency"`
-	// Gross = Fee + Paid + Carried, in micros.
-	Gross   money.Amount `json:"gross"`
-	Fee     money.Amount `json:"fee"`
-	Paid    money.Amount `json:"paid"`
-	Carried money.Amount `json:"carried"`
-	// Reason is "" where something is paid.
-	Reason Reason `json:"reason,omitempty"`
-	// PaymentID names the payment to the bank: 32 hexadecimal digits, never
-	// used twice. It is "" where nothing is paid.
-	PaymentID string `json:"paymentId,omitempty"`
+// draft is a plan that is being made, all of it in memory.
+type draft struct {
+	Settlement
+	lines []Line
 }
 
-// Plan is what a run will do, frozen when the run begins.
-type Plan struct {
-	RunID string `json:"runId"`
-	// PeriodEnd is the last day that is settled, as 2026-11-22.
-	PeriodEnd   string         `json:"periodEnd"`
-	Currency    money.Currency `json:"currency"`
-	Schedule    Schedule       `json:"-"`
-	FeeRule     string         `json:"feeRule"` // the version of the schedule
-	FeesAccount string         `json:"feesAccount"`
-	BankAccount string         `json:"bankAccount"`
-	Lines       []Line         `json:"lines"`
-	// Hash is the SHA-256 of Text, in hexadecimal.
-	Hash string `json:"planHash"`
-	// State is where the run stands: "" (nothing is recorded yet), "planned",
-	// "closed" (every line is done) or "final" (the files are written).
-	State string `json:"state,omitempty"`
-}
-
-// Text is the canonical text of the plan, one fact a line. Its words hold no
-// spaces, so that two plans never have the same text.
-func (p Plan) Text() string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "payword settlement plan 1\nrun %s\nperiod-end %s\ncurrency %s\n", p.RunID, p.PeriodEnd, p.Currency)
-	fmt.Fprintf(&text, "fee %s %d/%d %s\n", p.Schedule.Version, p.Schedule.Numerator, p.Schedule.Denominator, p.Schedule.Minimum)
-	fmt.Fprintf(&text, "accounts %s %s\n", p.FeesAccount, p.BankAccount)
-	for _, line := range p.Lines {
-		what := "pay"
-		if line.Reason != "" {
-			what = "carry:" + string(line.Reason)
-		}
-		fmt.Fprintf(&text, "line %d %s %s %s %s %s %s\n",
-			line.Number, line.Account, line.Currency, line.Gross, line.Fee, line.Paid, what)
-	}
-	return text.String()
-}
-
-func (p Plan) hash() string {
-	sum := sha256.Sum256([]byte(p.Text()))
-	return hex.EncodeToString(sum[:])
-}
-
-// PlanRun returns the plan that Run would carry out now, and changes nothing:
-// the plan of the run that the configuration names or that is not finished, or
-// else a new one. Lines are as they were planned, whatever came of them.
-func PlanRun(ctx context.Context, db *ledger.DB, config Config) (Plan, error) {
+// Propose plans a run: it freezes the cut-off, the positions, where they go and
+// the policy, and records them under a hash, in one transaction. The plan that
+// was proposed before and not started is discarded. Nothing is moved.
+//
+// by is the operator who has proven to be that one, or the zero value for
+// whoever may open the database. ErrUnfinished means that a run was started and
+// must be finished first, ErrNoBroker that this is no broker's database.
+func Propose(ctx context.Context, db *ledger.DB, config Config, by Operator) (Settlement, error) {
 	config, err := config.complete()
 	if err != nil {
-		return Plan{}, err
+		return Settlement{}, err
 	}
-	var plan Plan
+	if by.ReadOnly {
+		return Settlement{}, fmt.Errorf("operator %s may look and not plan", by.Name)
+	}
+	ctx = withActor(ctx, by.actor())
+	if err := migrate(ctx, db); err != nil {
+		return Settlement{}, err
+	}
+	var d draft
+	err = db.UpdateAlone(ctx, func(tx *ledger.Tx) error {
+		if d, err = makeDraft(ctx, tx, config); err != nil {
+			return err
+		}
+		if err := discardProposed(ctx, tx, d.Currency, d.RunID); err != nil {
+			return err
+		}
+		return d.save(ctx, tx)
+	})
+	if err != nil {
+		return Settlement{}, fmt.Errorf("planning a run: %w", err)
+	}
+	return d.Settlement, nil
+}
+
+// DryRun calls do with the plan that Propose would make now, line by line, and
+// returns it without its lines. Nothing is recorded, and the plan cannot be run.
+func DryRun(ctx context.Context, db *ledger.DB, config Config, do func(Line) error) (Settlement, error) {
+	config, err := config.complete()
+	if err != nil {
+		return Settlement{}, err
+	}
+	if err := migrate(ctx, db); err != nil {
+		return Settlement{}, err
+	}
+	var d draft
 	err = db.View(ctx, func(tx *ledger.Tx) error {
-		plan, err = findOrMake(ctx, tx, config)
+		d, err = makeDraft(ctx, tx, config)
 		return err
 	})
-	return plan, err
-}
-
-// findOrMake returns the plan on record, or a new one that is not recorded.
-func findOrMake(ctx context.Context, tx *ledger.Tx, config Config) (Plan, error) {
-	id, err := currentRun(ctx, tx, config.RunID)
 	if err != nil {
-		return Plan{}, err
+		return Settlement{}, fmt.Errorf("planning a run: %w", err)
 	}
-	if id != "" {
-		return loadPlan(ctx, tx, id)
-	}
-	return makePlan(ctx, tx, config)
-}
-
-// currentRun returns the id of the run to go on with, or "" for a new one.
-func currentRun(ctx context.Context, tx *ledger.Tx, wanted string) (string, error) {
-	migrated, err := hasTables(ctx, tx)
-	if err != nil || !migrated {
-		return "", err
-	}
-	if wanted != "" {
-		state, err := runState(ctx, tx, wanted)
-		if err != nil || state != "" {
-			return wanted, err
+	for _, line := range d.lines {
+		if err := do(line); err != nil {
+			return Settlement{}, err
 		}
 	}
-	var unfinished string
-	err = tx.QueryRowContext(ctx, `SELECT id FROM settlement_runs WHERE state <> 'final' ORDER BY planned, id LIMIT 1`).Scan(&unfinished)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	if err == nil && wanted != "" {
-		return "", fmt.Errorf("run %s: %w: run %s comes first", wanted, ErrUnfinished, unfinished)
-	}
-	return unfinished, err
+	d.State = ""
+	return d.Settlement, nil
 }
 
-// hasTables says whether the settlement tables exist: a ledger that is only
-// read may have none yet.
-func hasTables(ctx context.Context, tx *ledger.Tx) (bool, error) {
-	var count int
-	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM payword_migrations WHERE namespace = ?`, namespace).Scan(&count)
-	return count > 0, err
-}
-
-// runState returns the state of a run, or "" where there is none.
-func runState(ctx context.Context, tx *ledger.Tx, id string) (string, error) {
-	var state string
-	err := tx.QueryRowContext(ctx, `SELECT state FROM settlement_runs WHERE id = ?`, id).Scan(&state)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
+// migrate makes the tables of clearing, beside those of a broker.
+func migrate(ctx context.Context, db *ledger.DB) error {
+	// The tables of the broker that are read here came with its tenth migration.
+	const oldestBroker = 10
+	err := db.View(ctx, func(tx *ledger.Tx) error {
+		var newest int
+		err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM payword_migrations WHERE namespace = 'broker'`).Scan(&newest)
+		if err == nil && newest < oldestBroker {
+			err = fmt.Errorf("%w: start the broker on it first", ErrNoBroker)
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	return state, err
+	return db.Migrate(ctx, namespace, migrations)
 }
 
-// makePlan looks at what is payable now.
-func makePlan(ctx context.Context, tx *ledger.Tx, config Config) (Plan, error) {
+// makeDraft looks at what is owed now.
+func makeDraft(ctx context.Context, tx *ledger.Tx, config Config) (draft, error) {
+	d := draft{Settlement: Settlement{
+		State: StateProposed, PeriodEnd: config.PeriodEnd, Policy: *config.Policy, FeeRule: config.Policy.Fee.Version,
+		FeesAccount: config.FeesAccount, BankAccount: config.BankAccount, PlannedBy: plannedBy(ctx),
+		Planned: tx.Now(), Approvals: []Approval{},
+	}}
+	var err error
+	if d.Currency, err = currencyOf(ctx, tx, config); err != nil {
+		return draft{}, err
+	}
+	if err := refuseUnfinished(ctx, tx, d.Currency); err != nil {
+		return draft{}, err
+	}
+	if d.PeriodEnd == "" {
+		d.PeriodEnd = tx.Now().Format(time.DateOnly)
+	}
+	if d.RunID, err = newRunID(ctx, tx, config.RunID, d.PeriodEnd); err != nil {
+		return draft{}, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0), (SELECT COALESCE(MAX(cutoff), 0) FROM clearing_runs
+		WHERE currency = ? AND state IN ('running', 'closed', 'final')) FROM transfers`, string(d.Currency)).Scan(&d.Cutoff, &d.Since)
+	if err != nil {
+		return draft{}, err
+	}
+	if err := d.collectLines(ctx, tx, config.maxLines); err != nil {
+		return draft{}, err
+	}
+	if err := d.addUp(); err != nil {
+		return draft{}, fmt.Errorf("adding up run %s: %w", d.RunID, err)
+	}
+	d.PlanHash = d.hash()
+	return d, nil
+}
+
+// plannedBy is who plans under the context.
+func plannedBy(ctx context.Context) string {
+	if actor := actorOf(ctx); actor != actorClearing {
+		return actor
+	}
+	return actorCommand
+}
+
+// currencyOf returns the currency of the accounts for fees and payouts.
+func currencyOf(ctx context.Context, tx *ledger.Tx, config Config) (money.Currency, error) {
 	fees, err := tx.Account(ctx, config.FeesAccount)
 	if err != nil {
-		return Plan{}, fmt.Errorf("account for fees: %w", err)
+		return "", fmt.Errorf("account for fees: %w", err)
 	}
 	bank, err := tx.Account(ctx, config.BankAccount)
 	if err != nil {
-		return Plan{}, fmt.Errorf("account for payouts: %w", err)
+		return "", fmt.Errorf("account for payouts: %w", err)
 	}
 	if fees.Currency != bank.Currency {
-		return Plan{}, fmt.Errorf("account %s is in %s and account %s in %s: want one currency",
+		return "", fmt.Errorf("account %s is in %s and account %s in %s: want one currency",
 			fees.ID, fees.Currency.Code(), bank.ID, bank.Currency.Code())
 	}
-	plan := Plan{PeriodEnd: config.PeriodEnd, Currency: fees.Currency, Schedule: config.Schedule,
-		FeeRule: config.Schedule.Version, FeesAccount: fees.ID, BankAccount: bank.ID}
-	if plan.PeriodEnd == "" {
-		plan.PeriodEnd = tx.Now().Format(time.DateOnly)
+	return fees.Currency, nil
+}
+
+// refuseUnfinished makes sure that no run is on its way: positions would be
+// those in the middle of it.
+func refuseUnfinished(ctx context.Context, tx *ledger.Tx, currency money.Currency) error {
+	going, err := findSettlement(ctx, tx, `WHERE currency = ? AND state IN ('running', 'closed')`, string(currency))
+	if errors.Is(err, ErrNoPlan) {
+		return nil
 	}
-	if plan.RunID, err = newRunID(ctx, tx, config.RunID, plan.PeriodEnd); err != nil {
-		return Plan{}, err
+	if err == nil {
+		err = fmt.Errorf("%w: run %s comes first; \"payword clearing run\" goes on with it", ErrUnfinished, going.RunID)
 	}
-	if plan.Lines, err = payableLines(ctx, tx, plan); err != nil {
-		return Plan{}, err
-	}
-	plan.Hash = plan.hash()
-	return plan, nil
+	return err
 }
 
 // newRunID returns the id asked for, or the first free one of the day.
 func newRunID(ctx context.Context, tx *ledger.Tx, wanted, day string) (string, error) {
-	if wanted != "" {
-		return wanted, nil
-	}
-	migrated, err := hasTables(ctx, tx)
+	prefix := "run-" + day + "-"
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM clearing_runs WHERE id = ? OR id >= ? AND id < ?`, wanted, prefix, prefix+"\x7f")
 	if err != nil {
 		return "", err
 	}
-	for counter := 1; counter <= maxRunsADay; counter++ {
-		id := fmt.Sprintf("run-%s-%d", day, counter)
-		if !migrated {
-			return id, nil
+	defer rows.Close()
+	newest := 0
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return "", err
 		}
-		if state, err := runState(ctx, tx, id); err != nil || state == "" {
-			return id, err
+		if id == wanted {
+			return "", fmt.Errorf("there is a run %s already: give this one another id, or none", wanted)
 		}
-	}
-	return "", fmt.Errorf("there are %d runs for %s already: give the run an id", maxRunsADay, day)
-}
-
-const (
-	vendorPrefix  = "vendor:"
-	payableSuffix = ":payable"
-)
-
-// payableLines makes a line for every vendor to whom something is owed.
-func payableLines(ctx context.Context, tx *ledger.Tx, plan Plan) ([]Line, error) {
-	lines := []Line{}
-	for after := ""; ; {
-		page, err := tx.Accounts(ctx, vendorPrefix, after, ledger.MaxPage)
-		if err != nil || len(page) == 0 {
-			return lines, err
-		}
-		after = page[len(page)-1].ID
-		for _, account := range page {
-			payable := account.Balance - account.Pending
-			if !strings.HasSuffix(account.ID, payableSuffix) || payable <= 0 {
-				continue
-			}
-			if len(lines) == MaxLines {
-				return nil, fmt.Errorf("more than %d vendors are to be paid: one run takes no more", MaxLines)
-			}
-			line, err := planLine(plan, account, payable)
-			if err != nil {
-				return nil, err
-			}
-			line.Number = len(lines) + 1
-			lines = append(lines, line)
+		if number, err := strconv.Atoi(strings.TrimPrefix(id, prefix)); err == nil {
+			newest = max(newest, number)
 		}
 	}
-}
-
-func planLine(plan Plan, account ledger.Account, payable money.Amount) (Line, error) {
-	line := Line{Vendor: vendorOf(account.ID), Account: account.ID, Currency: account.Currency, Gross: payable, Carried: payable}
-	if account.Currency != plan.Currency {
-		line.Reason = ReasonOtherCurrency
-		return line, nil
+	if err := rows.Err(); err != nil || wanted != "" {
+		return wanted, err
 	}
-	// A transfer carries at most money.MaxAmount; the rest waits for the next run.
-	fee, payout, err := plan.Schedule.split(min(payable, money.MaxAmount), plan.Currency)
-	if err != nil {
-		return Line{}, fmt.Errorf("account %s: %w", account.ID, err)
+	if newest >= maxRunsADay {
+		return "", fmt.Errorf("there are %d runs for %s already: give the run an id", newest, day)
 	}
-	line.Fee, line.Paid, line.Carried = fee, payout, payable-fee-payout
-	if payout == 0 {
-		line.Reason = ReasonTooSmall
-	} else {
-		line.PaymentID = paymentID(plan.RunID, account.ID)
+	return prefix + strconv.Itoa(newest+1), nil
+}
+
+// addUp sums the lines in the run's currency, and decides on the approval.
+func (d *draft) addUp() error {
+	t := &d.Totals
+	t.Lines = int64(len(d.lines))
+	moved, largest := money.Amount(0), money.Amount(0)
+	for _, line := range d.lines {
+		if line.Currency != d.Currency {
+			continue
+		}
+		sums := []addition{{&t.Fees, line.Fee}, {&moved, line.Amount}}
+		if line.IsOut() {
+			sums = append(sums, addition{&t.Paid, line.Amount}, addition{&t.Carried, line.Carried()})
+		} else {
+			sums = append(sums, addition{&t.Collected, line.Amount})
+		}
+		if err := addAll(sums); err != nil {
+			return err
+		}
+		largest = max(largest, line.Amount)
+		switch {
+		case line.Amount == 0:
+		case line.IsOut():
+			t.Payments++
+		default:
+			t.Collections++
+		}
 	}
-	return line, nil
+	if above := d.Policy.ApprovalAbove; above != nil {
+		d.NeedsApproval = moved > *above || largest > *above
+	}
+	return nil
 }
 
-// vendorOf returns the origin in "vendor:<origin>:payable".
-func vendorOf(account string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(account, vendorPrefix), payableSuffix)
+// addition adds an amount to a sum.
+type addition struct {
+	sum    *money.Amount
+	amount money.Amount
 }
 
-// paymentID is the same for the same run and vendor, for ever: the transfers of
-// a line are made of it, which is why no crash can pay twice. 128 bits of a
-// hash keep it within the 35 characters of a bank's end-to-end id.
-func paymentID(runID, account string) string {
-	sum := sha256.Sum256([]byte(runID + "\n" + account))
-	return hex.EncodeToString(sum[:16])
+func addAll(additions []addition) (err error) {
+	for _, a := range additions {
+		if *a.sum, err = a.sum.Add(a.amount); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// savePlan records a plan, for good.
-func savePlan(ctx context.Context, tx *ledger.Tx, p Plan) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO settlement_runs (id, state, period_end, currency, fee_rule, numerator,
-		denominator, minimum, fees_account, bank_account, plan_hash, planned)
-		VALUES (?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		p.RunID, p.PeriodEnd, string(p.Currency), p.Schedule.Version, p.Schedule.Numerator, p.Schedule.Denominator,
-		int64(p.Schedule.Minimum), p.FeesAccount, p.BankAccount, p.Hash, tx.Now().UnixMicro())
+// discardProposed makes room for another plan.
+func discardProposed(ctx context.Context, tx *ledger.Tx, currency money.Currency, by string) error {
+	old, err := findSettlement(ctx, tx, `WHERE currency = ? AND state = 'proposed'`, string(currency))
+	if errors.Is(err, ErrNoPlan) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, line := range p.Lines {
-		_, err := tx.ExecContext(ctx, `INSERT INTO settlement_lines (run_id, number, account, currency, gross, fee, payout, reason)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, p.RunID, line.Number, line.Account, string(line.Currency),
-			int64(line.Gross), int64(line.Fee), int64(line.Paid), string(line.Reason))
+	if err := advance(ctx, tx, old.RunID, `UPDATE clearing_runs SET state = 'discarded' WHERE id = ? AND state = 'proposed'`, old.RunID); err != nil {
+		return err
+	}
+	return audit(ctx, tx, "discard", "run:"+old.RunID, "run "+by+" was planned in its place")
+}
+
+// save records a plan, for good.
+func (d *draft) save(ctx context.Context, tx *ledger.Tx) error {
+	if err := saveFeeRule(ctx, tx, d.Policy); err != nil {
+		return err
+	}
+	needs := 0
+	if d.NeedsApproval {
+		needs = 1
+	}
+	t := d.Totals
+	arguments := []any{
+		d.RunID, d.State, d.PeriodEnd, string(d.Currency), d.Cutoff, d.Since, d.Policy.String(), d.FeeRule, d.FeesAccount, d.BankAccount,
+		d.PlanHash, d.PlannedBy, needs, d.Planned.UnixMicro(), t.Lines, t.Waiting, t.Payments, int64(t.Paid), t.Collections,
+		int64(t.Collected), int64(t.Fees), int64(t.Carried),
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO clearing_runs (id, state, period_end, currency, cutoff, since, policy, fee_rule, fees_account,
+		bank_account, plan_hash, planned_by, needs, planned, lines, waiting, payments, paid, collections, collected, fees, carried)
+		VALUES `+ledger.Rows(1, len(arguments)), arguments...)
+	if err != nil {
+		return err
+	}
+	if err := d.saveLines(ctx, tx); err != nil {
+		return err
+	}
+	return audit(ctx, tx, "plan", "run:"+d.RunID, fmt.Sprintf("plan %s, cut-off %d: %d payments of %s %s, %d collections of %s, fees %s",
+		d.PlanHash, d.Cutoff, t.Payments, t.Paid.Decimal(), d.Currency.Code(), t.Collections, t.Collected.Decimal(), t.Fees.Decimal()))
+}
+
+func (d *draft) saveLines(ctx context.Context, tx *ledger.Tx) error {
+	const columns = 12
+	for from, to := range ledger.Spans(len(d.lines)) {
+		arguments := make([]any, 0, (to-from)*columns)
+		for _, l := range d.lines[from:to] {
+			arguments = append(arguments, d.RunID, l.Number, l.Kind, l.Party, l.Account, string(l.Currency),
+				int64(l.Gross), int64(l.Fee), int64(l.Amount), l.Destination, l.Method, string(l.Reason))
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO clearing_lines (run_id, number, kind, party, account, currency, gross, fee, amount,
+			destination, method, reason) VALUES `+ledger.Rows(to-from, columns), arguments...)
 		if err != nil {
 			return err
 		}
@@ -299,46 +349,31 @@ func savePlan(ctx context.Context, tx *ledger.Tx, p Plan) error {
 	return nil
 }
 
-// loadPlan reads a plan and checks it against its hash.
-func loadPlan(ctx context.Context, tx *ledger.Tx, id string) (Plan, error) {
-	p := Plan{RunID: id, Lines: []Line{}}
-	err := tx.QueryRowContext(ctx, `SELECT state, period_end, currency, fee_rule, numerator, denominator, minimum,
-		fees_account, bank_account, plan_hash FROM settlement_runs WHERE id = ?`, id).
-		Scan(&p.State, &p.PeriodEnd, (*string)(&p.Currency), &p.Schedule.Version, &p.Schedule.Numerator, &p.Schedule.Denominator,
-			(*int64)(&p.Schedule.Minimum), &p.FeesAccount, &p.BankAccount, &p.Hash)
+// saveFeeRule keeps the rule under its version, which names it for ever.
+func saveFeeRule(ctx context.Context, tx *ledger.Tx, policy Policy) error {
+	rule := policy.Fee.String()
+	_, err := tx.ExecContext(ctx, `INSERT INTO clearing_fee_rules (version, rule, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+		policy.Fee.Version, rule, tx.Now().UnixMicro())
 	if err != nil {
-		return Plan{}, fmt.Errorf("reading run %s: %w", id, err)
+		return err
 	}
-	p.FeeRule = p.Schedule.Version
-	rows, err := tx.QueryContext(ctx, `SELECT number, account, currency, gross, fee, payout, reason
-		FROM settlement_lines WHERE run_id = ? ORDER BY number`, id)
-	if err != nil {
-		return Plan{}, fmt.Errorf("reading the lines of run %s: %w", id, err)
+	var known string
+	err = tx.QueryRowContext(ctx, `SELECT rule FROM clearing_fee_rules WHERE version = ?`, policy.Fee.Version).Scan(&known)
+	if err == nil && known != rule {
+		err = fmt.Errorf("fee rule %s was another rule in an earlier plan: give the changed rule another version", policy.Fee.Version)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		line, err := scanLine(rows, id)
-		if err != nil {
-			return Plan{}, fmt.Errorf("reading the lines of run %s: %w", id, err)
-		}
-		p.Lines = append(p.Lines, line)
-	}
-	if err := rows.Err(); err != nil {
-		return Plan{}, fmt.Errorf("reading the lines of run %s: %w", id, err)
-	}
-	if p.hash() != p.Hash {
-		return Plan{}, fmt.Errorf("run %s: the plan on record does not have its hash %s: it was changed", id, p.Hash)
-	}
-	return p, nil
+	return err
 }
 
-func scanLine(rows *sql.Rows, runID string) (Line, error) {
-	var line Line
-	err := rows.Scan(&line.Number, &line.Account, (*string)(&line.Currency), (*int64)(&line.Gross),
-		(*int64)(&line.Fee), (*int64)(&line.Paid), (*string)(&line.Reason))
-	line.Vendor, line.Carried = vendorOf(line.Account), line.Gross-line.Fee-line.Paid
-	if line.Paid > 0 {
-		line.PaymentID = paymentID(runID, line.Account)
+// advance runs the compare-and-swap of a run's state, which must change one row.
+func advance(ctx context.Context, tx *ledger.Tx, runID, query string, arguments ...any) error {
+	result, err := tx.ExecContext(ctx, query, arguments...)
+	if err != nil {
+		return err
 	}
-	return line, err
+	changed, err := result.RowsAffected()
+	if err == nil && changed != 1 {
+		err = fmt.Errorf("run %s is not in the state any more that this needs", runID)
+	}
+	return err
 }

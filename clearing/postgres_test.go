@@ -7,7 +7,9 @@ import (
 	"github.com/paywordhq/payword/internal/dbtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(dbtest.Main(m, nil, "")) }
+func TestMain(m *testing.M) {
+	os.Exit(dbtest.Main(m, func(location string) error { return startBroker(location, usd) }, ""))
+}
 
 // Everything holds on PostgreSQL, too.
 func TestOnPostgreSQL(t *testing.T) { dbtest.OnPostgreSQL(t) }

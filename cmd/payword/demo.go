@@ -45,6 +45,8 @@ const (
 	demoWithout     = 100 // pages while the broker is away
 	demoAroundKill  = 200 // pages asked for while the gate is killed
 	demoRequestTime = 30 * time.Second
+
+	demoDestinationDelay = time.Second // the default is three days
 )
 
 // demoMain runs the demo and returns its exit status.
@@ -149,6 +151,7 @@ func (d *demo) steps() []step {
 		{"Killing the gate under load, and starting it again", d.killGate},
 		{"Trying to cheat", d.cheat},
 		{"Redeeming what was paid", d.redeem},
+		{"Saying where the site's money goes", d.nameDestination},
 		{"Settling the day", d.settle},
 	}
 }

@@ -67,6 +67,7 @@ func (d *demo) prepareBroker() error {
 			"broker", "serve", "--db", d.path("broker.db"), "--origin", d.brokerOrigin,
 			"--listen", d.brokerOrigin[len("http://"):], "--key", d.path("broker-key.pem"),
 			"--admin-token", d.path("admin-token"), "--currency", "USD", "--allow-loopback-vendors",
+			"--destination-delay", demoDestinationDelay.String(),
 		},
 	}
 	return nil

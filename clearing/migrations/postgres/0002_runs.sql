@@ -31,6 +31,14 @@ CREATE TABLE clearing_runs (
 	started      BIGINT NOT NULL DEFAULT 0,
 	closed       BIGINT NOT NULL DEFAULT 0,
 	final        BIGINT NOT NULL DEFAULT 0,
+	lines        BIGINT NOT NULL DEFAULT 0, -- what the plan sums to: its lines,
+	waiting      BIGINT NOT NULL DEFAULT 0, -- positions that did not fit and wait for the next run,
+	payments     BIGINT NOT NULL DEFAULT 0, -- lines that pay,
+	paid         BIGINT NOT NULL DEFAULT 0, -- what they pay, micros,
+	collections  BIGINT NOT NULL DEFAULT 0, -- lines that collect,
+	collected    BIGINT NOT NULL DEFAULT 0, -- what they collect, micros,
+	fees         BIGINT NOT NULL DEFAULT 0, -- micros,
+	carried      BIGINT NOT NULL DEFAULT 0, -- what is owed to others and not paid, micros
 	accounts     BIGINT NOT NULL DEFAULT 0, -- counted by the check before closing
 	transfers    BIGINT NOT NULL DEFAULT 0,
 	evidence_seq BIGINT NOT NULL DEFAULT 0 -- how far the evidence is collected
@@ -55,6 +63,7 @@ CREATE TABLE clearing_lines (
 	method      TEXT COLLATE "C" NOT NULL CHECK (method IN ('', 'credit-transfer', 'direct-debit', 'ach', 'list')),
 	reason      TEXT COLLATE "C" NOT NULL, -- why nothing is moved; '' where something is
 	outcome     TEXT COLLATE "C" NOT NULL DEFAULT '' CHECK (outcome IN ('', 'sent', 'carried')),
+	note        TEXT COLLATE "C" NOT NULL DEFAULT '', -- why it was carried, where the plan had moved something
 	done        BIGINT NOT NULL DEFAULT 0, -- microseconds since 1970
 	PRIMARY KEY (run_id, number),
 	UNIQUE (run_id, kind, party),
@@ -108,6 +117,8 @@ CREATE TABLE clearing_instructions (
 	UNIQUE (run_id, number)
 );
 
+-- The owner of an account asks for a payout once, and it is sent once.
+CREATE UNIQUE INDEX clearing_instructions_payout ON clearing_instructions (party) WHERE kind = 'account-payout';
 CREATE INDEX clearing_instructions_open ON clearing_instructions (sent) WHERE state = 'sent';
 CREATE INDEX clearing_instructions_party ON clearing_instructions (kind, party, sent);
 
@@ -126,7 +137,7 @@ CREATE TRIGGER clearing_runs_keep BEFORE DELETE OR TRUNCATE ON clearing_runs
 	FOR EACH STATEMENT EXECUTE FUNCTION clearing_keep();
 
 CREATE TRIGGER clearing_runs_frozen BEFORE UPDATE OF id, period_end, currency, cutoff, since, fee_rule, policy, fees_account, bank_account,
-	plan_hash, planned_by, needs, planned ON clearing_runs
+	plan_hash, planned_by, needs, planned, lines, waiting, payments, paid, collections, collected, fees, carried ON clearing_runs
 	FOR EACH STATEMENT EXECUTE FUNCTION clearing_keep();
 
 CREATE TRIGGER clearing_lines_keep BEFORE DELETE OR TRUNCATE ON clearing_lines

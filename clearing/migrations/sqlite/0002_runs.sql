@@ -31,6 +31,14 @@ CREATE TABLE clearing_runs (
 	started      INTEGER NOT NULL DEFAULT 0,
 	closed       INTEGER NOT NULL DEFAULT 0,
 	final        INTEGER NOT NULL DEFAULT 0,
+	lines        INTEGER NOT NULL DEFAULT 0, -- what the plan sums to: its lines,
+	waiting      INTEGER NOT NULL DEFAULT 0, -- positions that did not fit and wait for the next run,
+	payments     INTEGER NOT NULL DEFAULT 0, -- lines that pay,
+	paid         INTEGER NOT NULL DEFAULT 0, -- what they pay, micros,
+	collections  INTEGER NOT NULL DEFAULT 0, -- lines that collect,
+	collected    INTEGER NOT NULL DEFAULT 0, -- what they collect, micros,
+	fees         INTEGER NOT NULL DEFAULT 0, -- micros,
+	carried      INTEGER NOT NULL DEFAULT 0, -- what is owed to others and not paid, micros
 	accounts     INTEGER NOT NULL DEFAULT 0, -- counted by the check before closing
 	transfers    INTEGER NOT NULL DEFAULT 0,
 	evidence_seq INTEGER NOT NULL DEFAULT 0 -- how far the evidence is collected
@@ -55,6 +63,7 @@ CREATE TABLE clearing_lines (
 	method      TEXT    NOT NULL CHECK (method IN ('', 'credit-transfer', 'direct-debit', 'ach', 'list')),
 	reason      TEXT    NOT NULL, -- why nothing is moved; '' where something is
 	outcome     TEXT    NOT NULL DEFAULT '' CHECK (outcome IN ('', 'sent', 'carried')),
+	note        TEXT    NOT NULL DEFAULT '', -- why it was carried, where the plan had moved something
 	done        INTEGER NOT NULL DEFAULT 0, -- microseconds since 1970
 	PRIMARY KEY (run_id, number),
 	UNIQUE (run_id, kind, party),
@@ -108,6 +117,8 @@ CREATE TABLE clearing_instructions (
 	UNIQUE (run_id, number)
 ) STRICT;
 
+-- The owner of an account asks for a payout once, and it is sent once.
+CREATE UNIQUE INDEX clearing_instructions_payout ON clearing_instructions (party) WHERE kind = 'account-payout';
 CREATE INDEX clearing_instructions_open ON clearing_instructions (sent) WHERE state = 'sent';
 CREATE INDEX clearing_instructions_party ON clearing_instructions (kind, party, sent);
 
@@ -125,7 +136,8 @@ END;
 
 CREATE TRIGGER clearing_runs_frozen
 BEFORE UPDATE OF id, period_end, currency, cutoff, since, fee_rule, policy, fees_account, bank_account,
-	plan_hash, planned_by, needs, planned ON clearing_runs BEGIN
+	plan_hash, planned_by, needs, planned, lines, waiting, payments, paid, collections, collected, fees, carried
+	ON clearing_runs BEGIN
 	SELECT RAISE(ABORT, 'the plan of a run is frozen');
 END;
 

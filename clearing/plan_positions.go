@@ -1,0 +1,313 @@
+package clearing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/paywordhq/payword/clearing/fee"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	vendorPrefix   = "vendor:"
+	merchantPrefix = "merchant:"
+	payableSuffix  = ":payable"
+)
+
+// The forms of destinations, and of mandates where one would stand.
+const (
+	destinationIBAN      = "iban:"
+	destinationACH       = "ach:"
+	destinationReference = "ref:"
+	destinationMandate   = "mandate:"
+)
+
+// position is what somebody was owed at the cut-off, or owed.
+type position struct {
+	kind, party, account string
+	currency             money.Currency
+	amount               money.Amount // micros, above 0
+	destination          string       // or ""
+	isBlocked            bool
+}
+
+// kinds are the kinds of lines in the order of a plan, each with how its
+// positions are read, in the order of the parties.
+var kinds = []struct {
+	name string
+	read func(ctx context.Context, tx *ledger.Tx, d *draft, take func(position) error) error
+}{
+	{KindVendor, readVendors},
+	{KindMerchant, readMerchants},
+	{KindAccountPayout, readAccountPayouts},
+	{KindCollection, readCollections},
+}
+
+// collectLines makes a line for every position, at most limit of them. Those
+// that move something come first into the plan: what is carried anyway, however
+// much of it there is, keeps nobody's money back.
+func (d *draft) collectLines(ctx context.Context, tx *ledger.Tx, limit int) error {
+	var moving, carried []Line
+	order := map[string]int{}
+	for k, kind := range kinds {
+		order[kind.name] = k
+		err := kind.read(ctx, tx, d, func(p position) error {
+			line, err := d.line(p)
+			if err != nil {
+				return fmt.Errorf("%s %s: %w", p.kind, p.party, err)
+			}
+			into := &moving
+			if line.Amount == 0 {
+				into = &carried
+			}
+			if len(*into) == limit {
+				d.Totals.Waiting++
+				return nil
+			}
+			*into = append(*into, line)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	fitting := min(len(carried), limit-len(moving))
+	d.Totals.Waiting += int64(len(carried) - fitting)
+	d.lines = append(moving, carried[:fitting]...)
+	slices.SortFunc(d.lines, func(a, b Line) int {
+		return cmp.Or(cmp.Compare(order[a.Kind], order[b.Kind]), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Party, b.Party))
+	})
+	for k := range d.lines {
+		d.lines[k].Number = k + 1
+	}
+	return nil
+}
+
+// line decides what becomes of a position.
+func (d *draft) line(p position) (Line, error) {
+	line := Line{Kind: p.kind, Party: p.party, Account: p.account, Currency: p.currency, Gross: p.amount, Destination: p.destination}
+	switch {
+	case p.currency != d.Currency:
+		line.Reason = ReasonOtherCurrency
+	case p.isBlocked:
+		line.Reason = ReasonBlocked
+	case p.destination == "":
+		line.Reason = ReasonNoDestination
+	}
+	if line.Reason != "" {
+		return line, nil
+	}
+	fee, amount, reason, err := d.split(p)
+	if err != nil {
+		return Line{}, err
+	}
+	if line.Reason = reason; reason != "" {
+		return line, nil
+	}
+	line.Fee, line.Amount, line.Method = fee, amount, d.method(p)
+	line.EndToEnd = endToEnd(d.RunID, line)
+	return line, nil
+}
+
+// split divides a position into fee and what is moved, which is whole minor
+// units; the rest is carried.
+func (d *draft) split(p position) (charged, moved money.Amount, reason Reason, err error) {
+	// A transfer carries at most money.MaxAmount; the rest waits for the next run.
+	payable, unit := min(p.amount, money.MaxAmount), d.Currency.MinorUnit()
+	minimum := d.Policy.MinimumPayout
+	switch p.kind {
+	case KindAccountPayout:
+		if payable%unit != 0 {
+			return 0, 0, ReasonFraction, nil
+		}
+		return 0, payable, "", nil
+	case KindCollection:
+		moved, minimum = payable.Floor(unit), d.Policy.MinimumCollection
+	case KindMerchant:
+		if d.Policy.Fee.Basis == fee.PerPurseTransaction {
+			moved = payable.Floor(unit) // each payment has paid its fee
+			break
+		}
+		fallthrough
+	default:
+		charged, moved, err = d.Policy.Fee.Split(payable, d.Currency)
+	}
+	switch {
+	case err != nil:
+		return 0, 0, "", err
+	case moved == 0:
+		return 0, 0, ReasonTooSmall, nil
+	case moved < minimum:
+		return 0, 0, ReasonBelowMinimum, nil
+	}
+	return charged, moved, "", nil
+}
+
+// method says how the money of a position goes: by the bank file of its kind,
+// where the policy has the data for one, and else by hand.
+func (d *draft) method(p position) string {
+	switch code := d.Currency.Code(); {
+	case p.kind == KindCollection:
+		return MethodDirectDebit
+	case strings.HasPrefix(p.destination, destinationIBAN) && code == "EUR" && d.Policy.IBAN != "":
+		return MethodCreditTransfer
+	case strings.HasPrefix(p.destination, destinationACH) && code == "USD" && d.Policy.NACHA != nil:
+		return MethodACH
+	}
+	return MethodList
+}
+
+// readVendors reads what is owed to vendors.
+func readVendors(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
+	rows, err := tx.QueryContext(ctx, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(v.destination, ''), COALESCE(v.state, '')
+		FROM accounts a LEFT JOIN broker_vendors v ON v.vendor = SUBSTR(a.id, 8, LENGTH(a.id) - 15)
+		WHERE a.id >= 'vendor:' AND a.id < 'vendor;' AND a.id LIKE 'vendor:%:payable' AND a.balance - a.pending > 0 ORDER BY a.id`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p := position{kind: KindVendor}
+		var state string
+		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount), &p.destination, &state); err != nil {
+			return err
+		}
+		p.party, p.isBlocked = partyOf(p.account), state == "blocked"
+		if err := take(p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// partyOf returns the origin in "vendor:<origin>:payable", or the id of a
+// merchant.
+func partyOf(account string) string {
+	_, party, _ := strings.Cut(strings.TrimSuffix(account, payableSuffix), ":")
+	return party
+}
+
+// readMerchants reads what is owed to merchants who take cards.
+func readMerchants(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
+	rows, err := tx.QueryContext(ctx, `SELECT id, currency, balance - pending FROM accounts
+		WHERE id >= 'merchant:' AND id < 'merchant;' AND id LIKE 'merchant:%:payable' AND balance - pending > 0 ORDER BY id`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p := position{kind: KindMerchant}
+		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount)); err != nil {
+			return err
+		}
+		p.party = partyOf(p.account)
+		if err := take(p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// readAccountPayouts reads what owners of accounts asked to be paid out. The
+// broker has set the money aside. One that there was an order for is never read
+// again: what came of that ends the payout.
+func readAccountPayouts(ctx context.Context, tx *ledger.Tx, d *draft, take func(position) error) error {
+	rows, err := tx.QueryContext(ctx, `SELECT p.account, p.id, p.amount, p.kind, p.destination, a.state, s.currency
+		FROM broker_payouts p JOIN broker_accounts a ON a.id = p.account JOIN broker_settings s ON s.one = 1
+		WHERE p.state = 'pending' AND s.currency = ? AND NOT EXISTS (SELECT 1 FROM clearing_instructions i
+			WHERE i.kind = 'account-payout' AND i.party = p.account || '/' || p.id)
+		ORDER BY p.account, p.id`, string(d.Currency))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p := position{kind: KindAccountPayout}
+		var account, id, kind, destination, state string
+		if err := rows.Scan(&account, &id, (*int64)(&p.amount), &kind, &destination, &state, (*string)(&p.currency)); err != nil {
+			return err
+		}
+		p.party, p.account, p.isBlocked = account+"/"+id, "user:"+account+":available", state == "blocked"
+		p.destination = payoutDestination(kind, destination)
+		if err := take(p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// payoutDestination is the destination of an account's payout, of which the
+// broker keeps kind and text apart.
+func payoutDestination(kind, text string) string {
+	if kind == "iban" {
+		return destinationIBAN + text
+	}
+	return destinationReference + text
+}
+
+// readCollections reads what accounts with a mandate owe: what is reserved is not
+// spent, and counts for the account. What is being collected already, or was and
+// is not on the account yet, is left out.
+func readCollections(ctx context.Context, tx *ledger.Tx, d *draft, take func(position) error) error {
+	if d.Policy.CreditorID == "" {
+		return nil
+	}
+	inFlight, err := collectionsInFlight(ctx, tx)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT m.id, m.account, available.currency,
+			-(available.balance + reserved.balance + COALESCE(owed.balance, 0)), a.state
+		FROM clearing_mandates m JOIN broker_accounts a ON a.id = m.account
+		JOIN accounts available ON available.id = 'user:' || m.account || ':available'
+		JOIN accounts reserved ON reserved.id = 'user:' || m.account || ':reserved'
+		LEFT JOIN accounts owed ON owed.id = 'user:' || m.account || ':owed'
+		WHERE m.state = 'active' AND available.balance + reserved.balance + COALESCE(owed.balance, 0) < 0 ORDER BY m.account`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p := position{kind: KindCollection}
+		var mandate, state string
+		if err := rows.Scan(&mandate, &p.party, (*string)(&p.currency), (*int64)(&p.amount), &state); err != nil {
+			return err
+		}
+		p.account, p.destination = "user:"+p.party+":available", destinationMandate+mandate
+		if p.amount -= inFlight[p.party]; p.amount <= 0 {
+			continue
+		}
+		if err := take(p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// collectionsInFlight returns for each account what is being collected and not
+// on it yet, in micros: what the bank has not answered, and what it has booked
+// and the broker has not applied.
+func collectionsInFlight(ctx context.Context, tx *ledger.Tx) (map[string]money.Amount, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT party, amount FROM clearing_instructions WHERE state = 'sent' AND kind = 'collection'
+		UNION ALL SELECT account, amount FROM broker_outcomes WHERE kind = 'debit-collected' AND state <> 'applied'`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	inFlight := make(map[string]money.Amount)
+	for rows.Next() {
+		var account string
+		var amount money.Amount
+		if err := rows.Scan(&account, (*int64)(&amount)); err != nil {
+			return nil, err
+		}
+		if inFlight[account], err = inFlight[account].Add(amount); err != nil {
+			return nil, err
+		}
+	}
+	return inFlight, rows.Err()
+}
