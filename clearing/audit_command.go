@@ -21,20 +21,21 @@ const maxKeysBytes = 64 << 10
 // code of its own, so that it does not rest on what it checks. The exit code is
 // 0 where everything agrees and 1 where something does not.
 func auditMain(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	isJSON, options, err := auditOptions(args, stdout)
+	var call auditCall
+	err := call.parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
 	code := exitUsage
 	if err == nil {
 		var report auditor.Report
-		if report, err = auditor.Run(ctx, options); err == nil {
-			err = writeAudit(stdout, report, isJSON)
+		if report, err = auditor.Run(ctx, call.options); err == nil {
+			err = call.write(stdout, report)
 		}
 		code = auditCode(report, err)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "payword clearing audit: %v\n", err)
+		fmt.Fprintf(stderr, "payword clearing audit: %s\n", explained(ctx, err))
 	}
 	return code
 }
@@ -49,27 +50,32 @@ func auditCode(report auditor.Report, err error) int {
 	return exitOK
 }
 
-func auditOptions(args []string, stdout io.Writer) (isJSON bool, options auditor.Options, err error) {
+// auditCall is one call of auditMain.
+type auditCall struct {
+	options     auditor.Options
+	json, quiet bool
+}
+
+func (c *auditCall) parse(args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("payword clearing audit", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are printed once, by the caller
 	keys := flags.String("keys", "", "the broker's published key set, a `FILE` of JSON with its old keys too; without it, those that the database names")
-	flags.StringVar(&options.Database, "db", "", "the broker's `FILE`, or postgres://…, which must exist and is only read")
-	flags.BoolVar(&isJSON, "json", false, "print JSON instead of text; amounts are in micros")
-	err = flags.Parse(args)
+	flags.StringVar(&c.options.Database, "db", "", "the broker's `FILE`, or postgres://…, which must exist and is only read")
+	flags.BoolVar(&c.json, "json", false, "print JSON instead of text; amounts are in micros")
+	flags.BoolVar(&c.quiet, "quiet", false, "print nothing but JSON, errors, and what does not agree")
+	err := parseFlags(flags, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintln(stdout, "Flags of payword clearing audit:")
 		flags.SetOutput(stdout)
 		flags.PrintDefaults()
 	case err != nil:
-	case flags.NArg() > 0:
-		err = fmt.Errorf("%q is not a flag: everything is said with flags", flags.Arg(0))
-	case options.Database == "":
+	case c.options.Database == "":
 		err = errors.New("--db is missing: name the broker's database, such as --db broker.db")
 	case *keys != "":
-		options.Keys, err = readKeys(*keys)
+		c.options.Keys, err = readKeys(*keys)
 	}
-	return isJSON, options, err
+	return err
 }
 
 // readKeys reads a key set.
@@ -96,13 +102,16 @@ func readKeys(name string) (map[string]ed25519.PublicKey, error) {
 	return keys, nil
 }
 
-func writeAudit(stdout io.Writer, report auditor.Report, isJSON bool) error {
-	if !isJSON {
-		return report.Write(stdout)
+func (c *auditCall) write(stdout io.Writer, report auditor.Report) error {
+	switch {
+	case c.json:
+		encoded, err := FormatJSON(report)
+		if err == nil {
+			_, err = stdout.Write(encoded)
+		}
+		return err
+	case c.quiet && report.Clean():
+		return nil
 	}
-	encoded, err := FormatJSON(report)
-	if err == nil {
-		_, err = stdout.Write(encoded)
-	}
-	return err
+	return report.Write(stdout)
 }

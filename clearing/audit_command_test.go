@@ -40,7 +40,8 @@ func TestAuditCommand(t *testing.T) {
 		{"--db " + keys, 2, "", "no broker's database"},
 		{"--db postgres://me:word@host/books", 1, "", "without a password"},
 		{"", 2, "", "--db is missing"},
-		{"--nothing", 2, "", "not defined"},
+		{"--nothing", 2, "", "there is no flag --nothing"},
+		{"--quiet --db " + location, 0, "", ""},
 		{"-h", 0, "--keys FILE", ""},
 	}
 	for _, c := range cases {

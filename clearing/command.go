@@ -13,10 +13,11 @@ import (
 
 // The exit codes of Main.
 const (
-	exitOK      = 0
-	exitFailure = 1
-	exitUsage   = 2  // a wrong flag, or a file or folder that is not there
-	exitHeld    = 75 // EX_TEMPFAIL of sysexits: try again later
+	exitOK       = 0
+	exitFailure  = 1
+	exitUsage    = 2  // a wrong flag, or a file or folder that is not there
+	exitHeld     = 75 // EX_TEMPFAIL of sysexits: try again later
+	exitApproval = 77 // EX_NOPERM of sysexits: somebody else must approve it first
 )
 
 // subcommand is a word after "payword clearing".
@@ -60,8 +61,10 @@ A usual day: look at the plan, then run exactly that plan.
   payword clearing run --db broker.db --out settlements --plan <plan hash>
 
 A run that was broken off goes on when "run" is started without --plan, and pays
-nobody twice. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 somebody else is
-running the settlement now. "payword clearing run -h" lists the flags.
+nobody twice. With --json there is one document of JSON on stdout, with --quiet
+nothing else. Exit codes: 0 done, 1 failed or something disagrees, 2 wrong usage,
+75 somebody else is running the settlement now, 77 another operator must approve
+the plan first. "payword clearing run -h" lists the flags of run.
 `
 
 // help is what "payword clearing help" prints.
@@ -77,8 +80,16 @@ func help() string {
 
 // Main is the command "payword clearing": args are the words after it. It
 // returns the exit code: 0 done, 1 failed, 2 wrong usage or a missing file, 75
-// somebody else is running the settlement.
+// somebody else is running the settlement, 77 another operator must approve the
+// plan. Where stderr is a terminal a bar there shows how far a run is.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o := &output{stdout: stdout, stderr: stderr}
+	return o.finish(args, dispatch(ctx, args, result{o}, messages{o}, stderr))
+}
+
+// dispatch does what the first word says. terminal is where stderr goes in the
+// end, which may be one.
+func dispatch(ctx context.Context, args []string, stdout, stderr, terminal io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, help())
 		return exitUsage
@@ -95,19 +106,20 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		case s.main != nil:
 			return s.main(ctx, args[1:], stdout, stderr)
 		default:
-			return (&command{stdout: stdout, stderr: stderr}).main(ctx, s, args[1:])
+			return (&command{stdout: stdout, stderr: stderr, terminal: terminal}).main(ctx, s, args[1:])
 		}
 		names = append(names, s.name)
 	}
-	fmt.Fprintf(stderr, "payword clearing: there is no command %q: want one of %s\n", args[0], strings.Join(names, ", "))
+	fmt.Fprintf(stderr, "payword clearing: there is no command %.80q%s: want one of %s\n", args[0], meant("", args[0], names), strings.Join(names, ", "))
 	return exitUsage
 }
 
 // command is one call of Main.
 type command struct {
 	stdout, stderr io.Writer
+	terminal       io.Writer // where stderr goes in the end
 	database       string
-	json           bool
+	json, quiet    bool
 	config         Config
 	policyFile     string
 	dryRun         bool
@@ -125,12 +137,15 @@ func (c *command) main(ctx context.Context, s subcommand, args []string) int {
 		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", s.name, err)
 		return exitUsage
 	}
+	if c.quiet && !c.json {
+		c.stdout = io.Discard
+	}
 	db, err := ledger.Open(ctx, c.database, ledger.Options{Mode: s.mode})
 	if err == nil {
 		err = errors.Join(s.work(c, withActor(ctx, c.by.actor()), db), db.Close())
 	}
 	if err != nil {
-		fmt.Fprintf(c.stderr, "payword clearing %s: %v\n", s.name, err)
+		fmt.Fprintf(c.stderr, "payword clearing %s: %s\n", s.name, explained(ctx, err))
 	}
 	return exitCode(err)
 }
@@ -142,6 +157,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &held):
 		return exitHeld
+	case errors.Is(err, ErrNotApproved):
+		return exitApproval
 	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory), errors.Is(err, ErrNoBroker):
 		return exitUsage
 	default:
@@ -156,10 +173,11 @@ func (c *command) parse(s subcommand, args []string) error {
 	flags.SetOutput(io.Discard) // errors are printed once, by main
 	flags.StringVar(&c.database, "db", "", "the broker's `FILE`, or postgres://…, which must exist")
 	flags.BoolVar(&c.json, "json", false, "print JSON instead of text; amounts are in micros")
+	flags.BoolVar(&c.quiet, "quiet", false, "print nothing but JSON and errors")
 	if s.flags != nil {
 		s.flags(c, flags)
 	}
-	err := flags.Parse(args)
+	err := parseFlags(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(c.stdout, "Flags of payword clearing %s:\n", s.name)
 		flags.SetOutput(c.stdout)
@@ -168,10 +186,7 @@ func (c *command) parse(s subcommand, args []string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case flags.NArg() > 0:
-		return fmt.Errorf("%q is not a flag: everything is said with flags", flags.Arg(0))
-	case c.database == "":
+	if c.database == "" {
 		return errors.New("--db is missing: name the broker's database, such as --db broker.db")
 	}
 	if s.check != nil {

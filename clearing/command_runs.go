@@ -192,7 +192,13 @@ func (c *command) approve(ctx context.Context, db *ledger.DB) error {
 }
 
 func (c *command) run(ctx context.Context, db *ledger.DB) error {
+	var b *bar
+	if !c.quiet {
+		b = newBar(c.terminal)
+	}
+	c.config.Progress = b.report
 	s, err := Run(ctx, db, c.config, c.by)
+	b.clear()
 	if err != nil {
 		return err
 	}
@@ -240,7 +246,9 @@ func (c *command) list(ctx context.Context, db *ledger.DB) error {
 		return err
 	}
 	if c.json {
-		return c.printJSON(append([]Settlement{}, runs...))
+		return c.printJSON(struct {
+			Runs []Settlement `json:"runs"`
+		}{append([]Settlement{}, runs...)})
 	}
 	rows := [][]string{{"Run", "State", "Planned", "Payments", "Paid out", "Collected", "Fees", "Plan hash"}}
 	for _, s := range runs {

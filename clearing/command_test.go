@@ -99,7 +99,7 @@ func TestCommandUsage(t *testing.T) {
 		{[]string{"check", "--db", missing}, "the file does not exist"},
 		{[]string{"check", "--db", text}, "not an SQLite database"},
 		{[]string{"check", "--db", folder}, "not a regular file"},
-		{[]string{"check", "--db", database, "--out", folder}, "flag provided but not defined: -out"},
+		{[]string{"check", "--db", database, "--out", folder}, `there is no flag --out; "payword clearing check" has --db, --json, --quiet`},
 	}
 	for _, c := range cases {
 		code, stdout, stderr := command(t, c.args...)
@@ -228,8 +228,8 @@ func TestCommandJSON(t *testing.T) {
 		t.Errorf("a run that is final: got %+v", again)
 	}
 	_, stdout, _ = command(t, "list", "--db", database, "--json")
-	var runs []struct{ RunID string }
-	if err := json.Unmarshal([]byte(stdout), &runs); err != nil || len(runs) != 1 || runs[0].RunID != plan.RunID {
+	var list struct{ Runs []struct{ RunID string } }
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil || len(list.Runs) != 1 || list.Runs[0].RunID != plan.RunID {
 		t.Errorf("list: got %s (%v)", stdout, err)
 	}
 	_, stdout, _ = command(t, "check", "--db", database, "--json")
@@ -305,7 +305,7 @@ func TestCommandApproval(t *testing.T) {
 			t.Errorf("approved by %s: got exit code %d, %s", refused.name, code, stderr)
 		}
 	}
-	if code, _, stderr := as("anna", annas, "run", "--out", folder, "--plan", hash); code != 1 || !strings.Contains(stderr, "not approved") {
+	if code, _, stderr := as("anna", annas, "run", "--out", folder, "--plan", hash); code != 77 || !strings.Contains(stderr, "not approved") {
 		t.Errorf("run before approval: got exit code %d, %s", code, stderr)
 	}
 	for range 2 {
