@@ -1,6 +1,11 @@
 package clearing
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+)
 
 // WithStep returns the configuration with a hook that is called after every
 // step of a run that a crash can follow.
@@ -28,3 +33,10 @@ var Neutral = neutral
 
 // ClassOf returns the class of an account.
 var ClassOf = classOf
+
+// ImportStepwise is Import with a hook that is called after every step that a
+// crash can follow.
+func ImportStepwise(ctx context.Context, db *ledger.DB, file []byte, step func(string)) error {
+	_, err := importFile(ctx, db, file, step)
+	return err
+}

@@ -65,6 +65,9 @@ type Entry struct {
 	// the bank does not say.
 	EndToEndID string
 	Says       Says
+	// Account is the one that is booked on, by its IBAN or the bank's other name
+	// for it; "" where nothing is booked.
+	Account string
 	// Direction of the booking: Out, In, or "" where nothing is booked.
 	Direction string
 	// Amount is in micros and above 0; 0 if the bank does not say.
@@ -100,8 +103,8 @@ type Balance struct {
 // expands no entities; a document type is refused. An error says what is wrong
 // with the file, and nothing of the file is to be used then.
 //
-// What it does not know of a document it passes over. Texts of others are
-// shortened nowhere, and characters that cannot be seen become "?".
+// What it does not know of a document it passes over. Characters that cannot be
+// seen become "?".
 func Read(file []byte) (Document, error) {
 	if len(file) > MaxFileBytes {
 		return Document{}, fmt.Errorf("the file has %d bytes: want at most %d, ask the bank to split it", len(file), MaxFileBytes)
@@ -153,6 +156,7 @@ func (r *reader) begin(name string) error {
 		r.statement = statement{}
 	case "Ntry":
 		r.entry = booking{}
+		r.entry.whole.Account = r.statement.id
 	case "NtryDtls":
 		r.entry.detailed, r.entry.batch, r.entry.sum = false, false, 0
 	}

@@ -34,22 +34,22 @@ var handMade = []struct {
 	{"camt.053.001.08", bankfile.Document{
 		Kind: bankfile.KindStatement, Version: "001.08", MessageID: "CAMT-53-1", Created: time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC),
 		Entries: []bankfile.Entry{
-			{EndToEndID: id(1), Says: bankfile.Booked, Direction: "out", Amount: 20_000_000, Currency: euro, Day: "2026-11-23", BankReference: "B1", Count: 1},
-			{EndToEndID: id(2), Says: bankfile.Returned, Direction: "in", Amount: 10_000_000, Currency: euro, Day: "2026-11-23", Code: "AC01",
+			{EndToEndID: id(1), Says: bankfile.Booked, Account: "DE89370400440532013000", Direction: "out", Amount: 20_000_000, Currency: euro, Day: "2026-11-23", BankReference: "B1", Count: 1},
+			{EndToEndID: id(2), Says: bankfile.Returned, Account: "DE89370400440532013000", Direction: "in", Amount: 10_000_000, Currency: euro, Day: "2026-11-23", Code: "AC01",
 				Text: "no such account", BankReference: "B2-1", MessageID: "run-2026-11-22-1", PaymentID: "part-1", Count: 1},
-			{Says: bankfile.Booked, Direction: "in", Amount: 2_500_000, Currency: euro, Day: "2026-11-23",
+			{Says: bankfile.Booked, Account: "DE89370400440532013000", Direction: "in", Amount: 2_500_000, Currency: euro, Day: "2026-11-23",
 				BankReference: "B2", MessageID: "run-2026-11-22-1", PaymentID: "part-1", Count: 1},
-			{Says: bankfile.Booked, Direction: "out", Amount: 999_840_000, Currency: euro, Day: "2026-11-23",
+			{Says: bankfile.Booked, Account: "DE89370400440532013000", Direction: "out", Amount: 999_840_000, Currency: euro, Day: "2026-11-23",
 				BankReference: "B3", MessageID: "run-2026-11-22-1", PaymentID: "part-2", Count: 40},
-			{EndToEndID: id(3), Says: bankfile.Accepted, Direction: "out", Amount: 5_000_000, Currency: euro, Count: 1},
-			{Says: bankfile.Booked, Direction: "out", Amount: 3_100_000, Currency: euro, Day: "2026-11-23", Text: "Fees of the month"},
+			{EndToEndID: id(3), Says: bankfile.Accepted, Account: "DE89370400440532013000", Direction: "out", Amount: 5_000_000, Currency: euro, Count: 1},
+			{Says: bankfile.Booked, Account: "DE89370400440532013000", Direction: "out", Amount: 3_100_000, Currency: euro, Day: "2026-11-23", Text: "Fees of the month"},
 		},
 		Balances: []bankfile.Balance{{Account: "DE89370400440532013000", Day: "2026-11-23", Currency: euro, Opening: 1_000_000_000}},
 	}},
 	{"camt.054.001.08", bankfile.Document{
 		Kind: bankfile.KindNotification, Version: "001.08", MessageID: "CAMT-54-1", Created: time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC),
 		Entries: []bankfile.Entry{
-			{EndToEndID: id(4), Says: bankfile.Returned, Direction: "out", Amount: 50_000_000, Currency: euro, Day: "2026-11-23", Code: "MD06", Count: 1},
+			{EndToEndID: id(4), Says: bankfile.Returned, Account: "4711", Direction: "out", Amount: 50_000_000, Currency: euro, Day: "2026-11-23", Code: "MD06", Count: 1},
 		},
 	}},
 }

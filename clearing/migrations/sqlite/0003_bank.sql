@@ -31,6 +31,7 @@ CREATE TABLE clearing_bank_entries (
 	number     INTEGER NOT NULL, -- in the document
 	end_to_end TEXT    NOT NULL, -- that it names, or ''
 	says       TEXT    NOT NULL CHECK (says IN ('accepted', 'rejected', 'booked', 'returned', 'other')),
+	account    TEXT    NOT NULL DEFAULT '', -- of ours that is booked on, by its IBAN, or ''
 	direction  TEXT    NOT NULL CHECK (direction IN ('out', 'in', '')), -- of the bank's booking
 	amount     INTEGER NOT NULL, -- micros; 0: it says none
 	currency   TEXT    NOT NULL, -- or ''
@@ -56,6 +57,8 @@ CREATE TABLE clearing_bank_balances (
 	currency TEXT    NOT NULL,
 	PRIMARY KEY (document, iban, day)
 ) STRICT;
+
+CREATE INDEX clearing_bank_balances_day ON clearing_bank_balances (iban, day);
 
 -- What is kept of a collection for a refund that may still come.
 CREATE TABLE clearing_reserves (

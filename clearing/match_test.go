@@ -1,0 +1,340 @@
+package clearing_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/clearing/bankfile"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+// What the bank books, rejects and returns is booked, given back and owed again,
+// of every kind of order.
+func TestImport(t *testing.T) {
+	for _, c := range []struct {
+		name                 string
+		steps                []bankfile.Says
+		state                string
+		vendor, out, fees    money.Amount // what the vendor is owed, what has left, what was earned
+		user, collected      money.Amount // the account of the payout, and that of the direct debit
+		reserved, usedRefund money.Amount
+	}{
+		{"accepted", []bankfile.Says{bankfile.Accepted}, "sent", 101, 0, 0, 20, -30, 0, 0},
+		{"booked", []bankfile.Says{bankfile.Accepted, bankfile.Booked}, "booked", 0, 120, 1, 0, 0, 3, 0},
+		{"rejected", []bankfile.Says{bankfile.Rejected}, "rejected", 101, 0, 0, 20, -30, 0, 0},
+		{"returned", []bankfile.Says{bankfile.Booked, bankfile.Returned}, "returned", 101, 0, 0, 20, -30, 0, 3},
+		{"returned before its booking is read", []bankfile.Says{bankfile.Returned}, "returned", 101, 0, 0, 20, -30, 0, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk(t)
+			vendor, payout, debit := d.payVendor(100*money.Unit, money.Unit), d.payOut(20*money.Unit), d.collect(30*money.Unit)
+			for _, says := range c.steps {
+				kind := bankfile.KindStatement
+				if says == bankfile.Accepted || says == bankfile.Rejected {
+					kind = bankfile.KindStatus
+				}
+				file := d.write(kind, said{order: vendor, says: says, code: "AC04"}, said{order: payout, says: says, code: "AC04"},
+					said{order: debit, says: says, code: "AC04"})
+				d.read(file, 3, 0, 0)
+				if again := d.read(file, 0, 0, 0); !again.Known {
+					t.Error("the file is not known when it is read again")
+				}
+			}
+			d.settled()
+			code := ""
+			if c.state == "rejected" || c.state == "returned" {
+				code = "AC04"
+			}
+			for _, o := range []order{vendor, payout, debit} {
+				d.wantState(o, c.state, code)
+			}
+			pending := money.Amount(0)
+			if c.state == "sent" {
+				pending = 1
+			}
+			d.wantAccount(vendor.account, c.vendor*money.Unit, pending*101*money.Unit)
+			d.wantAccount(payout.account, c.user*money.Unit, pending*20*money.Unit)
+			d.wantAccount(debit.account, min(c.collected, 0)*money.Unit*boolean(c.state != "returned"), 0)
+			d.wantAccount("user:"+debit.party+":owed", -30*money.Unit*boolean(c.state == "returned"), 0)
+			d.wantAccount("broker:bank:out", c.out*money.Unit, 0)
+			d.wantAccount("broker:fees", c.fees*money.Unit, 0)
+			d.wantAccount("broker:reserve:refunds", c.reserved*money.Unit, 0)
+			d.wantAccount("broker:reserve:used", c.usedRefund*money.Unit, 0)
+			d.wantAccount("broker:provisions", -(c.reserved+c.usedRefund)*money.Unit, 0)
+		})
+	}
+}
+
+// boolean is 1 for true.
+func boolean(isTrue bool) money.Amount {
+	if isTrue {
+		return 1
+	}
+	return 0
+}
+
+// Nothing is guessed: what is not exactly an instruction's, or contradicts what
+// was said, is unmatched and says why, and moves nothing.
+func TestUnmatched(t *testing.T) {
+	const statement, status = bankfile.KindStatement, bankfile.KindStatus
+	d := newDesk(t)
+	for _, c := range []struct {
+		name   string
+		before []said // order is that of the test
+		kind   string
+		says   said
+		why    string
+	}{
+		{"another amount", nil, statement, said{says: bankfile.Booked, amount: 99 * money.Unit}, "it is of 99.00, and the instruction of 100.00"},
+		{"the wrong way", nil, statement, said{says: bankfile.Booked, turned: true}, "the money went in, and the instruction is out"},
+		{"a return the wrong way", nil, statement, said{says: bankfile.Returned, turned: true}, "it is a return, and the money went out"},
+		{"nobody's", nil, statement, said{says: bankfile.Booked, order: order{endToEnd: "UNKNOWN", amount: 1 * money.Unit}}, "no instruction has this end-to-end id"},
+		{"without a name", nil, statement, said{says: bankfile.Booked, order: order{endToEnd: "NOTPROVIDED", amount: 1 * money.Unit}}, "it names no end-to-end id"},
+		{"neither", nil, status, said{says: bankfile.Other}, "it says neither"},
+		{"booked after rejected", []said{{says: bankfile.Rejected}}, statement, said{says: bankfile.Booked}, "the bank books what it rejected on 2026-11-22"},
+		{"returned after rejected", []said{{says: bankfile.Rejected}}, statement, said{says: bankfile.Returned}, "the bank returns what it rejected on 2026-11-22"},
+		{"accepted after rejected", []said{{says: bankfile.Rejected}}, status, said{says: bankfile.Accepted}, "the bank accepts what it rejected before"},
+		{"rejected after booked", []said{{says: bankfile.Booked}}, status, said{says: bankfile.Rejected}, "the bank rejects what it booked on 2026-11-22"},
+		{"booked twice", []said{{says: bankfile.Booked, ref: "A"}}, statement, said{says: bankfile.Booked, ref: "B"}, "under another reference of the bank"},
+		{"returned twice", []said{{says: bankfile.Returned, ref: "A"}}, statement, said{says: bankfile.Returned, ref: "B"}, "under another reference of the bank"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := d.payVendor(100*money.Unit, money.Unit)
+			for _, before := range c.before {
+				before.order = o
+				kind := statement
+				if before.says == bankfile.Rejected {
+					kind = status
+				}
+				d.read(d.write(kind, before), 1, 0, 0)
+			}
+			before := d.positions()
+			if c.says.endToEnd == "" {
+				c.says.order = o
+			}
+			report := d.read(d.write(c.kind, c.says), 0, 0, 1)
+			if len(report.Open) != 1 || !strings.Contains(report.Open[0].Note, c.why) {
+				t.Errorf("got %+v, want %q", report.Open, c.why)
+			}
+			if after := d.positions(); after != before {
+				t.Errorf("it moved money: %s became %s", before, after)
+			}
+		})
+	}
+	d.settled()
+}
+
+// positions is all that accounts hold, for comparing.
+func (d *desk) positions() string {
+	d.t.Helper()
+	var text string
+	d.one(&text, `SELECT COALESCE(MAX(seq), 0) || ' transfers' FROM transfers`)
+	return text
+}
+
+// The same said again, elsewhere or with another reference of another kind of
+// file, changes nothing.
+func TestRepeated(t *testing.T) {
+	d := newDesk(t)
+	o := d.payVendor(100*money.Unit, money.Unit)
+	booked := said{order: o, says: bankfile.Booked, ref: "A"}
+	d.read(d.write(bankfile.KindNotification, booked), 1, 0, 0)
+	d.read(d.write(bankfile.KindStatement, said{order: o, says: bankfile.Booked, ref: "B"}), 0, 1, 0)
+	d.read(d.write(bankfile.KindNotification, booked), 0, 1, 0)
+	d.read(d.write(bankfile.KindStatement, said{order: o, says: bankfile.Booked, ref: "B"}, said{order: o, says: bankfile.Booked, ref: "B"}), 0, 1, 1)
+	d.read(d.write(bankfile.KindStatus, said{order: o, says: bankfile.Accepted}), 1, 0, 0)
+	back := said{order: o, says: bankfile.Returned, code: "AC04"}
+	d.read(d.write(bankfile.KindStatement, back), 1, 0, 0)
+	d.read(d.write(bankfile.KindStatement, back), 0, 1, 0)
+	d.read(d.write(bankfile.KindStatus, said{order: o, says: bankfile.Rejected, code: "AC04"}), 0, 1, 0)
+	d.settled()
+	d.wantAccount(o.account, 101*money.Unit, 0)
+}
+
+// A file of a message id that was read with other content is refused.
+func TestMessageThatDiffers(t *testing.T) {
+	d := newDesk(t)
+	o := d.payVendor(100*money.Unit, 0)
+	d.read(document(bankfile.KindStatus, "ONE", said{order: o, says: bankfile.Accepted}), 1, 0, 0)
+	_, err := clearing.Import(t.Context(), d.db, document(bankfile.KindStatus, "ONE", said{order: o, says: bankfile.Rejected}))
+	if !errors.Is(err, clearing.ErrMessageDiffers) {
+		t.Errorf("got %v", err)
+	}
+	d.wantState(o, "sent", "")
+	// Another kind of file may have the same id.
+	d.read(document(bankfile.KindStatement, "ONE", said{order: o, says: bankfile.Booked}), 1, 0, 0)
+}
+
+// What the ledger does not allow is unmatched, and the entries beside it count.
+func TestWhatTheBooksDoNotAllow(t *testing.T) {
+	d := newDesk(t)
+	bad, good := d.payVendor(100*money.Unit, money.Unit), d.payVendor(50*money.Unit, 0)
+	// Somebody has ended the pending transfer of the fee by hand.
+	d.update(func(ctx context.Context, tx *ledger.Tx) error {
+		id := "settle/" + bad.endToEnd + "/fee"
+		return tx.VoidPending(ctx, ledger.Ending{ID: id + "/by-hand", PendingID: id})
+	})
+	report := d.read(d.write(bankfile.KindStatement, said{order: bad, says: bankfile.Booked}, said{order: good, says: bankfile.Booked}), 1, 0, 1)
+	if len(report.Open) != 1 || !strings.Contains(report.Open[0].Note, "the books do not allow it") {
+		t.Errorf("got %+v", report.Open)
+	}
+	d.wantState(bad, "sent", "")
+	d.wantState(good, "booked", "")
+	d.wantAccount(bad.account, 101*money.Unit, 100*money.Unit)
+	d.settled()
+}
+
+// The broker is told of one payout once.
+func TestPayoutPaidBefore(t *testing.T) {
+	d := newDesk(t)
+	o := d.payOut(20 * money.Unit)
+	account, id, _ := strings.Cut(o.party, "/")
+	d.exec(`INSERT INTO broker_outcomes (kind, account, id, amount, note, created) VALUES ('payout-paid', ?, ?, ?, 'an order before', 0)`, account, id, o.amount)
+	report := d.read(d.write(bankfile.KindStatement, said{order: o, says: bankfile.Booked}), 0, 0, 1)
+	if len(report.Open) != 1 || !strings.Contains(report.Open[0].Note, "may have been paid twice") {
+		t.Errorf("got %+v", report.Open)
+	}
+	d.wantState(o, "sent", "")
+	d.settled()
+}
+
+var errCrash = errors.New("crashed")
+
+// crashAt runs an import that stops at a step, as a process that is killed does,
+// and reports whether it came that far.
+func crashAt(at int, work func(step func(string)) error) (crashed bool, err error) {
+	defer func() {
+		if cause := recover(); cause == errCrash {
+			crashed = true
+		} else if cause != nil {
+			panic(cause)
+		}
+	}()
+	count := 0
+	return false, work(func(string) {
+		if count++; count == at {
+			panic(errCrash)
+		}
+	})
+}
+
+// However often an import is broken off, it goes on, and does nothing twice.
+func TestImportGoesOn(t *testing.T) {
+	d := newDesk(t)
+	var entries []said
+	sum := money.Amount(0)
+	for range 2 {
+		o := d.collect(10 * money.Unit)
+		entries = append(entries, said{order: o, says: bankfile.Booked})
+	}
+	d.read(d.write(bankfile.KindNotification, entries...), 2, 0, 0)
+	d.now.Add(deskRefundDays * 24 * 3600) // what was kept of them is released in between
+	entries = nil
+	for range 205 {
+		o := d.payVendor(money.Unit, 0)
+		sum += money.Unit
+		entries = append(entries, said{order: o, says: bankfile.Booked})
+	}
+	file := d.write(bankfile.KindStatement, entries...)
+	crashes := 0
+	for {
+		// Each attempt dies at the first step that it gets to.
+		crashed, err := crashAt(1+crashes%2, func(step func(string)) error { return clearing.ImportStepwise(t.Context(), d.db, file, step) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !crashed {
+			break
+		}
+		if crashes++; crashes > 100 {
+			t.Fatal("it never gets on")
+		}
+	}
+	if crashes < 4 {
+		t.Errorf("it was broken off %d times: want the document, three parts and the reserves", crashes)
+	}
+	d.read(file, 0, 0, 0)
+	var count int64
+	d.one(&count, `SELECT COUNT(*) FROM clearing_bank_entries WHERE state = 'matched' AND says = 'booked'`)
+	if count != 207 {
+		t.Errorf("%d entries are matched, want 207", count)
+	}
+	d.settled()
+	d.wantAccount("broker:bank:out", sum, 0)
+	d.wantAccount("broker:reserve:refunds", 0, 0)
+	d.wantAccount("broker:provisions", 0, 0)
+}
+
+// Reserves come back when their time is over, and not before; a return after
+// that finds none.
+func TestReserves(t *testing.T) {
+	d := newDesk(t)
+	early, late := d.collect(30*money.Unit), d.collect(50*money.Unit)
+	d.read(d.write(bankfile.KindStatement, said{order: early, says: bankfile.Booked}), 1, 0, 0)
+	d.now.Add(24 * 3600)
+	d.read(d.write(bankfile.KindStatement, said{order: late, says: bankfile.Booked}), 1, 0, 0)
+	d.wantAccount("broker:reserve:refunds", 8*money.Unit, 0)
+	d.now.Add((deskRefundDays-1)*24*3600 - 1)
+	released := func(wanted int, amount money.Amount) {
+		t.Helper()
+		count, sum, err := clearing.ReleaseReserves(t.Context(), d.db)
+		if err != nil || count != wanted || sum != amount {
+			t.Errorf("released %d of %s, %v; want %d of %s", count, sum, err, wanted, amount)
+		}
+	}
+	released(0, 0)
+	d.now.Add(1)
+	released(1, 3*money.Unit)
+	released(0, 0)
+	d.wantAccount("broker:reserve:refunds", 5*money.Unit, 0)
+	d.read(d.write(bankfile.KindStatement, said{order: early, says: bankfile.Returned, code: "MD01"}), 1, 0, 0)
+	d.read(d.write(bankfile.KindStatement, said{order: late, says: bankfile.Returned, code: "MD06"}), 1, 0, 0)
+	d.wantAccount("broker:reserve:refunds", 0, 0)
+	d.wantAccount("broker:reserve:used", 5*money.Unit, 0)
+	d.settled()
+}
+
+// An operator says by hand what a bank without files does, and once.
+func TestSayByHand(t *testing.T) {
+	d := newDesk(t)
+	first, second := d.payVendor(10*money.Unit, money.Unit), d.payOut(20*money.Unit)
+	say := func(answer clearing.ManualAnswer, matched, repeated int) {
+		t.Helper()
+		report, err := clearing.SayByHand(t.Context(), d.db, answer)
+		if err != nil || report.Matched != matched || report.Repeated != repeated || report.Unmatched != 0 {
+			t.Errorf("%+v: got %+v, %v", answer, report, err)
+		}
+	}
+	say(clearing.ManualAnswer{Says: bankfile.Rejected, EndToEnd: first.endToEnd, Code: "AC04", Note: "told by phone"}, 1, 0)
+	say(clearing.ManualAnswer{Says: bankfile.Booked, RunID: deskRun}, 1, 0)
+	say(clearing.ManualAnswer{Says: bankfile.Booked, RunID: deskRun}, 0, 0)
+	say(clearing.ManualAnswer{Says: bankfile.Booked, EndToEnd: second.endToEnd}, 0, 1)
+	say(clearing.ManualAnswer{Says: bankfile.Returned, RunID: deskRun, EndToEnd: second.endToEnd, Code: "AC01"}, 1, 0)
+	say(clearing.ManualAnswer{Says: bankfile.Returned, RunID: deskRun, EndToEnd: second.endToEnd, Code: "AC01"}, 0, 0)
+	d.wantState(first, "rejected", "AC04")
+	d.wantState(second, "returned", "AC01")
+	d.settled()
+	var count int64
+	d.one(&count, `SELECT COUNT(*) FROM clearing_audit WHERE subject = ?`, "instruction:"+second.endToEnd)
+	if count != 2 {
+		t.Errorf("the audit log has %d lines of the instruction, want 2", count)
+	}
+	for says, answer := range map[string]clearing.ManualAnswer{
+		"want booked, rejected or returned": {Says: bankfile.Accepted, RunID: deskRun},
+		"name a run, or an instruction":     {Says: bankfile.Booked},
+		"a whole run does not come back":    {Says: bankfile.Returned, RunID: deskRun},
+		"want up to 35 letters":             {Says: bankfile.Booked, RunID: deskRun, Code: "A\n"},
+		"want one line of at most 200":      {Says: bankfile.Booked, RunID: deskRun, Note: "a\x1b"},
+		"no such instruction of run":        {Says: bankfile.Booked, RunID: "other"},
+		"no such instruction: \"x":          {Says: bankfile.Booked, EndToEnd: "x"},
+		"no such instruction: \"0":          {Says: bankfile.Booked, RunID: "other", EndToEnd: first.endToEnd},
+	} {
+		if _, err := clearing.SayByHand(t.Context(), d.db, answer); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: got %v, want %q", answer, err, says)
+		}
+	}
+}
