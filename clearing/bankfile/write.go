@@ -30,7 +30,8 @@ type Account struct {
 	BIC  string // or ""
 }
 
-func (a Account) check() error {
+// Check says what is wrong with the account.
+func (a Account) Check() error {
 	if err := bankaccount.CheckIBAN(a.IBAN); err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ type CreditTransfer struct {
 
 // Check says why a bank would refuse the payment.
 func (c CreditTransfer) Check() error {
-	return cmp.Or(checkID("end-to-end id", c.EndToEndID), checkAmount(c.Amount, maxSEPA), c.Creditor.check())
+	return cmp.Or(checkID("end-to-end id", c.EndToEndID), checkAmount(c.Amount, maxSEPA), c.Creditor.Check())
 }
 
 // Write writes the document. An error means that a value is wrong, and then
@@ -80,7 +80,7 @@ func (c CreditTransfers) Write(out io.Writer) error {
 		return err
 	}
 	var total tally
-	err = cmp.Or(checkCount(len(c.Payments)), checkID("message id", c.MessageID), c.Debtor.check(), checkDay("day", c.Day))
+	err = cmp.Or(checkCount(len(c.Payments)), checkID("message id", c.MessageID), c.Debtor.Check(), checkDay("day", c.Day))
 	for k := 0; err == nil && k < len(c.Payments); k++ {
 		err = cmp.Or(c.Payments[k].Check(), total.add(c.Payments[k].EndToEndID, c.Payments[k].Amount))
 	}
@@ -179,7 +179,7 @@ func (d DirectDebit) kind() (batchKind, bool) {
 
 // Check says why a bank would refuse the collection.
 func (d DirectDebit) Check() error {
-	err := cmp.Or(checkID("end-to-end id", d.EndToEndID), checkAmount(d.Amount, maxSEPA), d.Debtor.check(),
+	err := cmp.Or(checkID("end-to-end id", d.EndToEndID), checkAmount(d.Amount, maxSEPA), d.Debtor.Check(),
 		checkID("mandate id", d.MandateID), checkDay("day of the mandate's signature", d.Signed))
 	if _, known := d.kind(); !known {
 		err = cmp.Or(err, fmt.Errorf("scheme %.10q and sequence %.10q: want core or b2b, and FRST, RCUR, OOFF or FNAL", d.Scheme, d.Sequence))
@@ -201,7 +201,7 @@ func (d DirectDebits) Write(out io.Writer) error {
 	var total tally
 	totals := make(map[batchKind]*tally)
 	err = cmp.Or(checkCount(len(d.Debits)), checkID("message id", d.MessageID), checkID("message id", d.MessageID+batchKinds[0].suffix),
-		d.Creditor.check(), bankaccount.CheckCreditorID(d.CreditorID), checkDay("day", d.Day))
+		d.Creditor.Check(), bankaccount.CheckCreditorID(d.CreditorID), checkDay("day", d.Day))
 	for k := 0; err == nil && k < len(d.Debits); k++ {
 		debit := d.Debits[k]
 		kind, _ := debit.kind()
