@@ -176,11 +176,11 @@ func TestCommandDay(t *testing.T) {
 	if _, shown, _ := command(t, at("show")...); shown != files["statement-monday.txt"] {
 		t.Errorf("show: got\n%s\nwant the statement", shown)
 	}
-	if _, listed, _ := command(t, at("list")...); !strings.Contains(listed, "monday  final") || !strings.Contains(listed, "1230876.49 USD") {
+	if _, listed, _ := command(t, at("list")...); !strings.Contains(listed, "monday  final") || !strings.Contains(listed, "1230876.49 EUR") {
 		t.Errorf("list: got\n%s", listed)
 	}
 	code, stdout, stderr = command(t, at("check")...)
-	if code != 0 || !strings.Contains(stdout, "balances in USD sum to 0.00\nnothing disagrees\n") {
+	if code != 0 || !strings.Contains(stdout, "balances in EUR sum to 0.00\nnothing disagrees\n") {
 		t.Errorf("check: got exit code %d, %s%s", code, stdout, stderr)
 	}
 }

@@ -40,7 +40,7 @@ func newBank(t testing.TB) *bank {
 	b := &bank{t: t, clock: new(clock), key: newKey()}
 	location := dbtest.New(t)
 	opened, err := broker.New(t.Context(), broker.Config{
-		Issuer: bankIssuer, Currency: usd, Database: location, Signer: b.key, RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount,
+		Issuer: bankIssuer, Currency: eur, Database: location, Signer: b.key, RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount,
 		AllowLoopbackVendors: true, Now: b.clock.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
@@ -157,7 +157,7 @@ func (p *payer) commit(vendor string, units ...money.Amount) *promise {
 		p.t.Fatal(refusal)
 	}
 	now := p.clock.Now().Unix()
-	c := &promise{payer: p, m: payword.Commitment{Vendor: vendor, Certificate: certificate, IssuedAt: now, Expires: now + 3600, Currency: usd, Limit: 10 * money.Unit}}
+	c := &promise{payer: p, m: payword.Commitment{Vendor: vendor, Certificate: certificate, IssuedAt: now, Expires: now + 3600, Currency: eur, Limit: 10 * money.Unit}}
 	_, _ = rand.Read(c.m.Nonce[:])
 	for k, unit := range units {
 		tip, err := p.seed.Tip(vendor, c.m.Nonce, k, 100)
@@ -289,7 +289,7 @@ func (d *day) insertRun(id string) {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO clearing_runs (id, state, period_end, currency, cutoff, since, fee_rule, policy, fees_account, bank_account,
-			plan_hash, planned_by, needs, planned) VALUES (?, 'final', '2026-11-22', 'usd-micro', ?, ?, 'r/1', '{}', 'broker:fees', 'broker:bank:out', ?, 'anna', 0, 1)`,
+			plan_hash, planned_by, needs, planned) VALUES (?, 'final', '2026-11-22', 'eur-micro', ?, ?, 'r/1', '{}', 'broker:fees', 'broker:bank:out', ?, 'anna', 0, 1)`,
 			id, cutoff, since, fmt.Sprintf("hash of %s", id))
 		return err
 	})

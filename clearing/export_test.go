@@ -2,6 +2,7 @@ package clearing
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/paywordhq/payword/internal/ledger"
@@ -28,9 +29,6 @@ func (c Config) WithMaxLines(limit int) Config {
 	return c
 }
 
-// Neutral makes a cell of a CSV file harmless.
-var Neutral = neutral
-
 // ClassOf returns the class of an account.
 var ClassOf = classOf
 
@@ -39,4 +37,22 @@ var ClassOf = classOf
 func ImportStepwise(ctx context.Context, db *ledger.DB, file []byte, step func(string)) error {
 	_, err := importFile(ctx, db, file, step)
 	return err
+}
+
+// BankFiles returns the files for banks of a run, with at most so many orders in
+// each.
+func BankFiles(ctx context.Context, db *ledger.DB, runID string, most int) (map[string]string, error) {
+	r, err := loadRecord(ctx, db, runID)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, part := range r.bankParts(most) {
+		var out strings.Builder
+		if err := part.write(ctx, &out, r, part); err != nil {
+			return nil, err
+		}
+		files[part.fileName(runID)] = out.String()
+	}
+	return files, nil
 }

@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/paywordhq/payword/clearing/bankfile"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -31,23 +33,20 @@ func (r *record) eachLine(ctx context.Context, do func(Line) error) error {
 	return eachLine(ctx, r.db, r.RunID, do)
 }
 
-// file is a kind of file that runs have.
+// file is a file that runs have.
 type file struct {
 	// name returns the name of the file for a run.
 	name func(runID string) string
-	// method is the method that there must be an order of, and "" for a file
-	// that every run has.
-	method string
 	// write writes the file.
 	write func(ctx context.Context, w io.Writer, r *record) error
 }
 
-// fileKinds are the files of a run, in the order in which they are written: the
+// fileKinds are the files of every run, in the order in which they are written: the
 // statement for a person, the same for a program, and the payments.
 var fileKinds = []file{
-	{func(id string) string { return "statement-" + id + ".txt" }, "", writeStatement},
-	{func(id string) string { return "statement-" + id + ".json" }, "", writeStatementJSON},
-	{func(id string) string { return "payments-" + id + ".csv" }, "", writePayments},
+	{func(id string) string { return "statement-" + id + ".txt" }, writeStatement},
+	{func(id string) string { return "statement-" + id + ".json" }, writeStatementJSON},
+	{func(id string) string { return "payments-" + id + ".csv" }, writePayments},
 }
 
 // loadRecord reads what the files of a run are made of.
@@ -88,12 +87,12 @@ func (r *record) countMethods(ctx context.Context, tx *ledger.Tx) error {
 	return rows.Err()
 }
 
-// files returns the files that the run has.
-func (r *record) files() (files []file) {
-	for _, f := range fileKinds {
-		if f.method == "" || r.methods[f.method] > 0 {
-			files = append(files, f)
-		}
+// files returns the files that the run has: those of every run, and those for
+// the banks that it has orders to.
+func (r *record) files() []file {
+	files := slices.Clone(fileKinds)
+	for _, part := range r.bankParts(bankfile.MaxTransactions) {
+		files = append(files, file{part.fileName, func(ctx context.Context, w io.Writer, r *record) error { return part.write(ctx, w, r, part) }})
 	}
 	return files
 }

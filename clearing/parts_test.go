@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	usd = money.Currency("usd-micro")
 	eur = money.Currency("eur-micro")
+	usd = money.Currency("usd-micro")
 )
 
 var epoch = time.Date(2026, 11, 22, 22, 30, 0, 0, time.UTC)
@@ -54,7 +54,7 @@ func startBroker(location string, currency money.Currency) error {
 	return errors.Join(clearing.MigrateClearing(context.Background(), db), db.Close())
 }
 
-// usedFile returns the SQLite file of a broker in USD that did nothing yet: each
+// usedFile returns the SQLite file of a broker in EUR that did nothing yet: each
 // test works on a copy.
 var usedFile = sync.OnceValues(func() ([]byte, error) {
 	folder, err := os.MkdirTemp("", "payword-clearing")
@@ -63,13 +63,13 @@ var usedFile = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "broker.db")
-	if err := startBroker(path, usd); err != nil {
+	if err := startBroker(path, eur); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(path)
 })
 
-// newDatabase returns the location of a database that a broker in USD has used.
+// newDatabase returns the location of a database that a broker in EUR has used.
 func newDatabase(t testing.TB) string {
 	t.Helper()
 	location := dbtest.New(t)
@@ -167,7 +167,7 @@ func register(t testing.TB, db *ledger.DB, origin, destination string) {
 	t.Helper()
 	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created, destination) VALUES (?, 0, ?)`, origin, destination)
-		return errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: payable(origin), Currency: usd}))
+		return errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: payable(origin), Currency: eur}))
 	})
 }
 
@@ -188,8 +188,8 @@ func user(t testing.TB, db *ledger.DB, id, mandate string) {
 				VALUES (?, ?, 'A. Debtor', 'DE89370400440532013000', '', '2026-01-02', 'core', 'active', 0)`, mandate, id)
 		}
 		return errors.Join(err,
-			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":available", Currency: usd, Floor: -1000 * money.Unit}),
-			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":reserved", Currency: usd}))
+			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":available", Currency: eur, Floor: -1000 * money.Unit}),
+			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":reserved", Currency: eur}))
 	})
 }
 
@@ -201,7 +201,7 @@ func askPayout(t testing.TB, db *ledger.DB, account, id, kind, destination strin
 		_, err := tx.ExecContext(ctx, `INSERT INTO broker_payouts (account, id, amount, kind, destination, closing, state, created)
 			VALUES (?, ?, ?, ?, ?, 0, 'pending', ?)`, account, id, int64(amount), kind, destination, tx.Now().UnixMicro())
 		return errors.Join(err, tx.Pend(ctx, ledger.Transfer{ID: "account-payout/" + account + "/" + id, Debit: "user:" + account + ":available",
-			Credit: "broker:bank:out", Amount: amount, Currency: usd, Kind: "payout", Reference: id}))
+			Credit: "broker:bank:out", Amount: amount, Currency: eur, Kind: "payout", Reference: id}))
 	})
 }
 

@@ -108,8 +108,9 @@ func (d *draft) line(p position) (Line, error) {
 	if line.Reason = reason; reason != "" {
 		return line, nil
 	}
-	line.Fee, line.Amount, line.Method = fee, amount, d.method(p)
+	line.Fee, line.Amount = fee, amount
 	line.EndToEnd = endToEnd(d.RunID, line)
+	line.Method = bankMethod(d.Policy, d.Currency, line)
 	return line, nil
 }
 
@@ -145,20 +146,6 @@ func (d *draft) split(p position) (charged, moved money.Amount, reason Reason, e
 		return 0, 0, ReasonBelowMinimum, nil
 	}
 	return charged, moved, "", nil
-}
-
-// method says how the money of a position goes: by the bank file of its kind,
-// where the policy has the data for one, and else by hand.
-func (d *draft) method(p position) string {
-	switch code := d.Currency.Code(); {
-	case p.kind == KindCollection:
-		return MethodDirectDebit
-	case strings.HasPrefix(p.destination, destinationIBAN) && code == "EUR" && d.Policy.IBAN != "":
-		return MethodCreditTransfer
-	case strings.HasPrefix(p.destination, destinationACH) && code == "USD" && d.Policy.NACHA != nil:
-		return MethodACH
-	}
-	return MethodList
 }
 
 // readVendors reads what is owed to vendors.
@@ -253,8 +240,8 @@ func payoutDestination(kind, text string) string {
 // spent, and counts for the account. What is being collected already, or was and
 // is not on the account yet, is left out.
 func readCollections(ctx context.Context, tx *ledger.Tx, d *draft, take func(position) error) error {
-	if d.Policy.CreditorID == "" {
-		return nil
+	if d.Policy.CreditorID == "" || d.Currency.Code() != "EUR" {
+		return nil // the direct debits that there are are those of SEPA
 	}
 	inFlight, err := collectionsInFlight(ctx, tx)
 	if err != nil {

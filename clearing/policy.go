@@ -2,15 +2,16 @@ package clearing
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 
 	// It refuses duplicate members and other letter case, which encoding/json takes.
 	strict "github.com/go-jose/go-jose/v4/json"
 
 	"github.com/paywordhq/payword/clearing/fee"
+	"github.com/paywordhq/payword/internal/bankaccount"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -54,9 +55,13 @@ type NACHA struct {
 	// Destination is the routing number of the broker's bank, nine digits, and
 	// DestinationName its name.
 	Destination, DestinationName string
-	// Origin is who the bank knows the broker as, up to ten digits, and
-	// CompanyID the same in each batch.
+	// Origin is who the bank knows the broker as, up to ten capital letters and
+	// digits, and CompanyID the same in each batch.
 	Origin, CompanyID string
+	// Offset is the broker's account at that bank, ACCOUNT/checking or
+	// ACCOUNT/savings, where the bank wants balanced files. "": it wants none, as
+	// most do.
+	Offset string
 }
 
 const (
@@ -94,7 +99,7 @@ func ParsePolicy(text []byte) (Policy, error) {
 	if err == nil && nacha != nil {
 		p.NACHA = new(NACHA)
 		err = readMembers(nacha, map[string]any{"destination": &p.NACHA.Destination, "destinationName": &p.NACHA.DestinationName,
-			"origin": &p.NACHA.Origin, "companyId": &p.NACHA.CompanyID})
+			"origin": &p.NACHA.Origin, "companyId": &p.NACHA.CompanyID, "offset": &p.NACHA.Offset})
 	}
 	if err == nil && rule != nil {
 		p.Fee, err = fee.Parse(rule)
@@ -139,25 +144,11 @@ func readMembers(text []byte, members map[string]any) error {
 	return nil
 }
 
-var (
-	ibanText       = regexp.MustCompile(`^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$`)
-	bicText        = regexp.MustCompile(`^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$`)
-	creditorIDText = regexp.MustCompile(`^[A-Z]{2}[0-9]{2}[A-Za-z0-9]{3,31}$`)
-	nineDigits     = regexp.MustCompile(`^[0-9]{9}$`)
-	upToTen        = regexp.MustCompile(`^[0-9A-Z]{1,10}$`)
-)
-
 // check says what is wrong with a policy, and what would be right.
 func (p Policy) check() error {
 	switch {
 	case len(p.Name) > 70 || !isPrintable(p.Name):
 		return fmt.Errorf("policy: name %.80q: want at most 70 printable ASCII characters", p.Name)
-	case p.IBAN != "" && (!ibanText.MatchString(p.IBAN) || p.Name == ""):
-		return fmt.Errorf("policy: iban %.40q: want one without spaces, in capitals, and a name beside it", p.IBAN)
-	case p.BIC != "" && (!bicText.MatchString(p.BIC) || p.IBAN == ""):
-		return fmt.Errorf("policy: bic %.20q: want 8 or 11 capitals and digits, and an iban beside it", p.BIC)
-	case p.CreditorID != "" && (!creditorIDText.MatchString(p.CreditorID) || p.IBAN == ""):
-		return fmt.Errorf("policy: creditorId %.40q: want one such as DE98ZZZ09999999999, and an iban beside it", p.CreditorID)
 	case p.MinimumPayout < 0 || p.MinimumCollection < 0 || orZero(p.ApprovalAbove) < 0:
 		return fmt.Errorf("policy: amounts are 0 or more")
 	case p.ReservePpm < 0 || p.ReservePpm > million:
@@ -167,19 +158,40 @@ func (p Policy) check() error {
 	case p.PainVersion != "09" && p.PainVersion != "10":
 		return fmt.Errorf("policy: painVersion %.20q: want \"09\" or \"10\"", p.PainVersion)
 	}
-	if n := p.NACHA; n != nil {
-		switch {
-		case p.Name == "":
-			return fmt.Errorf("policy: nacha: want a name beside it")
-		case !nineDigits.MatchString(n.Destination):
-			return fmt.Errorf("policy: nacha: destination %.20q: want the nine digits of a routing number", n.Destination)
-		case n.DestinationName == "" || len(n.DestinationName) > 23 || !isPrintable(n.DestinationName):
-			return fmt.Errorf("policy: nacha: destinationName %.40q: want 1 to 23 printable ASCII characters", n.DestinationName)
-		case !upToTen.MatchString(n.Origin) || !upToTen.MatchString(n.CompanyID):
-			return fmt.Errorf("policy: nacha: origin %.20q, companyId %.20q: want up to ten capitals and digits each", n.Origin, n.CompanyID)
-		}
+	if err := p.checkBank(); err != nil {
+		return fmt.Errorf("policy: %w", err)
 	}
 	return p.Fee.Check()
+}
+
+// checkBank says what is wrong with what banks are told of the broker: it is
+// found now, and not when the file for the bank is made.
+func (p Policy) checkBank() error {
+	if p.IBAN == "" && (p.BIC != "" || p.CreditorID != "") {
+		return errors.New("bic and creditorId: want an iban beside them")
+	}
+	if p.IBAN != "" {
+		if err := p.bankAccount().Check(); err != nil {
+			return fmt.Errorf("iban %.40q, bic %.20q: %w", p.IBAN, p.BIC, err)
+		}
+	}
+	if p.CreditorID != "" {
+		if err := bankaccount.CheckCreditorID(p.CreditorID); err != nil {
+			return fmt.Errorf("creditorId %.40q: %w, such as DE98ZZZ09999999999", p.CreditorID, err)
+		}
+	}
+	if p.NACHA != nil {
+		if err := p.originator().Check(); err != nil {
+			return fmt.Errorf("nacha: %w", err)
+		}
+		if name := p.NACHA.DestinationName; name == "" || len(name) > 23 || !isPrintable(name) {
+			return fmt.Errorf("nacha: destinationName %.40q: want 1 to 23 printable ASCII characters", name)
+		}
+	}
+	if p.Name == "" && (p.IBAN != "" || p.NACHA != nil) {
+		return errors.New("iban and nacha: want a name beside them")
+	}
+	return nil
 }
 
 // policyText is the canonical JSON of a policy: every member that is set, in
@@ -204,6 +216,7 @@ type nachaText struct {
 	DestinationName string `json:"destinationName"`
 	Origin          string `json:"origin"`
 	CompanyID       string `json:"companyId"`
+	Offset          string `json:"offset,omitempty"`
 }
 
 // String returns the canonical text of a policy, which ParsePolicy reads: two

@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(dbtest.Main(m, func(location string) error { return startBroker(location, usd) }, ""))
+	os.Exit(dbtest.Main(m, func(location string) error { return startBroker(location, eur) }, ""))
 }
 
 // Everything holds on PostgreSQL, too.

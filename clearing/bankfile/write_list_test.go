@@ -23,6 +23,19 @@ func TestRowIsWhatItWas(t *testing.T) {
 	}
 }
 
+func TestCellsAreNoFormulas(t *testing.T) {
+	for cell, want := range map[string]string{
+		"": "", "a": "a", "1.50": "1.50", "'a": "'a", "a=1": "a=1", " a": " a", "\uff41": "\uff41",
+		"=1": "'=1", "+1": "'+1", "-1": "'-1", "@a": "'@a", "\t=1": "' =1", "\r=1": "' =1", "\na": " a",
+		" =1": "' =1", "\u00a0+1": "'\u00a0+1", "\uff1d1": "'\uff1d1", "\uff0b1": "'\uff0b1", "\uff0d1": "'\uff0d1", "\uff20a": "'\uff20a",
+	} {
+		var out bytes.Buffer
+		if err := bankfile.WriteRow(&out, cell); err != nil || out.String() != `"`+want+"\"\r\n" {
+			t.Errorf("cell %q: got %q, %v; want %q", cell, out.String(), err, want)
+		}
+	}
+}
+
 func TestFailuresToWriteARowAreTold(t *testing.T) {
 	f := full(3)
 	if err := bankfile.WriteRow(&f, "a", "b"); !errors.Is(err, errFull) {
