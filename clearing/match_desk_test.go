@@ -44,7 +44,7 @@ func newDesk(t testing.TB) *desk {
 	location := newDatabase(t)
 	var err error
 	d.broker, err = broker.New(t.Context(), broker.Config{
-		Issuer: "https://broker.example", Currency: usd, Database: location, Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), WhiteCeiling: money.MaxAmount, Now: clock,
+		Issuer: "https://broker.example", Currency: eur, Database: location, Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), WhiteCeiling: money.MaxAmount, Now: clock,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func newDesk(t testing.TB) *desk {
 	})
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
 		for _, account := range []string{"broker:bank:out", "broker:fees"} {
-			if err := tx.CreateAccount(ctx, ledger.Account{ID: account, Currency: usd}); err != nil {
+			if err := tx.CreateAccount(ctx, ledger.Account{ID: account, Currency: eur}); err != nil {
 				return err
 			}
 		}
@@ -69,7 +69,7 @@ func newDesk(t testing.TB) *desk {
 	d.exec(`INSERT INTO clearing_fee_rules (version, rule, created) VALUES ('none', '{}', 0)`)
 	d.exec(`INSERT INTO clearing_runs (id, state, period_end, currency, cutoff, since, fee_rule, policy, fees_account, bank_account, plan_hash,
 		planned_by, needs, planned) VALUES (?, 'closed', '2026-11-22', ?, 0, 0, 'none', ?, 'broker:fees', 'broker:bank:out', 'hash', 'command', 0, 0)`,
-		deskRun, string(usd), fmt.Sprintf(`{"reservePpm":%d,"refundDays":%d}`, deskReservePpm, deskRefundDays))
+		deskRun, string(eur), fmt.Sprintf(`{"reservePpm":%d,"refundDays":%d}`, deskReservePpm, deskRefundDays))
 	return d
 }
 
@@ -117,8 +117,8 @@ func (d *desk) account(balance money.Amount) string {
 	d.exec(`INSERT INTO broker_accounts (id, key_id, key, created) VALUES (?, ?, ?, 0)`, id, id, make([]byte, ed25519.PublicKeySize))
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
 		return errors.Join(
-			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":available", Currency: usd}),
-			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":reserved", Currency: usd}))
+			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":available", Currency: eur}),
+			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":reserved", Currency: eur}))
 	})
 	if balance > 0 {
 		_, refusal, err := d.broker.Fund(d.t.Context(), "first-"+id, id, balance)
@@ -134,10 +134,10 @@ func (d *desk) spend(account, vendor string, amount money.Amount) {
 	d.number++
 	id := fmt.Sprintf("commitment%d", d.number)
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
-		err := tx.CreateAccount(ctx, ledger.Account{ID: "vendor:" + vendor + ":payable", Currency: usd})
+		err := tx.CreateAccount(ctx, ledger.Account{ID: "vendor:" + vendor + ":payable", Currency: eur})
 		if err == nil {
 			err = tx.Post(ctx, ledger.Transfer{ID: "redeem/" + id, Debit: "user:" + account + ":available", Credit: "vendor:" + vendor + ":payable",
-				Amount: amount, Currency: usd, Kind: "redeem", Reference: id})
+				Amount: amount, Currency: eur, Kind: "redeem", Reference: id})
 		}
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO broker_commitments (id, token, account, vendor, reserved, held, paid, sequence, redeem_by, day,
@@ -168,10 +168,10 @@ func (d *desk) send(o order) order {
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
 		if o.kind == "vendor" || o.kind == "merchant" {
 			err := tx.Pend(ctx, ledger.Transfer{ID: "settle/" + o.endToEnd, Debit: o.account, Credit: "broker:bank:out", Amount: o.amount,
-				Currency: usd, Kind: "settlement-payout"})
+				Currency: eur, Kind: "settlement-payout"})
 			if err == nil && o.fee > 0 {
 				err = tx.Pend(ctx, ledger.Transfer{ID: "settle/" + o.endToEnd + "/fee", Debit: o.account, Credit: "broker:fees", Amount: o.fee,
-					Currency: usd, Kind: "settlement-fee"})
+					Currency: eur, Kind: "settlement-fee"})
 			}
 			if err != nil {
 				return err
@@ -179,7 +179,7 @@ func (d *desk) send(o order) order {
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO clearing_instructions (end_to_end, run_id, number, direction, kind, party, account, currency, amount,
 			fee, destination, method, state, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'iban:x', ?, 'sent', ?)`,
-			o.endToEnd, deskRun, d.number, direction, o.kind, o.party, o.account, string(usd), o.amount, o.fee, method, tx.Now().UnixMicro())
+			o.endToEnd, deskRun, d.number, direction, o.kind, o.party, o.account, string(eur), o.amount, o.fee, method, tx.Now().UnixMicro())
 		return err
 	})
 	return o
@@ -198,10 +198,10 @@ func (d *desk) payOut(amount money.Amount) order {
 	d.t.Helper()
 	account := d.account(amount)
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
-		err := tx.CreateAccount(ctx, ledger.Account{ID: "broker:bank:out", Currency: usd})
+		err := tx.CreateAccount(ctx, ledger.Account{ID: "broker:bank:out", Currency: eur})
 		if err == nil {
 			err = tx.Pend(ctx, ledger.Transfer{ID: "account-payout/" + account + "/rent", Debit: "user:" + account + ":available", Credit: "broker:bank:out",
-				Amount: amount, Currency: usd, Kind: "payout", Reference: "rent"})
+				Amount: amount, Currency: eur, Kind: "payout", Reference: "rent"})
 		}
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO broker_payouts (account, id, amount, kind, destination, closing, state, created)
@@ -287,7 +287,7 @@ func (e said) writeEntry(text *strings.Builder) {
 	if e.says == bankfile.Returned {
 		back = `<RtrInf><Rsn><Cd>` + e.code + `</Cd></Rsn></RtrInf>`
 	}
-	fmt.Fprintf(text, `<Ntry><Amt Ccy="USD">%s</Amt><CdtDbtInd>%s</CdtDbtInd><Sts><Cd>%s</Cd></Sts><BookgDt><Dt>2026-11-23</Dt></BookgDt>
+	fmt.Fprintf(text, `<Ntry><Amt Ccy="EUR">%s</Amt><CdtDbtInd>%s</CdtDbtInd><Sts><Cd>%s</Cd></Sts><BookgDt><Dt>2026-11-23</Dt></BookgDt>
 		<AcctSvcrRef>%s</AcctSvcrRef><NtryDtls><TxDtls><Refs><EndToEndId>%s</EndToEndId></Refs>%s</TxDtls></NtryDtls></Ntry>`,
 		amount.Decimal(), indicator, status, e.ref, e.endToEnd, back)
 }
