@@ -45,17 +45,22 @@ var comparisons = []comparison{
 			UNION ALL SELECT 'broker:vouchers:in', CAST(SUM(amount) AS BIGINT) FROM broker_vouchers WHERE state <> 'cancelled') v ON v.id = l.id
 		WHERE l.id LIKE 'broker:vouchers:%' AND COALESCE(v.worth, 0) <> CASE l.id WHEN 'broker:vouchers:in' THEN -l.balance ELSE l.balance END
 		ORDER BY l.id`},
-	{"wait to be paid out, and pending in the ledger", `
-		SELECT a.id, COALESCE(p.waiting, 0), l.pending
-		FROM broker_accounts a
-		JOIN accounts l ON l.id = 'user:' || a.id || ':available'
-		LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS waiting FROM broker_payouts WHERE state = 'pending' GROUP BY account) p
-			ON p.account = a.id
-		WHERE COALESCE(p.waiting, 0) <> l.pending ORDER BY a.id LIMIT 1000`},
+	{"wait to be paid out or to be on a card, and pending in the ledger", `
+		SELECT id, waiting, pending FROM (
+			SELECT a.id AS id, COALESCE(p.waiting, 0) + COALESCE(c.waiting, 0) AS waiting, l.pending AS pending
+			FROM broker_accounts a
+			JOIN accounts l ON l.id = 'user:' || a.id || ':available'
+			LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS waiting FROM broker_payouts WHERE state = 'pending' GROUP BY account) p
+				ON p.account = a.id
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS waiting FROM transfers AS begun
+				WHERE kind = 'card-load' AND phase = 'pending' AND NOT EXISTS (SELECT 1 FROM transfers AS ending WHERE ending.pending_id = begun.id)
+				GROUP BY debit) c ON c.debit = l.id) AS explanations
+		WHERE waiting <> pending ORDER BY id LIMIT 1000`},
 	{"came to it and did not leave it, and available, reserved and owed", `
 		SELECT id, explained, balance FROM (
 			SELECT a.id AS id, COALESCE(f.amount, 0) + COALESCE(v.amount, 0) + COALESCE(g.amount, 0) - COALESCE(h.amount, 0)
-					- COALESCE(c.amount, 0) - COALESCE(p.amount, 0) + COALESCE(r.amount, 0) AS explained,
+					- COALESCE(c.amount, 0) - COALESCE(p.amount, 0) + COALESCE(r.amount, 0)
+					+ COALESCE(k.amount, 0) - COALESCE(m.amount, 0) AS explained,
 				COALESCE(available.balance, 0) + COALESCE(reserved.balance, 0) + COALESCE(owed.balance, 0) AS balance
 			FROM broker_accounts a
 			LEFT JOIN accounts available ON available.id = 'user:' || a.id || ':available'
@@ -73,7 +78,11 @@ var comparisons = []comparison{
 			LEFT JOIN (SELECT account, CAST(SUM(amount) AS BIGINT) AS amount FROM broker_payouts
 				WHERE state = 'paid' GROUP BY account) p ON p.account = a.id
 			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
-				WHERE debit = 'broker:bank:out' AND kind = 'payout-return' GROUP BY credit) r ON r.credit = available.id) AS explanations
+				WHERE debit = 'broker:bank:out' AND kind = 'payout-return' GROUP BY credit) r ON r.credit = available.id
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE kind = 'card-refund' GROUP BY credit) k ON k.credit = available.id
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE kind = 'card-load' AND phase = 'post' GROUP BY debit) m ON m.debit = available.id) AS explanations
 		WHERE explained <> balance ORDER BY id LIMIT 1000`},
 	{"paid to it on commitments and not paid out, and payable", `
 		SELECT l.id, COALESCE(c.amount, 0) - COALESCE(o.amount, 0) + COALESCE(r.amount, 0), l.balance
@@ -102,7 +111,7 @@ var comparisons = []comparison{
 				(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE credit = 'broker:fees'
 					AND phase IN ('single', 'post') AND (debit LIKE 'vendor:%' OR debit LIKE 'merchant:%'))
 				- (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM transfers WHERE debit = 'broker:fees'
-					AND phase IN ('single', 'post') AND (credit LIKE 'vendor:%' OR credit LIKE 'merchant:%')) AS explained
+					AND phase IN ('single', 'post') AND (credit LIKE 'vendor:%' OR credit LIKE 'merchant:%' OR kind = 'card-dispute')) AS explained
 			FROM accounts l WHERE l.id = 'broker:fees') AS explanation
 		WHERE explained <> balance`},
 	{"set aside for refunds and used of it, and in the account that it came from", `

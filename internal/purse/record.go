@@ -86,6 +86,10 @@ func (r Record) Chain(key *Key, previous MAC) MAC {
 	return key.MAC([]byte{0xB1, 1}, r.body(nil), previous[:])
 }
 
+// IsChained reports whether MACM is the SAM's, after the record with the MACM
+// given.
+func (r Record) IsChained(key *Key, previous MAC) bool { return r.Chain(key, previous).equal(r.MACM) }
+
 // recordLength returns the length that the first byte of a record says, or 0.
 func recordLength(first byte) int {
 	switch first {

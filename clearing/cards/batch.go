@@ -1,0 +1,225 @@
+package cards
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+// BatchReceipt says what became of a batch.
+type BatchReceipt struct {
+	Merchant purse.ID
+	Batch    uint32
+	// Ack is the data of ACK BATCH, with which the SAM forgets its records.
+	Ack      purse.MAC
+	Payments uint32
+	Voids    uint32
+	Gross    money.Amount // of its payments, micros
+	Booked   money.Amount // of that, not booked before, online or on a claim
+	Fee      money.Amount // of what was booked
+	// Repeated says that the batch was taken before.
+	Repeated bool
+}
+
+// SubmitBatch takes a batch: its total of 68 bytes and then its records. All of
+// it is booked or nothing. The same batch again returns the same and books
+// nothing. What is refused comes with 1 to 16 refusals, the first of which is
+// enough; where the SAM signed it, it is kept for whoever asks why.
+func (c *Clearing) SubmitBatch(ctx context.Context, text []byte) (receipt BatchReceipt, refusals []purse.Refusal, err error) {
+	if len(text) < purse.TotalLength || len(text) > purse.MaxBatchLength {
+		return BatchReceipt{}, []purse.Refusal{*refuse(purse.Malformed, "batch of %d bytes: want %d and its records, at most %d",
+			len(text), purse.TotalLength, purse.MaxBatchLength)}, nil
+	}
+	total, err := purse.ParseTotal(text[:purse.TotalLength])
+	if err != nil {
+		return BatchReceipt{}, nil, err
+	}
+	err = c.db.Update(ctx, func(tx *ledger.Tx) (err error) {
+		receipt, refusals, err = c.submit(ctx, tx, total, text)
+		if err == nil && len(refusals) > 0 {
+			err = c.keepRefusal(ctx, tx, total, refusals[0])
+		}
+		return err
+	})
+	return receipt, refusals, err
+}
+
+func (c *Clearing) submit(ctx context.Context, tx *ledger.Tx, total purse.Total, text []byte) (BatchReceipt, []purse.Refusal, error) {
+	merchant, found, err := loadMerchant(ctx, tx, total.Merchant)
+	if err != nil || !found {
+		return BatchReceipt{}, []purse.Refusal{*refuse(purse.UnknownMerchant, "nobody registered merchant %s", total.Merchant)}, err
+	}
+	digest := sha256.Sum256(text)
+	if receipt, refusal, found, err := c.takenBefore(ctx, tx, total, digest[:]); err != nil || found {
+		if refusal != nil {
+			return BatchReceipt{}, []purse.Refusal{*refusal}, err
+		}
+		return receipt, nil, err
+	}
+	batch, refusals, err := purse.CheckBatch(c.config.Keys, merchant.keyVersion, merchant.position, text[:purse.TotalLength], text[purse.TotalLength:])
+	if err != nil || len(refusals) > 0 {
+		return BatchReceipt{}, refusals, err
+	}
+	if refusals, err := c.checkBookable(ctx, tx, batch); err != nil || len(refusals) > 0 {
+		return BatchReceipt{}, refusals, err
+	}
+	return c.book(ctx, tx, batch, digest[:])
+}
+
+// takenBefore answers to a number that was used before.
+func (c *Clearing) takenBefore(ctx context.Context, tx *ledger.Tx, total purse.Total, digest []byte) (BatchReceipt, *purse.Refusal, bool, error) {
+	receipt := BatchReceipt{Merchant: total.Merchant, Batch: total.Batch, Repeated: true}
+	var kept, ack []byte
+	err := tx.QueryRowContext(ctx, `SELECT digest, ack, payments, voids, gross, booked, fee FROM cards_batches WHERE mid = ? AND bno = ?`,
+		total.Merchant.String(), int64(total.Batch)).
+		Scan(&kept, &ack, &receipt.Payments, &receipt.Voids, (*int64)(&receipt.Gross), (*int64)(&receipt.Booked), (*int64)(&receipt.Fee))
+	if errors.Is(err, sql.ErrNoRows) {
+		return receipt, nil, false, nil
+	}
+	if err != nil || !bytes.Equal(kept, digest) {
+		return receipt, refuse(purse.Differs, "batch %d was taken with other content", total.Batch), true, err
+	}
+	copy(receipt.Ack[:], ack)
+	return receipt, nil, true, nil
+}
+
+// checkBookable refuses what is right by its MACs and against the books: money
+// of another currency, and what was said otherwise before.
+func (c *Clearing) checkBookable(ctx context.Context, tx *ledger.Tx, batch purse.Batch) ([]purse.Refusal, error) {
+	gross := money.Amount(0)
+	for i, entry := range batch.Entries {
+		refuseThis := func(reason purse.Reason, format string, args ...any) []purse.Refusal {
+			return []purse.Refusal{{Reason: reason, Record: i + 1, Detail: fmt.Sprintf(format, args...)}}
+		}
+		if !entry.IsVoid && entry.Proof.Unit.Currency != c.number() {
+			p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance}
+			detail := fmt.Sprintf("transaction %d is in %s: want %s", entry.TNo(), entry.Proof.Unit.Currency.Money().Code(), c.config.Currency.Code())
+			return refuseThis(purse.OtherUnit, "%s", detail), c.alarm(ctx, tx, ForeignMoney, p, "%s", detail)
+		}
+		row, found, err := loadPayment(ctx, tx, entry.Merchant(), entry.TNo())
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case !found:
+		case entry.IsVoid && row.source != sourceClaim:
+			return refuseThis(purse.Contradicts, "a void of transaction %d, which the same SAM recorded as a payment", entry.TNo()), nil
+		case !entry.IsVoid && !bytes.Equal(row.proof, entry.Proof.Append(nil)):
+			return refuseThis(purse.Differs, "transaction %d was another payment before", entry.TNo()), nil
+		}
+		if !entry.IsVoid {
+			gross += entry.Proof.Unit.Amount(entry.Proof.Amount)
+		}
+		// No honest SAM comes near it: its limit is a day's takings.
+		if gross > money.MaxAmount {
+			return refuseThis(purse.WrongSum, "%s micros in one batch: want at most %s", gross, money.MaxAmount), nil
+		}
+	}
+	return nil, nil
+}
+
+// book keeps the batch and moves its money.
+func (c *Clearing) book(ctx context.Context, tx *ledger.Tx, batch purse.Batch, digest []byte) (BatchReceipt, []purse.Refusal, error) {
+	t := batch.Total
+	receipt := BatchReceipt{Merchant: t.Merchant, Batch: t.Batch, Ack: batch.Ack, Payments: t.Payments, Voids: t.Voids}
+	b := c.newBooking(t.Merchant, fmt.Sprintf("cards/batch/%s/%d", t.Merchant, t.Batch))
+	for i, entry := range batch.Entries {
+		var err error
+		if entry.IsVoid {
+			err = c.bookVoid(ctx, tx, entry)
+		} else {
+			p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, source: sourceBatch, batch: t.Batch}
+			receipt.Gross += p.amount()
+			err = c.bookPayment(ctx, tx, b, p)
+		}
+		if err != nil {
+			return BatchReceipt{}, nil, fmt.Errorf("batch %d of merchant %s, record %d: %w", t.Batch, t.Merchant, i+1, err)
+		}
+	}
+	if err := b.post(ctx, tx); err != nil {
+		return BatchReceipt{}, nil, err
+	}
+	receipt.Booked, receipt.Fee = b.gross, b.fees
+	return receipt, nil, c.keepBatch(ctx, tx, batch, receipt, digest)
+}
+
+func (c *Clearing) keepBatch(ctx context.Context, tx *ledger.Tx, batch purse.Batch, receipt BatchReceipt, digest []byte) error {
+	t := batch.Total
+	_, err := tx.ExecContext(ctx, `INSERT INTO cards_batches
+		(mid, bno, first, last, payments, voids, gross, booked, fee, total, digest, ack, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		t.Merchant.String(), int64(t.Batch), int64(t.First), int64(t.Last), int64(t.Payments), int64(t.Voids),
+		int64(receipt.Gross), int64(receipt.Booked), int64(receipt.Fee), t.Append(nil), digest, batch.Ack[:], tx.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	err = changeOne(ctx, tx, "position of merchant "+t.Merchant.String(), `UPDATE cards_merchants SET last_batch = ?, last_tno = ?
+		WHERE mid = ? AND last_batch = ? AND last_tno = ?`,
+		int64(t.Batch), int64(t.Last), t.Merchant.String(), int64(t.Batch)-1, int64(t.First)-1)
+	if err != nil {
+		return err
+	}
+	return c.config.Audit(ctx, tx, "take-batch", "merchant:"+t.Merchant.String(),
+		fmt.Sprintf("batch %d, %d payments of %s micros, %d voids, fee %s", t.Batch, t.Payments, receipt.Gross, t.Voids, receipt.Fee))
+}
+
+// bookPayment books a payment of a batch that was not booked before.
+func (c *Clearing) bookPayment(ctx context.Context, tx *ledger.Tx, b *booking, p payment) error {
+	row, found, err := loadPayment(ctx, tx, p.proof.Merchant, p.proof.TNo)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return b.add(ctx, tx, p)
+	}
+	if row.state == stateDisputed {
+		if _, err := c.recordDecides(ctx, tx, row); err != nil {
+			return err
+		}
+	} else if row.state == stateRefunded {
+		if err := c.alarm(ctx, tx, Contradiction, p, "the SAM recorded the payment, and the holder was paid back on a claim"); err != nil {
+			return err
+		}
+	}
+	return changeOne(ctx, tx, "payment", `UPDATE cards_payments SET bno = ? WHERE mid = ? AND tno = ? AND bno = 0`,
+		int64(p.batch), p.proof.Merchant.String(), int64(p.proof.TNo))
+}
+
+// bookVoid keeps a void, and decides what its transaction's holder claimed.
+func (c *Clearing) bookVoid(ctx context.Context, tx *ledger.Tx, entry purse.Entry) error {
+	v := entry.Void
+	_, err := tx.ExecContext(ctx, `INSERT INTO cards_voids (mid, tno, bno, cid, sno, amount, made, proved, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		v.Merchant.String(), int64(v.TNo), int64(entry.Batch), v.Card.String(), int64(v.SNo), int64(v.Amount), int64(v.Time), int64(v.Proved), tx.Now().UnixMicro())
+	if err != nil {
+		return err
+	}
+	row, found, err := loadPayment(ctx, tx, v.Merchant, v.TNo)
+	if err != nil || !found {
+		return err
+	}
+	return c.voidDecides(ctx, tx, row, v.Proved)
+}
+
+// keepRefusal keeps why a batch was not taken that its SAM signed. Anybody can
+// send the rest.
+func (c *Clearing) keepRefusal(ctx context.Context, tx *ledger.Tx, total purse.Total, refusal purse.Refusal) error {
+	merchant, found, err := loadMerchant(ctx, tx, total.Merchant)
+	if err != nil || !found {
+		return err
+	}
+	key, err := c.config.Keys.MerchantKey(merchant.keyVersion, merchant.id)
+	if err != nil || !total.IsSigned(key) {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO cards_refusals (mid, bno, reason, record, detail, times, first, last) VALUES (?, ?, ?, ?, ?, 1, ?, ?)
+		ON CONFLICT (mid, bno, reason) DO UPDATE SET record = excluded.record, detail = excluded.detail,
+		times = cards_refusals.times + 1, last = excluded.last`,
+		total.Merchant.String(), int64(total.Batch), string(refusal.Reason), refusal.Record, refusal.Detail, tx.Now().UnixMicro(), tx.Now().UnixMicro())
+	return err
+}

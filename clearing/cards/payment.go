@@ -1,0 +1,309 @@
+package cards
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+// How a payment came to clearing first.
+const (
+	sourceOnline = "online"
+	sourceBatch  = "batch"
+	sourceClaim  = "claim"
+)
+
+// The states of a payment.
+const (
+	statePaid     = "paid"     // the merchant has the money
+	stateDisputed = "disputed" // nobody has it yet
+	stateRefunded = "refunded" // the holder has it back
+)
+
+// payment is a proof that was checked, on its way into the books.
+type payment struct {
+	proof   purse.Proof
+	macz    purse.MAC
+	balance uint32 // on the card after it, in units
+	source  string
+	batch   uint32 // 0: none yet
+}
+
+func (p payment) amount() money.Amount { return p.proof.Unit.Amount(p.proof.Amount) }
+
+// evidence is proof and MACZ.
+func (p payment) evidence() []byte { return append(p.proof.Append(nil), p.macz[:]...) }
+
+// paymentRow is a payment as clearing keeps it.
+type paymentRow struct {
+	merchant, card purse.ID
+	tno            uint32
+	amount, fee    money.Amount
+	proof          []byte
+	batch          uint32
+	source, state  string
+}
+
+const paymentColumns = `SELECT mid, tno, cid, amount, fee, proof, bno, source, state FROM cards_payments `
+
+func scanPayment(row interface{ Scan(...any) error }) (p paymentRow, err error) {
+	var merchant, card string
+	err = row.Scan(&merchant, &p.tno, &card, (*int64)(&p.amount), (*int64)(&p.fee), &p.proof, &p.batch, &p.source, &p.state)
+	if err != nil {
+		return p, err
+	}
+	if p.merchant, err = purse.ParseID(merchant); err == nil {
+		p.card, err = purse.ParseID(card)
+	}
+	return p, err
+}
+
+func loadPayment(ctx context.Context, tx *ledger.Tx, merchant purse.ID, tno uint32) (paymentRow, bool, error) {
+	row, err := scanPayment(tx.QueryRowContext(ctx, paymentColumns+`WHERE mid = ? AND tno = ?`, merchant.String(), int64(tno)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return paymentRow{}, false, nil
+	}
+	return row, err == nil, err
+}
+
+// Receipt says what was booked for a payment.
+type Receipt struct {
+	Merchant purse.ID
+	TNo      uint32
+	Amount   money.Amount // micros
+	Fee      money.Amount // of that, taken from the merchant
+	// Repeated says that it was booked before.
+	Repeated bool
+}
+
+// PayOnline books one payment at once: its record of 90 bytes, and the MACM of
+// the record before it in the SAM's batch. The batch brings it again later and
+// books nothing then. The same again changes nothing.
+func (c *Clearing) PayOnline(ctx context.Context, record []byte, previous purse.MAC) (receipt Receipt, refusal *purse.Refusal, err error) {
+	read, err := purse.ParseRecord(record)
+	if err != nil || read.IsVoid {
+		return Receipt{}, refuse(purse.Malformed, "want the record of a payment, 90 bytes: %v", err), nil
+	}
+	err = c.db.Update(ctx, func(tx *ledger.Tx) (err error) {
+		receipt, refusal, err = c.payOnline(ctx, tx, read, previous)
+		return err
+	})
+	return receipt, refusal, err
+}
+
+func (c *Clearing) payOnline(ctx context.Context, tx *ledger.Tx, record purse.Record, previous purse.MAC) (Receipt, *purse.Refusal, error) {
+	proof := record.Proof
+	merchant, found, err := loadMerchant(ctx, tx, proof.Merchant)
+	if err != nil || !found {
+		return Receipt{}, refuse(purse.UnknownMerchant, "nobody registered merchant %s", proof.Merchant), err
+	}
+	key, err := c.config.Keys.MerchantKey(merchant.keyVersion, merchant.id)
+	if err != nil {
+		return Receipt{}, nil, err
+	}
+	if !record.IsChained(key, previous) {
+		return Receipt{}, refuse(purse.BrokenChain, "MACM of transaction %d does not follow the record before", proof.TNo), nil
+	}
+	balance, refusal := c.checkProof(proof, record.MACZ)
+	if refusal != nil {
+		return Receipt{}, refusal, nil
+	}
+	row, found, err := loadPayment(ctx, tx, proof.Merchant, proof.TNo)
+	if err != nil {
+		return Receipt{}, nil, err
+	}
+	if found {
+		return c.paidBefore(ctx, tx, row, proof)
+	}
+	if proof.TNo <= merchant.position.TNo {
+		return Receipt{}, refuse(purse.Contradicts, "transaction %d is in a batch that was taken, and not as a payment", proof.TNo), nil
+	}
+	p := payment{proof: proof, macz: record.MACZ, balance: balance, source: sourceOnline}
+	b := c.newBooking(proof.Merchant, fmt.Sprintf("cards/payment/%s/%d", proof.Merchant, proof.TNo))
+	if err := b.add(ctx, tx, p); err != nil {
+		return Receipt{}, nil, err
+	}
+	if err := b.post(ctx, tx); err != nil {
+		return Receipt{}, nil, err
+	}
+	return Receipt{Merchant: proof.Merchant, TNo: proof.TNo, Amount: p.amount(), Fee: b.fees}, nil, nil
+}
+
+// paidBefore answers to a payment that is on record.
+func (c *Clearing) paidBefore(ctx context.Context, tx *ledger.Tx, row paymentRow, proof purse.Proof) (Receipt, *purse.Refusal, error) {
+	if !bytes.Equal(row.proof, proof.Append(nil)) {
+		return Receipt{}, refuse(purse.Differs, "transaction %d was another payment before", row.tno), nil
+	}
+	if row.state == stateDisputed {
+		// The holder was first with the proof; the merchant's record decides it.
+		if _, err := c.recordDecides(ctx, tx, row); err != nil {
+			return Receipt{}, nil, err
+		}
+		row, _, err := loadPayment(ctx, tx, row.merchant, row.tno)
+		return Receipt{Merchant: row.merchant, TNo: row.tno, Amount: row.amount, Fee: row.fee, Repeated: true}, nil, err
+	}
+	return Receipt{Merchant: row.merchant, TNo: row.tno, Amount: row.amount, Fee: row.fee, Repeated: true}, nil, nil
+}
+
+// checkProof returns the balance that a proof says, if MACZ is the card's and
+// it can be booked.
+func (c *Clearing) checkProof(proof purse.Proof, macz purse.MAC) (uint32, *purse.Refusal) {
+	key, err := c.config.Keys.ProofKey(proof.KeyVersion, proof.Card)
+	if err != nil {
+		return 0, refuse(purse.NoKey, "key version %d of card %s is not known here", proof.KeyVersion, proof.Card)
+	}
+	if !proof.IsProved(key, macz) {
+		return 0, refuse(purse.WrongProof, "MACZ of transaction %d is not that of card %s", proof.TNo, proof.Card)
+	}
+	if proof.Unit.Currency != c.number() {
+		return 0, refuse(purse.OtherUnit, "transaction %d is in %s: want %s", proof.TNo, proof.Unit.Currency.Money().Code(), c.config.Currency.Code())
+	}
+	if amount := proof.Unit.Amount(proof.Amount); amount > money.MaxAmount {
+		return 0, refuse(OverLimit, "%s micros in one payment: want at most %s", amount, money.MaxAmount)
+	}
+	return proof.Balance(key), nil
+}
+
+// booking gathers the payments of one merchant that are booked together.
+type booking struct {
+	c        *Clearing
+	merchant purse.ID
+	id       string // begins the ids of its transfers
+	gross    money.Amount
+	fees     money.Amount
+	debits   map[purse.ID]money.Amount // of shadows
+	cards    []purse.ID                // in the order in which they came
+	last     map[purse.ID]payment      // of each card
+}
+
+func (c *Clearing) newBooking(merchant purse.ID, id string) *booking {
+	return &booking{c: c, merchant: merchant, id: id, debits: make(map[purse.ID]money.Amount), last: make(map[purse.ID]payment)}
+}
+
+// add keeps a payment, checks it against what is known of the card, and counts
+// it in. Its sums cannot overflow: a batch is at most 10,000 payments of 2^32
+// units of a whole currency unit at most.
+func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
+	fee, err := b.c.feeOn(p.amount())
+	if err != nil {
+		return err
+	}
+	if err := b.c.keep(ctx, tx, p, fee, b.c.config.Fee.Version, statePaid); err != nil {
+		return err
+	}
+	b.gross += p.amount()
+	b.fees += fee
+	if _, seen := b.debits[p.proof.Card]; !seen {
+		b.cards = append(b.cards, p.proof.Card)
+	}
+	b.debits[p.proof.Card] += p.amount()
+	b.last[p.proof.Card] = p
+	return nil
+}
+
+// feeOn returns the fee on a payment, which is never more than the payment.
+func (c *Clearing) feeOn(amount money.Amount) (money.Amount, error) {
+	fee, err := c.config.Fee.Fee(amount, c.config.Currency)
+	return min(fee, amount), err
+}
+
+// post moves the money of what was added.
+func (b *booking) post(ctx context.Context, tx *ledger.Tx) error {
+	if b.gross == 0 {
+		return nil
+	}
+	payable := payableAccount(b.merchant)
+	transfers := []ledger.Transfer{b.c.transfer(b.id, kindPayment, poolAccount, payable, b.gross, "")}
+	if b.fees > 0 {
+		transfers = append(transfers, b.c.transfer(b.id+"/fee", kindFee, payable, feesAccount, b.fees, b.c.config.Fee.Version))
+	}
+	for _, card := range b.cards {
+		transfers = append(transfers, b.c.transfer(b.id+"/"+card.String(), kindShadow, shadowAccount(card), memoAccount, b.debits[card], ""))
+	}
+	if err := postAll(ctx, tx, transfers); err != nil {
+		return err
+	}
+	for _, card := range b.cards {
+		if err := b.c.checkShadow(ctx, tx, b.last[card]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// postAll makes all transfers or fails.
+func postAll(ctx context.Context, tx *ledger.Tx, transfers []ledger.Transfer) error {
+	outcomes, err := tx.PostLists(ctx, [][]ledger.Transfer{transfers})
+	if err == nil {
+		err = outcomes[0].Refused
+	}
+	return err
+}
+
+// checkShadow raises the alarm of a card that spent more than was loaded, after
+// a payment.
+func (c *Clearing) checkShadow(ctx context.Context, tx *ledger.Tx, p payment) error {
+	shadow, err := tx.Account(ctx, shadowAccount(p.proof.Card))
+	if err != nil || shadow.Balance >= 0 {
+		return err
+	}
+	return c.alarm(ctx, tx, Overspent, p, "%s micros more were spent than loaded", -shadow.Balance)
+}
+
+// keep checks a payment against what is known of its card, and keeps it.
+func (c *Clearing) keep(ctx context.Context, tx *ledger.Tx, p payment, fee money.Amount, rule, state string) error {
+	card, found, err := loadCard(ctx, tx, p.proof.Card)
+	if err != nil {
+		return err
+	}
+	if !found {
+		card = cardRow{id: p.proof.Card, state: "unknown"}
+		_, err := c.insertCard(ctx, tx, Card{ID: p.proof.Card, KeyVersion: p.proof.KeyVersion, Holder: p.proof.Holder,
+			Exponent: p.proof.Unit.Exponent, Expires: time.Unix(0, 0)}, "unknown")
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.checkAgreed(ctx, tx, card, p); err != nil {
+		return err
+	}
+	if err := c.settleBefore(ctx, tx, p); err != nil {
+		return err
+	}
+	isRepeated, err := c.isRepeated(ctx, tx, p)
+	if err != nil {
+		return err
+	}
+	repeated := 0
+	if isRepeated {
+		repeated = 1
+	} else if card.state != "unknown" {
+		if err := c.checkSequence(ctx, tx, p); err != nil {
+			return err
+		}
+	}
+	q := p.proof
+	_, err = tx.ExecContext(ctx, `INSERT INTO cards_payments
+		(mid, tno, cid, sno, lno, amount, balance, fee, fee_rule, made, proof, macz, bno, source, repeated, state, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		q.Merchant.String(), int64(q.TNo), q.Card.String(), int64(q.SNo), int64(q.LNo), int64(p.amount()), int64(q.Unit.Amount(p.balance)),
+		int64(fee), rule, int64(q.Time), q.Append(nil), p.macz[:], int64(p.batch), p.source, repeated, state, tx.Now().UnixMicro())
+	return err
+}
+
+// settleBefore ends the card's pending load if the payment shows that it took
+// place.
+func (c *Clearing) settleBefore(ctx context.Context, tx *ledger.Tx, p payment) error {
+	open, found, err := openLoad(ctx, tx, p.proof.Card)
+	if err != nil || !found || open.lno > p.proof.LNo {
+		return err
+	}
+	return c.post(ctx, tx, open, byPayment)
+}

@@ -1,0 +1,147 @@
+package cards
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+// alarm raises one about a payment.
+func (c *Clearing) alarm(ctx context.Context, tx *ledger.Tx, kind AlarmKind, p payment, format string, args ...any) error {
+	return c.raise(ctx, tx, Alarm{
+		Kind: kind, Card: p.proof.Card, Merchant: p.proof.Merchant, TNo: p.proof.TNo, Number: p.proof.SNo,
+		Detail: fmt.Sprintf(format, args...), Evidence: p.evidence(),
+	})
+}
+
+// checkAgreed compares a payment with what was agreed about its card.
+func (c *Clearing) checkAgreed(ctx context.Context, tx *ledger.Tx, card cardRow, p payment) error {
+	q := p.proof
+	if card.state == "unknown" {
+		return c.alarm(ctx, tx, NeverIssued, p, "nobody issued card %s, and its MACZ is right: KZD is in wrong hands", q.Card)
+	}
+	made := time.Unix(int64(q.Time), 0).UTC()
+	checks := []struct {
+		isWrong bool
+		kind    AlarmKind
+		detail  string
+	}{
+		{q.Unit.Exponent != card.unit.Exponent, ForeignUnit, fmt.Sprintf("exponent %d, issued with %d", q.Unit.Exponent, card.unit.Exponent)},
+		{q.Holder != card.holder || q.KeyVersion != card.keyVersion, ForeignHolder,
+			fmt.Sprintf("ANo %s and key version %d, issued with %s and %d", q.Holder, q.KeyVersion, card.holder, card.keyVersion)},
+		{card.listed > 0 && (card.state == "closed" || int64(q.Time) > card.listed), PaidListed,
+			fmt.Sprintf("paid %s; the card is %s and on the hot list since %s", made.Format(time.DateTime), card.state, time.Unix(card.listed, 0).UTC().Format(time.DateTime))},
+		{int64(q.Time) >= card.expires+graceDays*int64(day/time.Second), PaidExpired,
+			fmt.Sprintf("paid %s; the card expired %s", made.Format(time.DateTime), time.Unix(card.expires, 0).UTC().Format(time.DateTime))},
+	}
+	for _, check := range checks {
+		if check.isWrong {
+			if err := c.alarm(ctx, tx, check.kind, p, "%s", check.detail); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isRepeated reports whether the card used the number of this payment for
+// another one before.
+func (c *Clearing) isRepeated(ctx context.Context, tx *ledger.Tx, p payment) (bool, error) {
+	var merchant string
+	var tno int64
+	err := tx.QueryRowContext(ctx, `SELECT mid, tno FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0`,
+		p.proof.Card.String(), int64(p.proof.SNo)).Scan(&merchant, &tno)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, c.alarm(ctx, tx, PaymentNumber, p, "payment %d of card %s was transaction %d of merchant %s before", p.proof.SNo, p.proof.Card, tno, merchant)
+}
+
+// point is what a card's own numbers were after one of its payments.
+type point struct {
+	sno, lno uint32
+	balance  money.Amount
+	unit     money.Amount // the least that a payment in between takes
+	amount   money.Amount // of that payment
+	at       payment
+}
+
+// checkSequence compares the numbers and the balance of a payment with those of
+// the nearest that are known before and after it. Payments come in any order
+// and some are still on their way, but loads are known, and every payment in
+// between takes one unit at least.
+func (c *Clearing) checkSequence(ctx context.Context, tx *ledger.Tx, p payment) error {
+	here := pointOf(p)
+	before, _, err := c.neighbour(ctx, tx, p, `sno < ? AND repeated = 0 ORDER BY sno DESC`)
+	if err != nil {
+		return err
+	}
+	if err := c.checkStep(ctx, tx, before, here); err != nil {
+		return err
+	}
+	after, found, err := c.neighbour(ctx, tx, p, `sno > ? AND repeated = 0 ORDER BY sno`)
+	if err != nil || !found {
+		return err
+	}
+	return c.checkStep(ctx, tx, here, after)
+}
+
+func pointOf(p payment) point {
+	return point{p.proof.SNo, p.proof.LNo, p.proof.Unit.Amount(p.balance), p.proof.Unit.Amount(1), p.amount(), p}
+}
+
+// neighbour returns the nearest payment of the same card that is known. Without
+// one before it, that is the new card: no load, no payment, nothing on it.
+func (c *Clearing) neighbour(ctx context.Context, tx *ledger.Tx, p payment, condition string) (point, bool, error) {
+	var text, macz []byte
+	var balance int64
+	err := tx.QueryRowContext(ctx, `SELECT proof, macz, balance FROM cards_payments WHERE cid = ? AND `+condition+` LIMIT 1`,
+		p.proof.Card.String(), int64(p.proof.SNo)).Scan(&text, &macz, &balance)
+	if errors.Is(err, sql.ErrNoRows) {
+		return point{}, false, nil
+	}
+	if err != nil {
+		return point{}, false, err
+	}
+	proof, err := purse.ParseProof(text)
+	if err != nil || len(macz) != len(purse.MAC{}) {
+		return point{}, false, fmt.Errorf("a payment of card %s on record cannot be read: %v", p.proof.Card, err)
+	}
+	found := pointOf(payment{proof: proof, macz: purse.MAC(macz)})
+	found.balance = money.Amount(balance)
+	return found, true, nil
+}
+
+// checkStep compares two payments of a card, the second with the higher number.
+func (c *Clearing) checkStep(ctx context.Context, tx *ledger.Tx, first, second point) error {
+	if second.lno < first.lno {
+		return c.alarm(ctx, tx, LoadNumberBack, second.at, "payment %d after load %d, and payment %d after load %d", first.sno, first.lno, second.sno, second.lno)
+	}
+	var loads, count int64
+	err := tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT), COUNT(*) FROM cards_loads
+		WHERE cid = ? AND state = 'posted' AND lno > ? AND lno <= ?`, second.at.proof.Card.String(), int64(first.lno), int64(second.lno)).Scan(&loads, &count)
+	if err != nil {
+		return err
+	}
+	if count != int64(second.lno)-int64(first.lno) {
+		return c.alarm(ctx, tx, LoadNumberBack, second.at, "after load %d, of which nobody knows", second.lno)
+	}
+	between := int64(second.sno) - int64(first.sno) - 1
+	most := first.balance + money.Amount(loads) - second.amount - money.Amount(between)*second.unit
+	switch {
+	case second.balance > most:
+		return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: at most %s can be, after payment %d", second.balance, most, first.sno)
+	case between == 0 && second.balance < most:
+		return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: it must be %s, after payment %d", second.balance, most, first.sno)
+	}
+	return nil
+}
