@@ -33,7 +33,8 @@ type payout struct {
 	destination payoutDestination
 	isClosing   bool
 	state, note string
-	created     int64 // microseconds since 1970, as is ended
+	instruction string // of clearing to the bank, or ""
+	created     int64  // microseconds since 1970, as is ended
 	ended       int64
 }
 
@@ -47,11 +48,11 @@ func (p payout) shown(currency money.Currency) payword.Payout {
 	}
 }
 
-const payoutColumns = `SELECT seq, account, id, amount, kind, destination, closing, state, note, created, ended FROM broker_payouts `
+const payoutColumns = `SELECT seq, account, id, amount, kind, destination, closing, state, note, instruction, created, ended FROM broker_payouts `
 
 func scanPayout(scan func(target ...any) error) (p payout, err error) {
 	err = scan(&p.seq, &p.account, &p.id, &p.amount, &p.destination.kind, &p.destination.text, &p.isClosing,
-		&p.state, &p.note, &p.created, &p.ended)
+		&p.state, &p.note, &p.instruction, &p.created, &p.ended)
 	return p, err
 }
 
@@ -160,14 +161,15 @@ func (s *store) setPayoutAside(ctx context.Context, tx *ledger.Tx, p payout) err
 
 // PayoutPaid says that a payout has left the bank account; note is how, such as
 // a bank's reference, 1 to 200 characters. The same again changes nothing. It
-// refuses with UnknownPayout.
+// refuses with UnknownPayout, or with NotPermitted while clearing has told the
+// bank to pay it.
 func (b *Broker) PayoutPaid(ctx context.Context, account, id, note string) (payword.Payout, payword.Refusal, error) {
 	return b.store.endPayout(ctx, account, id, payoutPaid, note)
 }
 
 // RefusePayout gives the money of a payout back to the account; note is why, 1
 // to 200 characters, and the owner is told. An account that was to be closed is
-// open again. The same again changes nothing. It refuses with UnknownPayout.
+// open again. The same again changes nothing. It refuses as PayoutPaid does.
 func (b *Broker) RefusePayout(ctx context.Context, account, id, note string) (payword.Payout, payword.Refusal, error) {
 	return b.store.endPayout(ctx, account, id, payoutRefused, note)
 }
@@ -183,6 +185,9 @@ func (s *store) endPayout(ctx context.Context, account, id, state, note string) 
 		}
 		if !found || p.state != payoutPending && p.state != state {
 			return refused(refuse(payword.UnknownPayout, "there is no such payout, or it has ended otherwise"))
+		}
+		if p.state == payoutPending && p.instruction != "" {
+			return refused(refuse(payword.NotPermitted, "a settlement run has told the bank to pay it, under the end-to-end id %s: what the bank answers ends it", p.instruction))
 		}
 		if p.state == payoutPending {
 			err = s.endPending(ctx, tx, p, state, note)

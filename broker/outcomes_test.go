@@ -12,21 +12,27 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// says writes an outcome as clearing does.
-func (b *bank) says(kind, account, id string, amount money.Amount) {
+// write changes the database as clearing does.
+func (b *bank) write(statement string, arguments ...any) {
 	b.t.Helper()
-	db, err := ledger.Open(b.t.Context(), b.config.Database, ledger.Options{Mode: ledger.Existing})
+	db, err := ledger.Open(b.t.Context(), b.config.Database, ledger.Options{Mode: ledger.Existing, Now: b.clock.now})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	err = db.Update(b.t.Context(), func(tx *ledger.Tx) error {
-		_, err := tx.ExecContext(b.t.Context(), `INSERT INTO broker_outcomes (kind, account, id, amount, note, created) VALUES (?, ?, ?, ?, ?, ?)`,
-			kind, account, id, amount, "AC04 closed account", tx.Now().UnixMicro())
+		_, err := tx.ExecContext(b.t.Context(), statement, arguments...)
 		return err
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// says writes an outcome.
+func (b *bank) says(kind, account, id string, amount money.Amount) {
+	b.t.Helper()
+	b.write(`INSERT INTO broker_outcomes (kind, account, id, amount, note, created) VALUES (?, ?, ?, ?, ?, ?)`,
+		kind, account, id, amount, "AC04 closed account", b.clock.now().UnixMicro())
 }
 
 // apply does what waits, and wants so many done.
@@ -191,4 +197,30 @@ func TestOutcomesSurviveFailedCommits(t *testing.T) {
 	b.apply(0)
 	b.wantOutcomes(0, 1)
 	u.wantBalance(100*cent, 0)
+}
+
+// A payout that a settlement run has sent is in the bank's hands: nobody ends it
+// by hand, or it would be paid twice.
+func TestPayoutInTheBanksHands(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	u := b.newUser(100 * cent)
+	for _, id := range []string{"sent", "refused"} {
+		want(t, u.payout(id, 10*cent), http.StatusOK, payword.Accepted)
+	}
+	b.write(`UPDATE broker_payouts SET instruction = '0123'`)
+	for _, how := range []string{"paid", "refused"} {
+		a := b.endPayout(u, "sent", how)
+		want(t, a, http.StatusForbidden, payword.NotPermitted)
+		if !strings.Contains(string(a.body), "under the end-to-end id 0123") {
+			t.Errorf("got %s", a.body)
+		}
+	}
+	u.wantBalance(80*cent, 0)
+	b.says("payout-paid", u.account, "sent", 10*cent)
+	b.says("payout-refused", u.account, "refused", 10*cent)
+	b.apply(2)
+	u.wantBalance(90*cent, 0)
+	want(t, b.endPayout(u, "sent", "paid"), http.StatusOK, payword.Accepted) // what became of it
+	want(t, b.endPayout(u, "sent", "refused"), http.StatusNotFound, payword.UnknownPayout)
 }

@@ -16,3 +16,7 @@ CREATE TABLE broker_outcomes (
 
 CREATE INDEX broker_outcomes_waiting ON broker_outcomes (seq) WHERE state = 'waiting';
 CREATE INDEX broker_outcomes_failed ON broker_outcomes (seq) WHERE state = 'failed';
+
+-- The clearing's order to the bank that pays it, by its end-to-end id; '': none.
+-- While it is set, what the bank says ends the payout, and nobody does by hand.
+ALTER TABLE broker_payouts ADD COLUMN instruction TEXT COLLATE "C" NOT NULL DEFAULT '';
