@@ -46,7 +46,11 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == settleWord {
 		os.Exit(clearingMain(ctx, os.Args[2:]))
 	}
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	work, arguments := run, os.Args[1:]
+	if len(arguments) > 0 && arguments[0] == fillWord {
+		work, arguments = fillSettled, arguments[1:]
+	}
+	if err := work(ctx, arguments, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "simulation:", err)
 		os.Exit(1)
 	}

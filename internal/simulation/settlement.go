@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,17 +18,25 @@ import (
 	"github.com/paywordhq/payword/clearing"
 )
 
-// settleWord as the first argument makes the program the clearing command: it
-// runs in processes of its own, so that their memory can be told.
-const settleWord = "clearing"
+// The first argument of processes of their own: the clearing command, whose
+// memory can be told so, and what fills the database. Linux counts the memory
+// of whoever starts a process as the process's own, so that filling is another.
+const (
+	settleWord = "clearing"
+	fillWord   = "fill"
+)
 
-// settle fills the database with redeemed commitments and settles them.
+// settle has the database filled with redeemed commitments and settles them.
 func settle(ctx context.Context, s settings, stdout io.Writer) error {
-	if err := fill(ctx, s, stdout); err != nil {
-		return fmt.Errorf("filling the database: %w", err)
+	self, err := os.Executable()
+	if err != nil {
+		return err
 	}
-	if err := fillRedeemed(ctx, s, stdout); err != nil {
-		return fmt.Errorf("filling in commitments: %w", err)
+	filling := exec.CommandContext(ctx, self, fillWord, "-database", s.database, "-users", strconv.Itoa(s.users),
+		"-vendors", strconv.Itoa(s.vendors), "-settle", strconv.Itoa(s.settled), "-seed", strconv.FormatUint(s.seed, 10))
+	filling.Stdout, filling.Stderr = stdout, os.Stderr
+	if err := filling.Run(); err != nil {
+		return fmt.Errorf("filling the database: %w", err)
 	}
 	folder, err := os.MkdirTemp("", "payword-settlement-*")
 	if err != nil {
@@ -110,6 +119,18 @@ func tellFiles(folder string, stdout io.Writer) error {
 // policy is that of a broker which pays by SEPA.
 const policy = `{"name": "Example Broker", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}
 `
+
+// fillSettled is the program as what fills the database.
+func fillSettled(ctx context.Context, arguments []string, stdout io.Writer) error {
+	s, err := parse(arguments)
+	if err == nil {
+		err = fill(ctx, s, stdout)
+	}
+	if err == nil {
+		err = fillRedeemed(ctx, s, stdout)
+	}
+	return err
+}
 
 // clearingMain is the program as the clearing command.
 func clearingMain(ctx context.Context, arguments []string) int {
