@@ -340,7 +340,10 @@ func selectInstructions(ctx context.Context, tx *ledger.Tx, where string, argume
 // there is one.
 func findInstruction(ctx context.Context, tx *ledger.Tx, endToEnd string) (Instruction, bool, error) {
 	all, err := selectInstructions(ctx, tx, `WHERE end_to_end = ?`, endToEnd)
-	if err != nil || len(all) == 0 {
+	if begin, isACH := bankfile.ACHBeginning(endToEnd); err == nil && len(all) == 0 && isACH {
+		all, err = selectInstructions(ctx, tx, `WHERE end_to_end >= ? AND end_to_end < ? AND method = 'ach' LIMIT 2`, begin, begin+"g")
+	}
+	if err != nil || len(all) != 1 {
 		return Instruction{}, false, err
 	}
 	return all[0], true, nil

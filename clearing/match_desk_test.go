@@ -152,6 +152,7 @@ func (d *desk) spend(account, vendor string, amount money.Amount) {
 type order struct {
 	endToEnd, kind, party, account string
 	amount, fee                    money.Amount
+	method                         string // "": that of the kind
 }
 
 func (o order) isIn() bool { return o.kind == "collection" }
@@ -160,10 +161,15 @@ func (o order) isIn() bool { return o.kind == "collection" }
 func (d *desk) send(o order) order {
 	d.t.Helper()
 	d.number++
-	o.endToEnd = fmt.Sprintf("%032x", d.number)
+	if o.endToEnd == "" {
+		o.endToEnd = fmt.Sprintf("%032x", d.number)
+	}
 	direction, method := "out", "credit-transfer"
 	if o.isIn() {
 		direction, method = "in", "direct-debit"
+	}
+	if o.method != "" {
+		method = o.method
 	}
 	d.update(func(ctx context.Context, tx *ledger.Tx) error {
 		if o.kind == "vendor" || o.kind == "merchant" {

@@ -26,6 +26,7 @@ func (m *matching) match(ctx context.Context, tx *ledger.Tx, e *BankEntry) error
 		e.unmatched("no instruction has this end-to-end id")
 		return nil
 	}
+	e.EndToEnd = i.EndToEnd // of which a NACHA file has the beginning
 	if why := e.contradiction(i); why != "" {
 		e.unmatched("%s", why)
 		return nil

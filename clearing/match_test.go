@@ -136,6 +136,29 @@ func (d *desk) positions() string {
 	return text
 }
 
+// An American bank knows the beginning of an end-to-end id, and an order by ACH
+// is found by it if no other begins so.
+func TestIdentificationsOfACH(t *testing.T) {
+	d := newDesk(t)
+	send := func(endToEnd, method string) order {
+		vendor := "https://" + endToEnd + ".example"
+		d.spend(d.account(money.Unit), vendor, money.Unit)
+		return d.send(order{endToEnd: endToEnd, method: method, kind: "vendor", party: vendor, account: "vendor:" + vendor + ":payable", amount: money.Unit})
+	}
+	o := send("0123456789abcdef0123456789abcdef", "ach")
+	send("aa23456789abcdef0123456789abcdef", "ach")
+	send("aa23456789abcdef0123456789abcdee", "ach")
+	send("bb23456789abcdef0123456789abcdef", "credit-transfer")
+	named := func(id string) said {
+		return said{order: order{endToEnd: id, amount: money.Unit}, says: bankfile.Booked, ref: "A"}
+	}
+	d.read(d.write(bankfile.KindStatement, named("0123456789ABCDE"), named("AA23456789ABCDE"), named("BB23456789ABCDE"), named("CC23456789ABCDE")), 1, 0, 3)
+	d.wantState(o, "booked", "")
+	again := named("0123456789ABCDE")
+	again.ref = "B"
+	d.read(d.write(bankfile.KindStatement, again), 0, 0, 1) // twice, under another reference
+}
+
 // The same said again, elsewhere or with another reference of another kind of
 // file, changes nothing.
 func TestRepeated(t *testing.T) {

@@ -71,13 +71,24 @@ type ACHCredit struct {
 
 // ACHIdentification returns what a NACHA file has instead of an end-to-end id:
 // its first 15 characters, in capital letters. The way back is to look for the
-// one end-to-end id that begins so, in small letters, by the index of the
-// primary key. Of ids of 32 hexadecimal digits 60 bits are left: among a million
+// one end-to-end id that begins as ACHBeginning says. Of ids of 32 hexadecimal digits 60 bits are left: among a million
 // payments two begin alike once in two million times. Then a file is not written
 // if it holds both, and an answer that fits both fits none.
 func ACHIdentification(endToEnd string) string {
-	const width = 15
-	return strings.ToUpper(endToEnd[:min(width, len(endToEnd))])
+	return strings.ToUpper(endToEnd[:min(achIdentification, len(endToEnd))])
+}
+
+// achIdentification is the width of the field.
+const achIdentification = 15
+
+// ACHBeginning returns how the end-to-end id of hexadecimal digits begins that
+// ACHIdentification made an identification of. It reports false for what is none
+// of such an id.
+func ACHBeginning(identification string) (string, bool) {
+	if len(identification) != achIdentification || strings.Trim(identification, "0123456789ABCDEF") != "" {
+		return "", false
+	}
+	return strings.ToLower(identification), true
 }
 
 // Check says why a bank would refuse the payment.

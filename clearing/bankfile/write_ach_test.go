@@ -188,3 +188,13 @@ func TestACHIdentification(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestACHBeginning(t *testing.T) {
+	for id, want := range map[string]string{
+		"0123456789ABCDE": "0123456789abcde", "0123456789abcde": "", "0123456789ABCD": "", "0123456789ABCDEF": "", "0123456789ABCDG": "", "": "",
+	} {
+		if got, ok := bankfile.ACHBeginning(id); got != want || ok != (want != "") {
+			t.Errorf("%q begins %q, %v", id, got, ok)
+		}
+	}
+}
