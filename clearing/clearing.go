@@ -17,6 +17,7 @@
 package clearing
 
 import (
+	"crypto"
 	"embed"
 	"errors"
 	"fmt"
@@ -75,6 +76,9 @@ type Config struct {
 	Now bool
 	// Directory is the folder that the files are written to. It must exist.
 	Directory string
+	// Signer signs the day that the run's statements are in, with an Ed25519 key.
+	// Nil leaves it unsigned, which only a broker does that never signed one.
+	Signer crypto.Signer
 	// Holder tells others who runs the settlement: up to 100 printable ASCII
 	// characters. Empty means the host's name and the process number.
 	Holder string

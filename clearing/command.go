@@ -46,6 +46,12 @@ var subcommands = []subcommand{
 	{name: "show", arguments: "--db FILE", summary: "show a run, the newest where none is named", mode: ledger.Existing,
 		flags: (*command).showFlags, work: (*command).show},
 	{name: "list", arguments: "--db FILE", summary: "list the runs, the newest first", mode: ledger.Existing, work: (*command).list},
+	{name: "key", arguments: "new|public --key FILE", summary: "make a key for signing days, or show its public half", main: keyMain},
+	{name: "statement", arguments: "--db FILE --vendor ORIGIN", summary: "write a statement that anybody can check", mode: ledger.ReadOnly,
+		flags: (*command).statementFlags, check: (*command).checkStatement, work: (*command).statement},
+	{name: "statements", arguments: "--db FILE --out DIR", summary: "write those of all vendors", mode: ledger.ReadOnly,
+		flags: (*command).statementsFlags, check: (*command).checkStatements, work: (*command).statements},
+	{name: "days", arguments: "--db FILE", summary: "print the days that were signed, a token each line", mode: ledger.ReadOnly, work: (*command).days},
 	{name: "check", arguments: "--db FILE", summary: "recompute every balance from the transfers", mode: ledger.ReadOnly, work: (*command).checkBooks},
 	{name: "audit", arguments: "--db FILE", summary: "recompute everything from the signed evidence", main: auditMain},
 }
@@ -126,6 +132,9 @@ type command struct {
 	as             string // an operator's name
 	operatorsFile  string
 	by             Operator // who has proven to be that one
+
+	keyFile, passphraseFile string // to sign days with
+	wanted                  wantedStatement
 }
 
 // main parses the flags, opens the ledger and does the work.
@@ -159,7 +168,8 @@ func exitCode(err error) int {
 		return exitHeld
 	case errors.Is(err, ErrNotApproved):
 		return exitApproval
-	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory), errors.Is(err, ErrNoBroker):
+	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory), errors.Is(err, ErrNoBroker),
+		errors.Is(err, ErrNoKey), errors.Is(err, ErrNoStatement):
 		return exitUsage
 	default:
 		return exitFailure

@@ -43,6 +43,7 @@ func (c *command) runFlags(flags *flag.FlagSet) {
 	c.hashFlag(flags)
 	c.operatorFlags(flags)
 	flags.StringVar(&c.config.Directory, "out", "", "the `DIR` to write the files to, which must exist")
+	c.signingFlags(flags)
 	flags.BoolVar(&c.config.Now, "now", false, "plan and run in one step, where no run is unfinished and no approval is needed")
 	flags.StringVar(&c.config.RunID, "run", "", "with --now: `ID` of the run (default: of the day, with a number)")
 	flags.StringVar(&c.config.PeriodEnd, "period-end", "", "with --now: last `DAY` of the period, such as 2026-11-22 (default today, UTC)")
@@ -57,7 +58,7 @@ func (c *command) checkRun() error {
 	case !c.config.Now && (c.config.RunID != "" || c.config.PeriodEnd != "" || c.policyFile != ""):
 		return errors.New("--run, --period-end and --config are for a new plan: give --now as well, or \"plan\" first")
 	}
-	return errors.Join(c.readPolicy(), c.proveOperator())
+	return errors.Join(c.readPolicy(), c.proveOperator(), c.readSigner())
 }
 
 func (c *command) showFlags(flags *flag.FlagSet) {

@@ -53,6 +53,9 @@ func commandFlags(t *testing.T, name string) map[string]string {
 // code 2, and with --json an object that says the same.
 func TestEveryCommandTypedWrong(t *testing.T) {
 	for _, name := range commandNames(t) {
+		if name == "key" {
+			continue // its flags are those of its own words, and it opens no database
+		}
 		t.Run(name, func(t *testing.T) {
 			flags := commandFlags(t, name)
 			for _, always := range []string{"db", "json", "quiet"} {

@@ -79,7 +79,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 		}
 	}
 	files := func(name string) string { return "before " + name + "|beside " + name + "|after " + name + "|" }
-	wantNames := "leased|checked|started|lines to 9|closed|published|" + files("statement-run-2026-11-22-1.txt") +
+	wantNames := "leased|checked|started|lines to 9|closed|statements up to 7|day|published|" + files("statement-run-2026-11-22-1.txt") +
 		files("statement-run-2026-11-22-1.json") + files("payments-run-2026-11-22-1.csv") +
 		files("pain.001-run-2026-11-22-1.xml") + files("pain.008-run-2026-11-22-1.xml") + "final"
 	if got := strings.Join(names, "|"); got != wantNames {

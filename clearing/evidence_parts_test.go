@@ -17,7 +17,6 @@ import (
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/clearing"
-	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -32,13 +31,16 @@ type bank struct {
 	key    ed25519.PrivateKey
 	url    string
 	db     *ledger.DB
+
+	location string
 }
 
 // newBank opens a broker on a database of its own.
 func newBank(t testing.TB) *bank {
 	t.Helper()
 	b := &bank{t: t, clock: new(clock), key: newKey()}
-	location := dbtest.New(t)
+	location := newDatabase(t)
+	b.location = location
 	opened, err := broker.New(t.Context(), broker.Config{
 		Issuer: bankIssuer, Currency: eur, Database: location, Signer: b.key, RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount,
 		AllowLoopbackVendors: true, Now: b.clock.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -54,7 +56,7 @@ func newBank(t testing.TB) *bank {
 			t.Error(err)
 		}
 	})
-	if b.db, err = ledger.Open(t.Context(), location, ledger.Options{Now: b.clock.Now}); err != nil {
+	if b.db, err = ledger.Open(t.Context(), location, ledger.Options{Now: b.clock.Now, RunTwice: func() bool { return true }}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -196,6 +198,10 @@ func (b *bank) newSeller() *seller {
 	s.origin = site.URL
 	var vendor payword.Vendor
 	b.call(s.key, "POST", payword.PathVendors, payword.VendorRequest{Vendor: s.origin, Key: payword.NewPublicKey(publicOf(s.key))}, &vendor)
+	update(b.t, b.db, func(ctx context.Context, tx *ledger.Tx) error { // where it is paid to; by itself it would wait for days
+		_, err := tx.ExecContext(ctx, `UPDATE broker_vendors SET destination = 'ref:customer 7' WHERE vendor = ?`, s.origin)
+		return err
+	})
 	return s
 }
 

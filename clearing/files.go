@@ -24,6 +24,7 @@ type record struct {
 	Settlement
 	sent     Totals         // what came of the lines
 	methods  map[string]int // how many orders there are of each method
+	day      string         // token of the signed day, or ""
 	balances []ClassBalance
 }
 
@@ -49,6 +50,12 @@ var fileKinds = []file{
 	{func(id string) string { return "payments-" + id + ".csv" }, writePayments},
 }
 
+// dayFile is the file of a run whose day is signed.
+var dayFile = file{func(id string) string { return "day-" + id + ".jwt" }, func(_ context.Context, w io.Writer, r *record) error {
+	_, err := fmt.Fprintln(w, r.day)
+	return err
+}}
+
 // loadRecord reads what the files of a run are made of.
 func loadRecord(ctx context.Context, db *ledger.DB, runID string) (*record, error) {
 	r := &record{db: db, methods: map[string]int{}}
@@ -60,6 +67,9 @@ func loadRecord(ctx context.Context, db *ledger.DB, runID string) (*record, erro
 			return err
 		}
 		if r.balances, err = loadTrialBalance(ctx, tx, runID); err != nil {
+			return err
+		}
+		if r.day, err = dayOf(ctx, tx, runID); err != nil {
 			return err
 		}
 		return r.countMethods(ctx, tx)
@@ -93,6 +103,9 @@ func (r *record) files() []file {
 	files := slices.Clone(fileKinds)
 	for _, part := range r.bankParts(bankfile.MaxTransactions) {
 		files = append(files, file{part.fileName, func(ctx context.Context, w io.Writer, r *record) error { return part.write(ctx, w, r, part) }})
+	}
+	if r.day != "" {
+		files = append(files, dayFile)
 	}
 	return files
 }

@@ -17,7 +17,7 @@ import (
 //
 // Errors to branch on: *HeldError (somebody else runs the settlement now),
 // *BooksError (the ledger's check finds faults; nothing more is paid),
-// ErrNoPlan, ErrDiscarded, ErrNotApproved, ErrUnfinished, ErrNoDirectory. After
+// ErrNoPlan, ErrDiscarded, ErrNotApproved, ErrUnfinished, ErrNoDirectory, ErrNoKey. After
 // any error the same call goes on where this one stopped.
 func Run(ctx context.Context, db *ledger.DB, config Config, by Operator) (Settlement, error) {
 	config, err := config.complete()
@@ -34,6 +34,9 @@ func Run(ctx context.Context, db *ledger.DB, config Config, by Operator) (Settle
 		return Settlement{}, err
 	}
 	if err := migrate(ctx, db); err != nil {
+		return Settlement{}, err
+	}
+	if err := checkKey(ctx, db, config); err != nil {
 		return Settlement{}, err
 	}
 	lease, err := acquire(ctx, db, config.Holder)

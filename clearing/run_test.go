@@ -95,7 +95,7 @@ func TestRunLeavesEvidence(t *testing.T) {
 		}
 		return rows.Err()
 	})
-	if want := "command plan|command start|command close|command finish|"; err != nil || actions != want {
+	if want := "command plan|command start|command close|command evidence-missing|command publish|command finish|"; err != nil || actions != want {
 		t.Errorf("audit log: got %s (%v), want %s", actions, err, want)
 	}
 }

@@ -46,8 +46,9 @@ const (
 	// bytes, a claim of 2048, eight tails and a few amounts.
 	MaxLineBytes = 8192
 
-	// maxNameBytes bounds the names in a header: an origin is the longest.
-	maxNameBytes = payword.MaxOriginBytes
+	// maxNameBytes bounds the names in a header: that of a vendor fits the account
+	// of the ledger that it is paid on, of 320 bytes.
+	maxNameBytes = 305
 
 	// maxPath bounds the path through a day's tree: that of 2^62 statements.
 	maxPath = 62
@@ -196,8 +197,6 @@ func (h *Header) check() error {
 		return fmt.Errorf("party and run: want 1 to %d printable ASCII characters", maxNameBytes)
 	case payword.CheckOrigin(h.Issuer) != nil:
 		return errors.New("issuer: want the broker's origin")
-	case h.Kind == Vendor && payword.CheckOrigin(h.Party) != nil:
-		return errors.New("party: want the vendor's origin")
 	case h.Currency == "":
 		return errors.New("currency: missing")
 	case h.Commitments < 0 || (h.Commitments == 0) != (h.Paid == 0):
