@@ -151,7 +151,7 @@ func writeACH(ctx context.Context, w io.Writer, r *record, p bankPart) error {
 	if err != nil {
 		return err
 	}
-	before, err := r.achFilesBefore(ctx)
+	before, err := r.achFilesBefore(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -168,14 +168,15 @@ func writeACH(ctx context.Context, w io.Writer, r *record, p bankPart) error {
 	return document.Write(w)
 }
 
-// achFilesBefore counts the runs with payments by ACH that were closed on the
-// same day before this one. More of them do not come up later.
-func (r *record) achFilesBefore(ctx context.Context) (count int, err error) {
+// achFilesBefore counts the files for ACH of the runs that were closed on the same
+// day before this one. More of them do not come up later.
+func (r *record) achFilesBefore(ctx context.Context, p bankPart) (count int, err error) {
 	day := r.Closed.Truncate(24 * time.Hour)
 	err = r.db.View(ctx, func(tx *ledger.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM clearing_runs r WHERE r.closed >= ? AND (r.closed < ? OR r.closed = ? AND r.id < ?)
-			AND EXISTS (SELECT 1 FROM clearing_instructions i WHERE i.run_id = r.id AND i.method = 'ach')`,
-			day.UnixMicro(), r.Closed.UnixMicro(), r.Closed.UnixMicro(), r.RunID).Scan(&count)
+		return tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM((orders + ?) / ?), 0) AS BIGINT) FROM (
+				SELECT COUNT(*) AS orders FROM clearing_runs r JOIN clearing_instructions i ON i.run_id = r.id AND i.method = 'ach'
+				WHERE r.closed >= ? AND (r.closed < ? OR r.closed = ? AND r.id < ?) GROUP BY r.id) AS runs`,
+			p.most-1, p.most, day.UnixMicro(), r.Closed.UnixMicro(), r.Closed.UnixMicro(), r.RunID).Scan(&count)
 	})
 	return count, err
 }

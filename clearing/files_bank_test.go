@@ -222,6 +222,11 @@ func TestFileForTheBankInDollars(t *testing.T) {
 	if second := readFiles(t, config.Directory)["ach-run-2026-11-22-2.txt"]; file[33:34] != "A" || len(second) < 94 || second[33:34] != "B" {
 		t.Errorf("files of a day begin %.40q and %.40q", file, second)
 	}
+	// So it is where the two orders of the first are in a file each.
+	split, err := clearing.BankFiles(t.Context(), db, "run-2026-11-22-2", 1)
+	if third := split["ach-run-2026-11-22-2.txt"]; err != nil || len(third) < 94 || third[33:34] != "C" {
+		t.Errorf("the third file of a day begins %.40q: %v", third, err)
+	}
 }
 
 // More orders than a file may hold go into several, each of them into one.
