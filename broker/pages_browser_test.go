@@ -1,28 +1,17 @@
 package broker_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/adminpage/browsertest"
 	"github.com/paywordhq/payword/money"
 )
 
-const (
-	// leastBrowserChecks is the least that the browser must have looked at.
-	leastBrowserChecks = 200
-
-	// browserTimeout bounds all of it; on two busy cores it takes a minute.
-	browserTimeout = 8 * time.Minute
-)
+// leastBrowserChecks is the least that the browser must have looked at.
+const leastBrowserChecks = 200
 
 // newHistory opens a broker with three weeks in its books.
 func newHistory(t *testing.T) *busy {
@@ -51,9 +40,6 @@ func newHistory(t *testing.T) *busy {
 // for accessibility, and for what they ask for, complain of, and do to those who
 // enlarge, print, use the keyboard alone, or have no script.
 func TestPagesInABrowser(t *testing.T) {
-	chromium := findProgram(t, "chromium", "On Debian: apt-get install chromium")
-	node := findProgram(t, "node", "On Debian: apt-get install nodejs npm")
-	installBrowserScript(t)
 	b := newHistory(t)
 	want(t, b.user.payout("rent", 5*money.Unit), http.StatusOK, payword.Accepted)
 	b.voucherCodes("spring", 3, money.Unit, 3600)
@@ -67,8 +53,8 @@ func TestPagesInABrowser(t *testing.T) {
 	if err := b.CheckBooks(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	site, err := json.Marshal(map[string]any{
-		"origin": b.url, "token": annasToken, "readerToken": benosToken,
+	browsertest.Run(t, "browser/pages.mjs", leastBrowserChecks, map[string]any{
+		"origin": b.url, "base": "/admin/", "token": annasToken, "readerToken": benosToken,
 		"pages": map[string]string{
 			"overview": "/admin/", "accounts": "/admin/accounts", "account": "/admin/accounts/" + b.user.account,
 			"vendors": "/admin/vendors", "vendor": "/admin/vendor?vendor=" + url.QueryEscape(b.shop.origin),
@@ -83,61 +69,8 @@ func TestPagesInABrowser(t *testing.T) {
 			"block":         {"vendor", "Block the vendor", map[string]string{"Reason": "The site was sold."}, "Block it", "The vendor is blocked."},
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
-	defer cancel()
-	command := exec.CommandContext(ctx, node, "pages.mjs", string(site), chromium)
-	command.Dir = "browser"
-	var output, complaints bytes.Buffer
-	command.Stdout, command.Stderr = &output, &complaints
-	if err := command.Run(); err != nil {
-		t.Fatalf("the browser script: %v\n%s", err, complaints.String())
-	}
-	var report struct{ Checked, Wrong []string }
-	if err := json.Unmarshal(output.Bytes(), &report); err != nil {
-		t.Fatalf("the browser script wrote %q: %v", output.String(), err)
-	}
-	for _, wrong := range report.Wrong {
-		t.Error(wrong)
-	}
-	if len(report.Checked) < leastBrowserChecks {
-		t.Errorf("the browser looked at %d things, want at least %d", len(report.Checked), leastBrowserChecks)
-	}
 	b.wantSound()
 	if got := b.plain("GET", "/admin/", nil); got.status != http.StatusOK { // the client follows to the sign-in
 		t.Errorf("got status %d", got.status)
-	}
-}
-
-func findProgram(t *testing.T, name, advice string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("missing: %s. %s; make tools installs it there", name, advice)
-	}
-	return path
-}
-
-// installBrowserScript installs what the script needs, as its lock file says,
-// unless that is there.
-func installBrowserScript(t *testing.T) {
-	t.Helper()
-	lock, err := os.Stat(filepath.Join("browser", "package-lock.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	installed, err := os.Stat(filepath.Join("browser", "node_modules", ".package-lock.json"))
-	if err == nil && !installed.ModTime().Before(lock.ModTime()) {
-		return
-	}
-	npm := findProgram(t, "npm", "On Debian: apt-get install npm")
-	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
-	defer cancel()
-	command := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	command.Dir = "browser"
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci in broker/browser: %v\n%s", err, output)
 	}
 }

@@ -52,6 +52,8 @@ var subcommands = []subcommand{
 	{name: "statements", arguments: "--db FILE --out DIR", summary: "write those of all vendors", mode: ledger.ReadOnly,
 		flags: (*command).statementsFlags, check: (*command).checkStatements, work: (*command).statements},
 	{name: "days", arguments: "--db FILE", summary: "print the days that were signed, a token each line", mode: ledger.ReadOnly, work: (*command).days},
+	{name: "serve", arguments: "--db FILE --out DIR --operators FILE", summary: "serve the pages for operators", mode: ledger.Existing,
+		flags: (*command).serveFlags, check: (*command).checkServe, work: (*command).serve},
 	{name: "check", arguments: "--db FILE", summary: "recompute every balance from the transfers", mode: ledger.ReadOnly, work: (*command).checkBooks},
 	{name: "audit", arguments: "--db FILE", summary: "recompute everything from the signed evidence", main: auditMain},
 }
@@ -135,6 +137,7 @@ type command struct {
 
 	keyFile, passphraseFile string // to sign days with
 	wanted                  wantedStatement
+	serving                 servingFlags
 }
 
 // main parses the flags, opens the ledger and does the work.

@@ -1,184 +1,8 @@
-// Looks at the administration pages as operators do, in Chromium, and writes one
-// JSON document: what was checked and what was wrong. Arguments: a JSON document
-// with what there is to look at, and the path of the browser. PAYWORD_SCREENSHOTS
-// names a folder for pictures.
-import { mkdir } from 'node:fs/promises'
+// Looks at the broker's administration pages: see office.mjs.
 import { join } from 'node:path'
-import { AxeBuilder } from '@axe-core/playwright'
-import { chromium } from 'playwright-core'
-
-const site = JSON.parse(process.argv[2])
-const pictures = process.env.PAYWORD_SCREENSHOTS
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-const checked = []
-const wrong = []
-
-// The spacing that a page must bear (WCAG 2.2, success criterion 1.4.12).
-const spacing = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } p { margin-block-end: 2em !important }'
-
-const ways = [
-  { name: 'light' },
-  { name: 'dark', colorScheme: 'dark', coloursAlone: true }, // nothing else differs
-  { name: 'forced', forcedColors: 'active', few: true },
-]
-
-function check(where, what, holds, detail) {
-  checked.push(`${where}: ${what}`)
-  if (!holds) wrong.push(`${where}: ${what}${detail === undefined ? '' : `: ${JSON.stringify(detail)}`}`)
-}
-
-async function picture(page, name) {
-  if (!pictures) return
-  await mkdir(pictures, { recursive: true })
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true })
-}
-
-async function signIn(page, token) {
-  await page.goto(site.origin + '/admin/')
-  await page.fill('#secret', token)
-  await page.click('main button')
-  await page.waitForURL(site.origin + '/admin/')
-}
-
-// office opens a browser window of somebody who is signed in.
-async function office(browser, options = {}, token = site.token) {
-  const context = await browser.newContext({
-    locale: 'en-GB', reducedMotion: 'reduce', viewport: { width: 1200, height: 900 }, ...options,
-  })
-  const page = await context.newPage()
-  const seen = { foreign: [], complaints: [] }
-  page.on('request', request => { if (!request.url().startsWith(site.origin + '/admin/')) seen.foreign.push(request.url()) })
-  page.on('pageerror', error => seen.complaints.push(String(error)))
-  page.on('console', message => {
-    // Chromium notes the status of every page that is not found or not valid.
-    if (message.type() === 'error' && !message.text().includes('server responded with a status')) seen.complaints.push(message.text())
-  })
-  if (token) await signIn(page, token)
-  return { context, page, seen }
-}
-
-// sideways returns what makes the reader scroll the page sideways. Tables may
-// scroll by themselves, in a region that the keyboard reaches.
-const sideways = page => page.evaluate(() => {
-  const width = document.documentElement.clientWidth
-  const over = [...document.querySelectorAll('body *')].filter(element => {
-    const box = element.getBoundingClientRect()
-    const inside = element.parentElement.closest('.scroll, svg, .skip') || element.matches('.skip, .scroll')
-    return !inside && box.width > 0 && (box.right > width + 1 || box.left < -1)
-  })
-  if (document.documentElement.scrollWidth > width) over.push(document.documentElement)
-  return over.map(element => `${element.tagName}.${element.className}`)
-})
-
-// checkAxe looks with every rule, or with that of the colours alone.
-async function checkAxe(page, where, coloursAlone) {
-  const axe = new AxeBuilder({ page })
-  const found = await (coloursAlone ? axe.withRules(['color-contrast']) : axe.withTags(rules)).analyze()
-  check(where, 'axe looked', found.passes.length > (coloursAlone ? 0 : 10), found.passes.length)
-  check(where, 'axe finds nothing', found.violations.length === 0,
-    found.violations.map(v => `${v.id}: ${v.nodes.map(n => `${n.html} ${n.failureSummary}`).join('; ')}`))
-  const unsure = found.incomplete.filter(rule => rule.id === 'color-contrast')
-  check(where, 'axe is sure of the contrast', unsure.length === 0, unsure.map(r => r.nodes.map(n => n.html)))
-}
-
-async function checkPages(browser) {
-  for (const way of ways) {
-    const { context, page, seen } = await office(browser, { colorScheme: way.colorScheme ?? 'light', forcedColors: way.forcedColors ?? 'none' })
-    for (const [name, path] of Object.entries(site.pages)) {
-      if (way.few && !site.few.includes(name)) continue
-      const where = `${name}-${way.name}`
-      const response = await page.goto(site.origin + path)
-      check(where, 'the page is there', response.status() === 200, response.status())
-      check(where, 'there is one heading of the first level', await page.locator('h1').count() === 1)
-      await checkAxe(page, where, way.coloursAlone)
-      await picture(page, where)
-    }
-    check(way.name, 'nothing foreign is asked for', seen.foreign.length === 0, seen.foreign)
-    check(way.name, 'the browser complains of nothing', seen.complaints.length === 0, seen.complaints)
-    await context.close()
-  }
-}
-
-async function checkSizes(browser) {
-  for (const [size, width, zoom] of [['narrow', 320, 1], ['zoomed', 1280, 2]]) {
-    // At 200 % of 1280 pixels a page has 640 of its own.
-    const { context, page } = await office(browser, { viewport: { width: width / zoom, height: 900 }, deviceScaleFactor: zoom, bypassCSP: true })
-    for (const [name, path] of Object.entries(site.pages)) {
-      const where = `${name}-${size}`
-      await page.goto(site.origin + path)
-      check(where, 'nothing stands out sideways', (await sideways(page)).length === 0, await sideways(page))
-      if (size === 'narrow') await picture(page, where)
-      await page.addStyleTag({ content: spacing })
-      check(where, 'wide spacing fits', (await sideways(page)).length === 0, await sideways(page))
-    }
-    await context.close()
-  }
-}
-
-// tabTo presses Tab until the element with that text has the focus, and checks
-// that the focus can be seen on the way.
-async function tabTo(page, where, text, tags = 'A BUTTON') {
-  for (let i = 0; i < 60; i++) {
-    await page.keyboard.press('Tab')
-    const now = await page.evaluate(() => {
-      const element = document.activeElement
-      const style = getComputedStyle(element)
-      const label = element.labels?.[0]?.textContent ?? element.textContent
-      return { text: label.trim(), tag: element.tagName, outline: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 }
-    })
-    if (!now.outline && now.tag !== 'BODY') check(where, `the focus on ${now.tag} ${now.text} can be seen`, false)
-    if (now.text.startsWith(text) && tags.includes(now.tag)) return true
-  }
-  check(where, `Tab reaches ${text}`, false)
-  return false
-}
-
-// enter presses Enter where that leads to another page.
-const enter = page => Promise.all([page.waitForEvent('load'), page.keyboard.press('Enter')])
-
-// walk does an action with the keyboard alone: the fields in
-// order, then the button of the confirmation.
-async function walk(browser, name, { page: start, link, typed, button, notice }) {
-  const { context, page } = await office(browser)
-  await page.goto(site.origin + site.pages[start])
-  await tabTo(page, name, link)
-  await enter(page)
-  const mistaken = Object.keys(typed)[0]
-  if (mistaken) { // first nothing is typed
-    await tabTo(page, name, 'Continue')
-    await enter(page)
-    await page.waitForSelector('.problem')
-    await checkAxe(page, `${name}-problem`)
-    await picture(page, `${name}-problem`)
-    check(name, 'the title says that there is a problem', (await page.title()).startsWith('Problem: '), await page.title())
-    check(name, 'the problem has the focus', await page.evaluate(() => document.activeElement.className) === 'problem')
-  }
-  for (const [label, text] of Object.entries(typed)) {
-    await tabTo(page, name, label, 'INPUT')
-    await page.keyboard.type(text)
-  }
-  await tabTo(page, name, 'Continue')
-  await enter(page)
-  await page.waitForSelector('text=Nothing is done yet')
-  await checkAxe(page, `${name}-confirm`)
-  await picture(page, `${name}-confirm`)
-  await tabTo(page, name, button)
-  await enter(page)
-  await page.waitForSelector('.notice')
-  check(name, 'the page says what was done', (await page.textContent('.notice')) === notice, await page.textContent('.notice'))
-  await checkAxe(page, `${name}-done`)
-  await context.close()
-}
-
-async function checkSkipLink(browser) {
-  const { context, page } = await office(browser)
-  await page.goto(site.origin + site.pages.account)
-  await page.keyboard.press('Tab')
-  check('skip', 'the first thing is a link past the menu', (await page.evaluate(() => document.activeElement.className)) === 'skip')
-  await page.keyboard.press('Enter')
-  check('skip', 'it leads to the content', (await page.evaluate(() => document.activeElement.id)) === 'main')
-  await context.close()
-}
+import {
+  check, checkAxe, checkPages, checkPrint, checkSignIn, checkSizes, checkSkipLink, office, pictures, run, site, walk,
+} from '../../internal/adminpage/browser/office.mjs'
 
 async function checkWithoutScript(browser) {
   const { context, page } = await office(browser, { javaScriptEnabled: false })
@@ -197,40 +21,11 @@ async function checkWithoutScript(browser) {
   await context.close()
 }
 
-async function checkSignIn(browser) {
-  for (const colorScheme of ['light', 'dark']) {
-    const { context, page } = await office(browser, { colorScheme }, null)
-    await page.goto(site.origin + '/admin/accounts')
-    await checkAxe(page, `sign-in-${colorScheme}`)
-    await picture(page, `sign-in-${colorScheme}`)
-    await page.fill('#secret', 'not the token of anybody')
-    await page.click('main button')
-    await checkAxe(page, `sign-in-problem-${colorScheme}`)
-    await page.fill('#secret', site.token)
-    await page.click('main button')
-    check('sign-in', 'it leads to what was asked for', page.url() === site.origin + '/admin/accounts', page.url())
-    const [cookie, ...others] = await context.cookies()
-    check('sign-in', 'the cookie is strict, and hidden from scripts', cookie.httpOnly && cookie.sameSite === 'Strict' && others.length === 0, cookie)
-    await context.close()
-  }
-}
-
 async function checkReader(browser) {
   const { context, page } = await office(browser, {}, site.readerToken)
   await page.goto(site.origin + site.pages.account)
   check('reader', 'no action is offered', await page.locator('.actions').count() === 0)
   await checkAxe(page, 'reader')
-  await context.close()
-}
-
-async function checkPrint(browser) {
-  const { context, page } = await office(browser, { colorScheme: 'dark' })
-  await page.goto(site.origin + site.pages.account)
-  await page.emulateMedia({ media: 'print' })
-  const ink = await page.evaluate(() => [getComputedStyle(document.documentElement).backgroundColor, getComputedStyle(document.body).color])
-  check('print', 'it is black on white, also in dark mode', ink.join() === 'rgb(255, 255, 255),rgb(0, 0, 0)', ink)
-  check('print', 'the menu stays away', !await page.locator('nav').isVisible())
-  await picture(page, 'print')
   await context.close()
 }
 
@@ -242,24 +37,14 @@ async function checkPicture(browser) {
   await context.close()
 }
 
-const browser = await chromium.launch({
-  executablePath: process.argv[3], headless: false, // the flag decides
-  args: [
-    '--headless=new', '--hide-scrollbars', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  ],
-})
-try {
-  await checkSignIn(browser)
+await run(async browser => {
+  await checkSignIn(browser, '/admin/accounts')
   await checkPicture(browser)
   await checkPages(browser)
   await checkSizes(browser)
-  await checkSkipLink(browser)
+  await checkSkipLink(browser, site.pages.account)
   for (const [name, steps] of Object.entries(site.walks)) await walk(browser, name, steps)
   await checkWithoutScript(browser)
   await checkReader(browser)
-  await checkPrint(browser)
-} finally {
-  await browser.close()
-}
-console.log(JSON.stringify({ checked, wrong }))
+  await checkPrint(browser, site.pages.account)
+})

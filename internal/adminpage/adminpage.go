@@ -283,8 +283,10 @@ type View struct {
 	Section string // of the menu
 	Problem string // what is wrong with what was sent
 	Notice  string // what was just done
-	// RefreshSeconds makes the browser load the page again; 0: it does not.
+	// Refresh makes the browser load an address again after RefreshSeconds, which
+	// people must be able to stop; 0: it does not.
 	RefreshSeconds int
+	Refresh        string
 	Data           any
 }
 
@@ -313,6 +315,9 @@ func (v *Visit) Show(status int, name string, what View) {
 		v.site.Log.ErrorContext(v.R.Context(), "page failed", "page", name, "error", err)
 		http.Error(v.W, "The page could not be made.", http.StatusInternalServerError)
 		return
+	}
+	if what.RefreshSeconds > 0 {
+		v.W.Header().Set("Refresh", fmt.Sprintf("%d; url=%s", what.RefreshSeconds, what.Refresh))
 	}
 	v.W.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.W.WriteHeader(status)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/paywordhq/payword/money"
 )
@@ -62,11 +63,14 @@ func DaysIn(r *http.Request) int {
 	return days
 }
 
-// Series is what one chart draws: amounts in micros, of days or runs that follow
-// one another.
+// Series is what one chart draws: figures of days or other things that follow
+// one another, 0 or more each.
 type Series struct {
 	ID, Title string
-	Amounts   []money.Amount
+	Amounts   []money.Amount // micros, unless Format says something else
+	// Format writes a figure, with its unit, for charts that are not by day; nil:
+	// GroupedDecimal.
+	Format func(money.Amount) string
 }
 
 // Charts is charts and the same figures as a table, the newest first.
@@ -131,6 +135,51 @@ func dayChart(one Series, code string, first int64) Chart {
 		c.Most = GroupedDecimal(most) + " a day"
 		c.Description = fmt.Sprintf("%s %s in %d days; the most in a day is %s, on %s; %d days have none.",
 			c.Total, code, days, GroupedDecimal(most), FormatDay(mostDay), empty)
+	}
+	return c
+}
+
+// Item is what a bar of a chart stands for that is not by day.
+type Item struct{ Name, Path string }
+
+// ItemCharts draws series of items that follow one another, such as runs: each
+// is what one is called and all what they are, such as "Run" and "runs". All
+// series are as long as items.
+func ItemCharts(each, all string, items []Item, series []Series) (drawn Charts) {
+	drawn = Charts{Each: each}
+	for k, one := range series {
+		if one.Format == nil {
+			series[k].Format = GroupedDecimal
+		}
+		drawn.Charts = append(drawn.Charts, itemChart(series[k], strings.ToLower(each), all, items))
+	}
+	for k := len(items) - 1; k >= 0; k-- {
+		row := ChartRow{Name: items[k].Name, Path: items[k].Path}
+		for _, one := range series {
+			row.Cells = append(row.Cells, Cell{one.Format(one.Amounts[k]), one.Amounts[k] == 0})
+		}
+		drawn.Rows = append(drawn.Rows, row)
+	}
+	return drawn
+}
+
+func itemChart(one Series, each, all string, items []Item) Chart {
+	c := Chart{
+		ID: one.ID, Title: one.Title, Each: "by " + each, Width: barStep * max(1, len(items)),
+		Span: fmt.Sprintf("%d %s, the newest at the end", len(items), all), Description: fmt.Sprintf("Nothing in %d %s.", len(items), all),
+	}
+	var total, most money.Amount
+	mostItem := 0
+	for k, amount := range one.Amounts {
+		total += amount
+		if amount > most {
+			most, mostItem = amount, k
+		}
+	}
+	c.Total, c.Bars = one.Format(total), bars(one.Amounts, most)
+	if most > 0 {
+		c.Most = one.Format(most)
+		c.Description = fmt.Sprintf("%s in %d %s; the most is %s, of %s.", c.Total, len(items), all, c.Most, items[mostItem].Name)
 	}
 	return c
 }

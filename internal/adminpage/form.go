@@ -36,6 +36,7 @@ type Action struct {
 	Word   string // ends the path, such as fund
 	Title  string // of the page, such as "Fund the account"
 	Button string // what the last button says
+	Done   string // what the page of the subject says afterwards
 	Fields []Field
 	// Read checks what was typed and returns what is wrong, by the name of the
 	// field. The value "form" is an id that stays the same however often the
@@ -204,4 +205,15 @@ func (a *Action) problems(values map[string]string) map[string]string {
 		}
 	}
 	return problems
+}
+
+// DoneNotice returns what a page says of the action that a request says was just
+// done; "": none of these was.
+func DoneNotice(r *http.Request, actions ...*Action) string {
+	for _, a := range actions {
+		if a.Word == r.URL.Query().Get("done") {
+			return a.Done
+		}
+	}
+	return ""
 }

@@ -16,6 +16,8 @@ const secondsPerDay = 24 * 60 * 60
 func (s *Site) functions() template.FuncMap {
 	return template.FuncMap{
 		"amount":  GroupedDecimal,
+		"count":   GroupedCount,
+		"things":  Things,
 		"seconds": func(at int64) time.Time { return time.Unix(at, 0).UTC() },
 		"micros":  func(at int64) time.Time { return time.UnixMicro(at).UTC() },
 		"iso":     func(at time.Time) string { return at.Format(time.RFC3339) },
@@ -46,6 +48,15 @@ func GroupedDecimal(amount money.Amount) string {
 // GroupedCount writes a number of things, 0 or more, with commas between
 // thousands.
 func GroupedCount(count int64) string { return groupThousands(strconv.FormatInt(count, 10)) }
+
+// Things writes a number of things, 0 or more, such as "1 payment" and "2,000
+// payments".
+func Things(count int64, one string) string {
+	if count == 1 {
+		return "1 " + one
+	}
+	return GroupedCount(count) + " " + one + "s"
+}
 
 func groupThousands(digits string) string {
 	for at := len(digits) - 3; at > 0; at -= 3 {
