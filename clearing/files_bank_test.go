@@ -229,6 +229,38 @@ func TestFileForTheBankInDollars(t *testing.T) {
 	}
 }
 
+// A mandate ends when nothing was collected with it for 36 months.
+func TestMandatesLapse(t *testing.T) {
+	db, c := open(t) // the mandate is signed on 2026-01-02
+	debtor(t, db, "anna", "M-1", "core", 7*money.Unit)
+	config := clearing.Config{Policy: bankPolicy(t)}
+	at := func(day string) clearing.Line {
+		t.Helper()
+		moment, err := time.Parse(time.DateTime, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(moment.Sub(c.Now()))
+		return linesOf(t, db, propose(t, db, config))["anna"]
+	}
+	const inTime, lapsed = clearing.Reason(""), clearing.ReasonNoMandate
+	if line := at("2029-01-01 23:00:00"); line.Reason != inTime || line.Amount != 7*money.Unit {
+		t.Errorf("before three years are over: %+v", line)
+	}
+	if line := at("2029-01-02 01:00:00"); line.Reason != lapsed || line.Amount != 0 {
+		t.Errorf("three years after the signature: %+v", line)
+	}
+	c.Advance(-24 * time.Hour)
+	settle(t, db, config)
+	spend(t, db, "anna", 5*money.Unit)
+	if line := at("2031-12-31 00:00:00"); line.Reason != inTime || line.Amount != 5*money.Unit {
+		t.Errorf("less than three years after it was used: %+v", line)
+	}
+	if line := at("2032-01-03 00:00:00"); line.Reason != lapsed {
+		t.Errorf("three years after it was used: %+v", line)
+	}
+}
+
 // More orders than a file may hold go into several, each of them into one.
 func TestOrdersAreSplitOverFiles(t *testing.T) {
 	db, _ := open(t)

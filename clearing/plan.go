@@ -40,6 +40,9 @@ const (
 	// round what the owner of an account asked for.
 	ReasonFraction Reason = "fraction"
 
+	// ReasonNoMandate: the mandate of the direct debit does not hold any more.
+	ReasonNoMandate Reason = "no-mandate"
+
 	// What follows comes up only when the line's turn comes.
 
 	// ReasonBalanceFell: less was left than planned.
@@ -48,8 +51,6 @@ const (
 	ReasonDestinationChanged Reason = "destination-changed"
 	// ReasonPayoutEnded: the payout was paid by hand or refused meanwhile.
 	ReasonPayoutEnded Reason = "payout-ended"
-	// ReasonNoMandate: the mandate of the direct debit does not hold any more.
-	ReasonNoMandate Reason = "no-mandate"
 )
 
 // draft is a plan that is being made, all of it in memory.

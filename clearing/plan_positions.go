@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/paywordhq/payword/clearing/fee"
 	"github.com/paywordhq/payword/internal/ledger"
@@ -33,6 +34,7 @@ type position struct {
 	amount               money.Amount // micros, above 0
 	destination          string       // or ""
 	isBlocked            bool
+	isLapsed             bool // a mandate that nobody used for too long
 }
 
 // kinds are the kinds of lines in the order of a plan, each with how its
@@ -97,6 +99,8 @@ func (d *draft) line(p position) (Line, error) {
 		line.Reason = ReasonBlocked
 	case p.destination == "":
 		line.Reason = ReasonNoDestination
+	case p.isLapsed:
+		line.Reason = ReasonNoMandate
 	}
 	if line.Reason != "" {
 		return line, nil
@@ -248,7 +252,9 @@ func readCollections(ctx context.Context, tx *ledger.Tx, d *draft, take func(pos
 		return err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT m.id, m.account, available.currency,
-			-(available.balance + reserved.balance + COALESCE(owed.balance, 0)), a.state
+			-(available.balance + reserved.balance + COALESCE(owed.balance, 0)), m.signed,
+			(SELECT COALESCE(MAX(i.sent), 0) FROM clearing_instructions i
+				WHERE i.kind = 'collection' AND i.party = m.account AND i.destination = 'mandate:' || m.id)
 		FROM clearing_mandates m JOIN broker_accounts a ON a.id = m.account
 		JOIN accounts available ON available.id = 'user:' || m.account || ':available'
 		JOIN accounts reserved ON reserved.id = 'user:' || m.account || ':reserved'
@@ -260,10 +266,12 @@ func readCollections(ctx context.Context, tx *ledger.Tx, d *draft, take func(pos
 	defer rows.Close()
 	for rows.Next() {
 		p := position{kind: KindCollection}
-		var mandate, state string
-		if err := rows.Scan(&mandate, &p.party, (*string)(&p.currency), (*int64)(&p.amount), &state); err != nil {
+		var mandate, signed string
+		var sent int64
+		if err := rows.Scan(&mandate, &p.party, (*string)(&p.currency), (*int64)(&p.amount), &signed, &sent); err != nil {
 			return err
 		}
+		p.isLapsed = mandateLapsed(signed, timeOf(sent), d.Planned)
 		p.account, p.destination = "user:"+p.party+":available", destinationMandate+mandate
 		if p.amount -= inFlight[p.party]; p.amount <= 0 {
 			continue
@@ -273,6 +281,20 @@ func readCollections(ctx context.Context, tx *ledger.Tx, d *draft, take func(pos
 		}
 	}
 	return rows.Err()
+}
+
+// mandateLapsed reports whether a mandate has ended because nothing was collected
+// with it for 36 months (rulebooks of SEPA direct debits, 4.1), counted from its
+// signature where nothing ever was.
+func mandateLapsed(signed string, sent, now time.Time) bool {
+	if sent.IsZero() {
+		day, err := time.Parse(time.DateOnly, signed)
+		if err != nil {
+			return true
+		}
+		sent = day
+	}
+	return now.After(sent.AddDate(0, 36, 0))
 }
 
 // collectionsInFlight returns for each account what is being collected and not
