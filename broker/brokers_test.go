@@ -71,6 +71,7 @@ func TestSameBatchAtTwoBrokers(t *testing.T) {
 		s.wantPayable(sum)
 	}
 	b.wantSound()
+	b.wantAudited()
 }
 
 // crowd is many clients that do everything at once, and what they were told.
@@ -302,6 +303,7 @@ func (u *user) listed() (all []listed) {
 func (c *crowd) check() {
 	c.t.Helper()
 	c.brokers[0].wantSound()
+	c.brokers[0].wantAudited()
 	byToken := map[string]*promised{}
 	for _, p := range c.purses {
 		byToken[p.m.Token] = p

@@ -88,6 +88,7 @@ func TestKillUnderLoad(t *testing.T) {
 		answers, repeats = answers+w.answers, repeats+w.repeats
 	}
 	b.wantSound()
+	b.wantAudited()
 	t.Logf("%d answers, %d of them asked for again after a crash", answers, repeats)
 	if repeats == 0 {
 		t.Error("no crash ever cost an answer, so that this shows nothing")

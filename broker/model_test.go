@@ -142,6 +142,7 @@ func TestModel(t *testing.T) {
 			break
 		}
 	}
+	b.wantAudited()
 	t.Logf("outcomes: %v", m.counts)
 }
 

@@ -13,7 +13,7 @@ func (a *auditor) explain(ctx context.Context) error {
 	if len(a.snapshot.missing([]string{"broker_commitments", "broker_fundings", "broker_vouchers", "broker_payouts"})) > 0 {
 		return nil
 	}
-	for _, step := range []func(context.Context) error{a.explainCommitments, a.explainFundings, a.explainVouchers, a.explainPayouts, a.explainByJournal} {
+	for _, step := range []func(context.Context) error{a.explainCommitments, a.explainFundings, a.explainVouchers, a.explainPayouts, a.explainByJournal, a.explainInstructions, a.explainReserves} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -130,6 +130,32 @@ func (a *auditor) explainByJournal(ctx context.Context) error {
 		a.explained(ownerOf(credit), amount)
 		return nil
 	}, `SELECT kind, debit, credit, amount FROM transfers WHERE kind IN ('sub-account', 'vendor-payout', 'vendor-fee', 'payout-return') AND phase = 'single'`)
+}
+
+// explainInstructions adds what runs have paid, or have promised to pay.
+func (a *auditor) explainInstructions(ctx context.Context) error {
+	if len(a.runs) == 0 {
+		return nil
+	}
+	return a.snapshot.each(ctx, func(scan scanner) error {
+		var account, state, bank, fees string
+		var amount, fee int64
+		if err := scan(&account, &state, &bank, &fees, &amount, &fee); err != nil {
+			return err
+		}
+		switch state {
+		case "sent":
+			a.explainedPending(account, amount)
+			a.explainedPending(account, fee)
+		case "booked":
+			a.explained(account, -amount)
+			a.explained(account, -fee)
+			a.explained(bank, amount)
+			a.explained(fees, fee)
+		}
+		return nil
+	}, `SELECT i.account, i.state, r.bank_account, r.fees_account, i.amount, i.fee
+		FROM clearing_instructions i JOIN clearing_runs r ON r.id = i.run_id WHERE i.kind IN ('vendor', 'merchant')`)
 }
 
 // accountRow is an account as the ledger keeps it.

@@ -31,6 +31,9 @@ type Options struct {
 	// those that it has published, old ones too. Nil: those that the database
 	// names, and the report says so, since whoever writes to it can add one.
 	Keys map[string]ed25519.PublicKey
+	// DayKeys are the public keys that the clearing signs days with, by kid. Nil:
+	// these signatures are not checked, and the report says so.
+	DayKeys map[string]ed25519.PublicKey
 	// Progress, if it is set, is called now and then with what is looked at and
 	// how far that is. total is 0 where it is not known. It is called by one
 	// goroutine at a time.
@@ -49,6 +52,7 @@ type auditor struct {
 	verifier *payword.Verifier
 	vendors  map[string]*vendorKeys
 
+	runs    []*run // by cut-off
 	journal journalFacts
 }
 
@@ -64,7 +68,10 @@ var stages = []stage{
 	{"keys", []string{"broker_settings", "broker_keys", "broker_vendor_keys", "broker_audit"}, (*auditor).loadKeys},
 	{"commitments", []string{"broker_commitments", "broker_certificates", "broker_roots"}, (*auditor).checkCommitments},
 	{"frauds", []string{"broker_frauds", "broker_commitments"}, (*auditor).checkFrauds},
+	{"runs", []string{"clearing_runs", "clearing_lines", "clearing_instructions", "clearing_approvals", "clearing_balances", "clearing_fee_rules"}, (*auditor).checkRuns},
+	{"bank", []string{"clearing_instructions", "clearing_bank_documents", "clearing_bank_entries", "clearing_reserves", "broker_outcomes"}, (*auditor).checkBank},
 	{"books", []string{"accounts", "transfers"}, (*auditor).checkBooks},
+	{"statements", []string{"clearing_runs", "clearing_evidence", "clearing_statements", "clearing_days", "broker_commitments"}, (*auditor).checkStatements},
 	{"payments", []string{"broker_fundings", "broker_vouchers", "broker_payouts", "broker_vendor_payouts"}, (*auditor).checkPayments},
 	{"accounts", []string{"broker_accounts", "broker_debts"}, (*auditor).checkParties},
 }

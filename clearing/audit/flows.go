@@ -10,8 +10,8 @@ func classOf(id string) string {
 	switch {
 	case parts[0] == "user" && len(parts) == 3:
 		return "user:" + last
-	case parts[0] == "vendor" && last == "payable":
-		return "vendor:payable"
+	case (parts[0] == "vendor" || parts[0] == "merchant") && last == "payable":
+		return parts[0] + ":payable"
 	case parts[0] == "gateway" && len(parts) >= 3 && (last == "in" || parts[len(parts)-2] == "in"):
 		return "source"
 	case parts[0] != "broker" || len(parts) < 2:
@@ -59,6 +59,12 @@ var flows = []flow{
 	{"payout-return", "broker:bank:out", "user:available", false},
 	{"vendor-payout", "vendor:payable", "broker:bank:out", false},
 	{"vendor-fee", "vendor:payable", "broker:fees", false},
+	{"settlement-payout", "vendor:payable merchant:payable", "broker:bank:out", false},
+	{"settlement-return", "broker:bank:out", "vendor:payable merchant:payable", false},
+	{"settlement-fee", "vendor:payable merchant:payable", "broker:fees", false},
+	{"settlement-fee-return", "broker:fees", "vendor:payable merchant:payable", false},
+	{"refund-reserve", "broker:provisions", "broker:reserve:refunds", false},
+	{"refund-reserve", "broker:reserve:refunds", "broker:provisions broker:reserve:used", false},
 }
 
 // isKnownFlow reports whether a transfer is of a kind that moves money between

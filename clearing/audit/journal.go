@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -71,9 +72,11 @@ type journalFacts struct {
 	pending     map[fingerprint]*pendingTransfer
 	vendorDays  map[fingerprint]*vendorDay
 	flows       map[dayFlow]*flowFacts
-	kinds       map[string]int64 // transfers of each
-	reversed    map[string]sum   // by the transfer that booked the payment
-	summed      int64            // seq of the last transfer in the daily sums
+	payables    []*accountFacts         // those that runs pay
+	period      map[fingerprint]*paidOn // commitments in the period of the next run
+	kinds       map[string]int64        // transfers of each
+	reversed    map[string]sum          // by the transfer that booked the payment
+	summed      int64                   // seq of the last transfer in the daily sums
 }
 
 // vendorDay is what a day brought to a vendor.
@@ -93,7 +96,8 @@ func (a *auditor) checkBooks(ctx context.Context) error {
 	for k := range passes {
 		a.journal = journalFacts{part: part{k, passes}, kinds: make(map[string]int64), reversed: make(map[string]sum),
 			accounts: make(map[fingerprint]*accountFacts), commitments: make(map[fingerprint]*commitmentFacts),
-			pending: make(map[fingerprint]*pendingTransfer), vendorDays: make(map[fingerprint]*vendorDay), flows: make(map[dayFlow]*flowFacts)}
+			pending: make(map[fingerprint]*pendingTransfer), vendorDays: make(map[fingerprint]*vendorDay), flows: make(map[dayFlow]*flowFacts),
+			period: make(map[fingerprint]*paidOn)}
 		for _, step := range []func(context.Context) error{
 			a.loadCurrencies, a.readJournal, a.explain, a.compareAccounts, a.compareCommitments, a.compareUsers, a.compareVendorDays, a.compareFlows,
 		} {
@@ -134,16 +138,52 @@ func (a *auditor) loadCurrencies(ctx context.Context) error {
 			j.currencies = append(j.currencies, currency)
 		}
 		if f, isIn := j.accountPrint(id); isIn {
-			j.accounts[f] = &accountFacts{currency: place, isKnown: true}
+			facts := &accountFacts{currency: place, isKnown: true}
+			j.accounts[f] = facts
+			if class := classOf(id); class == "vendor:payable" || class == "merchant:payable" {
+				j.payables = append(j.payables, facts)
+			}
 		}
 		return nil
 	}, `SELECT id, currency FROM accounts`)
 }
 
-// readJournal reads every transfer in its order.
+// transfersPerPage is how many transfers are read at a time, about half a
+// kilobyte each.
+const transfersPerPage = 5000
+
+// readJournal reads every transfer in its order, and looks at what is owed where
+// a run was cut off.
 func (a *auditor) readJournal(ctx context.Context) error {
-	j, done := &a.journal, int64(0)
-	err := a.snapshot.each(ctx, func(scan scanner) error {
+	after, done := int64(0), int64(0)
+	read := func(until int64) error {
+		for {
+			last, count, err := a.readPage(ctx, after, until)
+			if err != nil || count == 0 {
+				return err
+			}
+			after, done = last, done+count
+			a.progress("journal", done, a.looked.Transfers)
+		}
+	}
+	for _, r := range a.runs { // by cut-off
+		if err := read(r.cutoff); err != nil {
+			return err
+		}
+		if err := a.compareCutoff(ctx, r); err != nil {
+			return err
+		}
+		if err := a.compareEvidence(ctx, r); err != nil {
+			return err
+		}
+	}
+	return read(math.MaxInt64)
+}
+
+// readPage reads some transfers after one and up to another.
+func (a *auditor) readPage(ctx context.Context, after, until int64) (last, count int64, err error) {
+	j := &a.journal
+	err = a.snapshot.each(ctx, func(scan scanner) error {
 		var t transferRow
 		err := scan(&t.seq, &t.id, &t.phase, &t.pendingID, &t.debit, &t.credit, &t.amount, &t.currency, &t.kind, &t.reference, &t.expires, &t.created)
 		if err != nil {
@@ -152,22 +192,11 @@ func (a *auditor) readJournal(ctx context.Context) error {
 		t.debitPrint, t.isDebitIn = j.accountPrint(t.debit)
 		t.toPrint, t.isToIn = j.accountPrint(t.credit)
 		a.readTransfer(&t)
-		if done++; done%10_000 == 0 {
-			a.progress("journal", done, a.looked.Transfers)
-			return ctx.Err()
-		}
+		last, count = t.seq, count+1
 		return nil
-	}, `SELECT seq, id, phase, COALESCE(pending_id, ''), debit, credit, amount, currency, kind, reference, expires, created FROM transfers ORDER BY seq`)
-	if err != nil {
-		return err
-	}
-	for _, p := range j.pending {
-		if p.isIn {
-			facts := a.factsOf(p.debit)
-			facts.promised = facts.promised.plus(p.amount)
-		}
-	}
-	return nil
+	}, `SELECT seq, id, phase, COALESCE(pending_id, ''), debit, credit, amount, currency, kind, reference, expires, created
+		FROM transfers WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, after, until, transfersPerPage)
+	return last, count, err
 }
 
 // accountPrint returns the fingerprint of an account, and whether it is in the
@@ -202,6 +231,7 @@ func (a *auditor) readTransfer(t *transferRow) {
 	case "single":
 		a.move(t)
 	case "pending":
+		a.promise(t.isDebitIn, t.debitPrint, t.amount)
 		j.pending[fingerprintOf(t.id)] = &pendingTransfer{debit: t.debitPrint, credit: t.toPrint, amount: t.amount, expires: t.expires,
 			currency: t.currency, kind: t.kind, isIn: t.isDebitIn, debitName: t.debit, creditName: t.credit}
 	case "post", "void", "expire":
@@ -305,6 +335,9 @@ func (a *auditor) moveFor(t *transferRow) {
 			j.commitments[f] = facts
 		}
 		facts.add(t)
+		if n := len(a.runs); t.kind == "redeem" && n > 0 && t.seq <= a.runs[n-1].cutoff {
+			j.addToPeriod(t, f)
+		}
 	}
 }
 
@@ -351,7 +384,18 @@ func (a *auditor) end(t *transferRow, isFirst bool) {
 	case isFirst && t.phase == "post" && p.expires != 0 && t.created >= p.expires:
 		a.find(TransferImpossible, t.id, "its time was over", transferText(t))
 	}
+	if p != nil {
+		a.promise(p.isIn, p.debit, -p.amount)
+	}
 	if t.phase == "post" {
 		a.move(t)
+	}
+}
+
+// promise adds to what is promised from an account.
+func (a *auditor) promise(isIn bool, account fingerprint, amount int64) {
+	if isIn {
+		facts := a.factsOf(account)
+		facts.promised = facts.promised.plus(amount)
 	}
 }

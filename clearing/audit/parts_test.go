@@ -64,7 +64,7 @@ func newBank(t testing.TB) *bank {
 	opened, err := broker.New(t.Context(), broker.Config{
 		Issuer: issuer, Currency: usd, Database: b.database, Signer: b.key, AdminToken: adminToken,
 		RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount, CertificateLimit: 1000 * money.Unit,
-		PaymentServices: []broker.PaymentService{cards{}}, Transport: b, Now: func() time.Time { return time.Unix(b.seconds.Load(), 0) },
+		PaymentServices: []broker.PaymentService{cards{}}, Transport: b, Now: b.now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +77,8 @@ func newBank(t testing.TB) *bank {
 	})
 	return b
 }
+
+func (b *bank) now() time.Time { return time.Unix(b.seconds.Load(), 0) }
 
 // RoundTrip answers for the sites of the vendors.
 func (b *bank) RoundTrip(r *http.Request) (*http.Response, error) {

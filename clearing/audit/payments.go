@@ -43,6 +43,28 @@ var pairs = []pair{
 		'broker:bank:out' AS credit, -1 AS amount FROM broker_vendor_payouts`, false, ""},
 	{"the fee of a payout to a vendor", "vendor-fee", `SELECT 'payout/' || id || '/fee' AS id, 'single' AS phase,
 		'vendor:' || vendor || ':payable' AS debit, 'broker:fees' AS credit, -1 AS amount FROM broker_vendor_payouts`, true, ""},
+	{"what the run pays", "settlement-payout", settled("", "amount", "bank_account", false), false, "clearing_instructions"},
+	{"the fee of what the run pays", "settlement-fee", settled("/fee", "fee", "fees_account", false), false, "clearing_instructions"},
+	{"what came back", "settlement-return", settled("", "amount", "bank_account", true), false, "clearing_instructions"},
+	{"the fee of what came back", "settlement-fee-return", settled("/fee", "fee", "fees_account", true), false, "clearing_instructions"},
+	{"what is kept for refunds", "refund-reserve", `SELECT 'reserve/' || end_to_end AS id, 'single' AS phase, 'broker:provisions' AS debit,
+			'broker:reserve:refunds' AS credit, amount FROM clearing_reserves
+		UNION ALL SELECT 'reserve/' || end_to_end || '/released', 'single', 'broker:reserve:refunds', 'broker:provisions', amount
+			FROM clearing_reserves WHERE state = 'released'
+		UNION ALL SELECT 'reserve/' || end_to_end || '/used', 'single', 'broker:reserve:refunds', 'broker:reserve:used', amount
+			FROM clearing_reserves WHERE state = 'used'`, false, "clearing_reserves"},
+}
+
+// settled is SQL for the transfers of a run: what is set aside for an order to the
+// bank, or what came back of it.
+func settled(suffix, amount, account string, isBack bool) string {
+	columns, state := `'settle/' || i.end_to_end || '`+suffix+`' AS id, 'pending' AS phase, i.account AS debit, r.`+account+` AS credit`, ``
+	if isBack {
+		columns = `'settle/' || i.end_to_end || '` + suffix + `/returned' AS id, 'single' AS phase, r.` + account + ` AS debit, i.account AS credit`
+		state = ` AND i.state = 'returned'`
+	}
+	return `SELECT ` + columns + `, i.` + amount + ` AS amount FROM clearing_instructions i JOIN clearing_runs r ON r.id = i.run_id
+		WHERE i.kind IN ('vendor', 'merchant') AND i.` + amount + ` > 0` + state
 }
 
 // checkPayments compares what came in and went out with the transfers that

@@ -55,6 +55,28 @@ const (
 	DaySum              Kind = "day-sum"              // it is not the sum of the day's transfers
 )
 
+// What is wrong with settlement runs.
+const (
+	RunHash            Kind = "run-hash"            // the plan is another one than was approved
+	RunTotals          Kind = "run-totals"          // its lines sum to something else
+	RunCutoff          Kind = "run-cutoff"          // it does not begin where the one before it ended
+	RunApproval        Kind = "run-approval"        // nobody else stands behind it who must
+	FeeRule            Kind = "fee-rule"            // the rule of that version is another one
+	LineFee            Kind = "line-fee"            // the rule gives another fee or payout
+	LinePosition       Kind = "line-position"       // another sum was owed at the cut-off
+	LineMissing        Kind = "line-missing"        // somebody is owed something and is not in the run
+	LineResult         Kind = "line-result"         // it cannot be so far in such a run
+	InstructionDiffers Kind = "instruction-differs" // the order to the bank is not that of its line
+	InstructionState   Kind = "instruction-state"   // its transfers are not those of its state
+	TrialBalance       Kind = "trial-balance"       // balances when a run was closed that cannot be
+	BankEntryDiffers   Kind = "bank-entry-differs"  // it is matched with an order that is in another state
+	ReserveDiffers     Kind = "reserve-differs"     // the policy asks for another reserve
+	EvidenceDiffers    Kind = "evidence-differs"    // what the run kept is not what was paid in its period
+	StatementDiffers   Kind = "statement-differs"   // the rows make another statement
+	DayDiffers         Kind = "day-differs"         // the tree or the chain of days is another one
+	DayUnsigned        Kind = "day-unsigned"        // no known key of the clearing signed it
+)
+
 // Finding is one thing that does not agree.
 type Finding struct {
 	Kind Kind `json:"kind"`
@@ -74,13 +96,20 @@ func compareFindings(a, b Finding) int {
 
 // Totals say how much was looked at, so that a clean report is worth something.
 type Totals struct {
-	Commitments int64 `json:"commitments"`
-	Signatures  int64 `json:"signatures"`
-	Hashes      int64 `json:"hashes"`
-	Accounts    int64 `json:"accounts"`
-	Transfers   int64 `json:"transfers"`
-	Payments    int64 `json:"payments"` // fundings, vouchers and payouts
-	DaySums     int64 `json:"daySums"`
+	Commitments  int64 `json:"commitments"`
+	Signatures   int64 `json:"signatures"`
+	Hashes       int64 `json:"hashes"`
+	Accounts     int64 `json:"accounts"`
+	Transfers    int64 `json:"transfers"`
+	Payments     int64 `json:"payments"` // fundings, vouchers and payouts
+	DaySums      int64 `json:"daySums"`
+	Runs         int64 `json:"runs"`
+	Lines        int64 `json:"lines"`
+	Instructions int64 `json:"instructions"`
+	BankEntries  int64 `json:"bankEntries"`
+	Evidence     int64 `json:"evidence"`
+	Statements   int64 `json:"statements"`
+	Days         int64 `json:"days"`
 }
 
 // Report is what an audit found.
@@ -131,7 +160,8 @@ func (t Totals) lines() []countLine {
 	return []countLine{
 		{t.Commitments, "commitments"}, {t.Signatures, "signatures checked"}, {t.Hashes, "hashes computed"},
 		{t.Accounts, "accounts"}, {t.Transfers, "transfers"}, {t.Payments, "fundings, vouchers and payouts"},
-		{t.DaySums, "sums of days"},
+		{t.DaySums, "sums of days"}, {t.Runs, "settlement runs"}, {t.Lines, "lines of them"}, {t.Instructions, "orders to the bank"},
+		{t.BankEntries, "entries of bank files"}, {t.Evidence, "rows of evidence"}, {t.Statements, "statements"}, {t.Days, "signed days"},
 	}
 }
 
