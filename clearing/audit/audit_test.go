@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ func (b *bank) audit() audit.Report {
 func (b *bank) auditWith(options audit.Options) audit.Report {
 	b.t.Helper()
 	options.Database = b.database
+	if options.DayKeys == nil {
+		options.DayKeys = map[string]ed25519.PublicKey{payword.Thumbprint(publicKey(b.dayKey)): publicKey(b.dayKey)}
+	}
 	report, err := audit.Run(b.t.Context(), options)
 	if err != nil {
 		b.t.Fatal(err)
@@ -149,7 +153,7 @@ func (w *town) settle() {
 			w.t.Error(err)
 		}
 	}()
-	config := clearing.Config{Directory: w.t.TempDir()}
+	config := clearing.Config{Directory: w.t.TempDir(), Signer: w.dayKey}
 	w.plan(db, config, clearing.Operator{})
 	w.shop.redeem(w.shop.claim(w.reserved, 28*cent, false, 40))
 	w.carryOut(db, config, w.plan(db, config, clearing.Operator{}))
@@ -192,7 +196,7 @@ func TestSoundBooksAreClean(t *testing.T) {
 	w := newTown(t)
 	report := w.wantClean()
 	looked := report.Looked
-	if looked.Commitments != 9 || looked.Runs != 4 || looked.Lines < 6 || looked.Instructions < 4 || looked.Signatures < 20 || looked.Hashes < 280 || looked.Accounts < 15 || looked.Transfers < 30 || looked.Payments < 20 {
+	if looked.Commitments != 9 || looked.Runs != 4 || looked.Lines < 6 || looked.Instructions < 4 || looked.Evidence < 8 || looked.Statements < 8 || looked.Days != 2 || looked.Signatures < 20 || looked.Hashes < 280 || looked.Accounts < 15 || looked.Transfers < 30 || looked.Payments < 20 {
 		t.Errorf("it looked at %+v", looked)
 	}
 	if len(report.Notes) != 1 {

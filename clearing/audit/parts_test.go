@@ -52,6 +52,7 @@ type bank struct {
 	t        testing.TB
 	database string
 	key      ed25519.PrivateKey
+	dayKey   ed25519.PrivateKey // of the clearing
 	seconds  atomic.Int64
 	shops    map[string]*shop
 	numbers  int // to name things by
@@ -59,7 +60,7 @@ type bank struct {
 
 func newBank(t testing.TB) *bank {
 	t.Helper()
-	b := &bank{t: t, database: dbtest.New(t), key: newKey(), shops: make(map[string]*shop)}
+	b := &bank{t: t, database: dbtest.New(t), key: newKey(), dayKey: newKey(), shops: make(map[string]*shop)}
 	b.seconds.Store(start)
 	opened, err := broker.New(t.Context(), broker.Config{
 		Issuer: issuer, Currency: usd, Database: b.database, Signer: b.key, AdminToken: adminToken,

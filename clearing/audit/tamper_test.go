@@ -72,7 +72,7 @@ func TestTamperedBooks(t *testing.T) {
 		"@reserved", w.reserved.m.ID.String(), "@closed", w.closed.m.ID.String(), "@open", w.open.m.ID.String(), "@twice", w.twice.m.ID.String(),
 		"@user", w.user.account, "@other", w.other.account, "@agent", w.agent.account, "@shop", w.shop.origin, "@second", w.second.origin).Replace
 	var all []tampering
-	for _, c := range slices.Concat(tamperedLedger, tamperedEvidence, tamperedRecords, tamperedRuns) {
+	for _, c := range slices.Concat(tamperedLedger, tamperedEvidence, tamperedRecords, tamperedRuns, tamperedStatements) {
 		c.sql = put(c.sql)
 		all = append(all, c)
 	}
@@ -103,17 +103,17 @@ var tamperedLedger = []tampering{
 	{"an account of no vendor", "accounts", `INSERT INTO accounts (id, currency, floor, created) VALUES ('vendor:https://x.example:payable', 'usd-micro', 0, 0)`,
 		[]audit.Kind{audit.AccountUnknown}},
 	{"a payment raised", "transfers", `UPDATE transfers SET amount = amount + 1 WHERE kind = 'redeem' AND reference = '@closed'`,
-		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.CommitmentTransfers, audit.DaySum, audit.LinePosition}},
+		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.CommitmentTransfers, audit.DaySum, audit.EvidenceDiffers, audit.LinePosition}},
 	{"a payment to another vendor", "transfers", `UPDATE transfers SET credit = 'vendor:@second:payable' WHERE kind = 'redeem' AND reference = '@closed'`,
-		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.AccountFloor, audit.CommitmentTransfers, audit.DaySum, audit.LinePosition}},
+		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.AccountFloor, audit.CommitmentTransfers, audit.DaySum, audit.EvidenceDiffers, audit.LinePosition}},
 	{"a payment by another user", "transfers", `UPDATE transfers SET debit = 'user:@other:reserved' WHERE kind = 'redeem' AND reference = '@closed'`,
 		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.AccountFloor, audit.CommitmentTransfers}},
 	{"a payment for nothing", "transfers", `UPDATE transfers SET reference = 'nothing' WHERE kind = 'redeem' AND reference = '@closed'`,
-		[]audit.Kind{audit.CommitmentTransfers, audit.TransferUnexplained}},
+		[]audit.Kind{audit.CommitmentTransfers, audit.EvidenceDiffers, audit.TransferUnexplained}},
 	{"a payment deleted", "transfers", `DELETE FROM transfers WHERE kind = 'redeem' AND reference = '@closed'`,
-		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.AccountFloor, audit.CommitmentTransfers, audit.DaySum, audit.LinePosition}},
+		[]audit.Kind{audit.AccountBalance, audit.AccountEvidence, audit.AccountFloor, audit.CommitmentTransfers, audit.DaySum, audit.EvidenceDiffers, audit.LinePosition}},
 	{"a payment of another kind", "transfers", `UPDATE transfers SET kind = 'gift' WHERE kind = 'redeem' AND reference = '@closed'`,
-		[]audit.Kind{audit.CommitmentTransfers, audit.TransferUnexplained}},
+		[]audit.Kind{audit.CommitmentTransfers, audit.EvidenceDiffers, audit.TransferUnexplained}},
 	{"a payment at another time", "transfers", `UPDATE transfers SET created = created - 86400000000 WHERE kind = 'redeem' AND reference = '@closed'`,
 		[]audit.Kind{audit.DaySum}},
 	{"money from nowhere", "transfers", `INSERT INTO transfers (id, phase, debit, credit, amount, currency, kind, reference, expires, created)
@@ -139,16 +139,16 @@ var tamperedEvidence = []tampering{
 	{"more paid than claimed", "broker_commitments", setCommitment + `paid = paid + 1, held = held - 1` + ofReserved,
 		[]audit.Kind{audit.AccountEvidence, audit.CommitmentTransfers, audit.PaidDiffers}},
 	{"a commitment of another user", "broker_commitments", setCommitment + `token = (SELECT token FROM broker_commitments WHERE id = '@closed')` + ofReserved,
-		[]audit.Kind{audit.ClaimUnproved, audit.CommitmentMalformed, audit.ReservationDiffers, audit.RootReused, audit.TailForged}},
+		[]audit.Kind{audit.ClaimUnproved, audit.CommitmentMalformed, audit.ReservationDiffers, audit.RootReused, audit.StatementDiffers, audit.TailForged}},
 	{"a commitment with another signature", "broker_commitments", setCommitment + `token = SUBSTR(token, 1, LENGTH(token) - 20) || 'AAAAAAAAAAAAAAAAAAAA'` + ofReserved,
-		[]audit.Kind{audit.CommitmentMalformed, audit.CommitmentUnsigned, audit.ReservationDiffers}},
-	{"a commitment that is none", "broker_commitments", setCommitment + `token = 'x'` + ofReserved, []audit.Kind{audit.CommitmentMalformed}},
+		[]audit.Kind{audit.CommitmentMalformed, audit.CommitmentUnsigned, audit.ReservationDiffers, audit.StatementDiffers}},
+	{"a commitment that is none", "broker_commitments", setCommitment + `token = 'x'` + ofReserved, []audit.Kind{audit.CommitmentMalformed, audit.StatementDiffers}},
 	{"a commitment paid by another", "broker_commitments", setCommitment + `account = '@other'` + ofReserved,
-		[]audit.Kind{audit.AccountEvidence, audit.CommitmentOwner, audit.CommitmentTransfers, audit.RootReused}},
+		[]audit.Kind{audit.AccountEvidence, audit.CommitmentOwner, audit.CommitmentTransfers, audit.EvidenceDiffers, audit.RootReused}},
 	{"a commitment to another", "broker_commitments", setCommitment + `vendor = '@second'` + ofReserved,
 		[]audit.Kind{audit.AccountEvidence, audit.CommitmentRow, audit.CommitmentTransfers}},
 	{"a commitment removed", "broker_commitments", `DELETE FROM broker_commitments` + ofReserved,
-		[]audit.Kind{audit.AccountEvidence, audit.TransferUnexplained}},
+		[]audit.Kind{audit.AccountEvidence, audit.EvidenceDiffers, audit.StatementDiffers, audit.TransferUnexplained}},
 	{"a reservation raised", "broker_commitments", setCommitment + `reserved = reserved + 1, held = held + 1` + ofReserved,
 		[]audit.Kind{audit.AccountEvidence, audit.CommitmentTransfers, audit.ReservationDiffers}},
 	{"a reservation without the broker's word", "broker_commitments", setCommitment + `reservation = ''` + ofReserved,
