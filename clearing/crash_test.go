@@ -3,7 +3,11 @@ package clearing_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -275,48 +279,92 @@ func TestCancelledRunGoesOn(t *testing.T) {
 // No money leaves books that disagree, and no plan that was changed is carried
 // out, whatever was changed of it.
 func TestTamperingStopsTheRun(t *testing.T) {
-	cases := []struct {
-		name, statements string
-		books            bool
-	}{
-		{"balance", `UPDATE accounts SET balance = balance + 1000000 WHERE id = 'vendor:https://c.example:8443:payable'`, true},
-		{"cut-off", `UPDATE clearing_runs SET cutoff = cutoff + 1`, false},
-		{"since", `UPDATE clearing_runs SET since = since + 1`, false},
-		{"period", `UPDATE clearing_runs SET period_end = '2026-11-23'`, false},
-		{"policy", `UPDATE clearing_runs SET policy = REPLACE(policy, '"refundDays":56', '"refundDays":5')`, false},
-		{"approval", `UPDATE clearing_runs SET needs = 1 - needs`, false},
-		{"planner", `UPDATE clearing_runs SET planned_by = 'operator:anna'`, false},
-		{"bank", `UPDATE clearing_runs SET bank_account = 'broker:fees'`, false},
-		{"totals", `UPDATE clearing_runs SET paid = paid + 1`, false},
-		{"a line less", `UPDATE clearing_lines SET run_id = 'other' WHERE number = 2`, false},
-		{"amount", `UPDATE clearing_lines SET amount = amount + 1000000, gross = gross + 1000000 WHERE number = 3`, false},
-		{"fee", `UPDATE clearing_lines SET fee = fee - 1 WHERE number = 1`, false},
-		{"destination", `UPDATE clearing_lines SET destination = 'ref:thief' WHERE number = 1`, false},
-		{"party", `UPDATE clearing_lines SET party = 'https://z.example' WHERE number = 1`, false},
-		{"account", `UPDATE clearing_lines SET account = 'vendor:https://d.example:payable' WHERE number = 1`, false},
-		{"method", `UPDATE clearing_lines SET method = 'credit-transfer' WHERE number = 1`, false},
-		{"reason", `UPDATE clearing_lines SET reason = 'blocked' WHERE number = 2`, false},
+	const changeRun, changeLine = `UPDATE clearing_runs SET %s WHERE id = '%s'`, `UPDATE clearing_lines SET %s AND run_id = '%s'`
+	cases := []struct{ name, statement, change string }{
+		{"cut-off", changeRun, `cutoff = cutoff + 1`},
+		{"since", changeRun, `since = since + 1`},
+		{"period", changeRun, `period_end = '2026-11-23'`},
+		{"policy", changeRun, `policy = REPLACE(policy, '"refundDays":56', '"refundDays":5')`},
+		{"approval", changeRun, `needs = 1 - needs`},
+		{"planner", changeRun, `planned_by = 'operator:anna'`},
+		{"bank", changeRun, `bank_account = 'broker:fees'`},
+		{"fees", changeRun, `fees_account = 'broker:bank:out'`},
+		{"totals", changeRun, `paid = paid + 1`},
+		{"a line less", changeLine, `run_id = 'other' WHERE number = 2`},
+		{"amount", changeLine, `amount = amount + 1000000, gross = gross + 1000000 WHERE number = 3`},
+		{"fee", changeLine, `fee = fee - 1 WHERE number = 1`},
+		{"destination", changeLine, `destination = 'ref:thief' WHERE number = 1`},
+		{"party", changeLine, `party = 'https://z.example' WHERE number = 1`},
+		{"account", changeLine, `account = 'vendor:https://d.example:payable' WHERE number = 1`},
+		{"method", changeLine, `method = 'credit-transfer' WHERE number = 1`},
+		{"reason", changeLine, `reason = 'blocked' WHERE number = 2`},
+		{"the books", `UPDATE accounts SET %s AND '%s' <> ''`, `balance = balance + 1000000 WHERE id = 'vendor:https://c.example:8443:payable'`},
 	}
+	location := newDatabase(t)
+	db, _ := openAt(t, location)
+	oweVendors(t, db)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			location := newDatabase(t)
-			db, clock := openAt(t, location)
-			oweVendors(t, db)
-			config := clearing.Config{Directory: t.TempDir(), PlanHash: propose(t, db, clearing.Config{}).PlanHash}
-			if died := runUntil(t, db, config, 1); died != "leased" {
-				t.Fatalf("died after %q, want leased", died)
-			}
-			waitForLease(t, db, clock)
-			dbtest.Tamper(t, location, c.statements)
-			_, err := clearing.Run(t.Context(), db, config, clearing.Operator{})
+			plan := propose(t, db, clearing.Config{})
+			dbtest.Tamper(t, location, fmt.Sprintf(c.statement, c.change, plan.RunID))
+			_, err := clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir(), PlanHash: plan.PlanHash}, clearing.Operator{})
 			var books *clearing.BooksError
-			if err == nil || errors.As(err, &books) != c.books || !c.books && !strings.Contains(err.Error(), "it was changed") {
+			if err == nil || !errors.As(err, &books) && !strings.Contains(err.Error(), "it was changed") {
 				t.Errorf("got %v, want that it was changed", err)
 			}
 			var pending int64
 			if scan(t, db, `SELECT CAST(SUM(pending) AS BIGINT) FROM accounts`, &pending); pending != 0 {
 				t.Errorf("%d micros were sent", pending)
 			}
+		})
+	}
+}
+
+// killAt makes this binary the process that TestKill kills: it carries out a
+// plan and kills itself after that step.
+const killAt = "PAYWORD_CLEARING_CRASH_AT"
+
+// runAndDie is that process. Its arguments are database, plan and folder.
+func runAndDie(step string, arguments []string) int {
+	ctx := context.Background()
+	db, err := ledger.Open(ctx, arguments[0], ledger.Options{Now: func() time.Time { return epoch }})
+	if err == nil {
+		config := clearing.Config{PlanHash: arguments[1], Directory: arguments[2]}
+		_, err = clearing.Run(ctx, db, config.WithStep(func(name string) {
+			if name == step {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}), clearing.Operator{})
+	}
+	fmt.Fprintln(os.Stderr, "the process came to its end:", err)
+	return 1
+}
+
+// A process that is really killed leaves what can be gone on with: the files are
+// those of a run that never died.
+func TestKill(t *testing.T) {
+	reference := t.TempDir()
+	db, _ := openWithVendors(t)
+	settle(t, db, clearing.Config{Directory: reference})
+	for _, step := range []string{"started", "lines to 6", "closed", "beside statement-run-2026-11-22-1.json"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			location, directory := newDatabase(t), t.TempDir()
+			db, c := openAt(t, location)
+			oweVendors(t, db)
+			plan := propose(t, db, clearing.Config{})
+			child := exec.CommandContext(t.Context(), os.Args[0], location, plan.PlanHash, directory)
+			child.Env = append(os.Environ(), killAt+"="+step)
+			output, err := child.CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != -1 {
+				t.Fatalf("got %v, want that it was killed: %s", err, output)
+			}
+			waitForLease(t, db, c)
+			run(t, db, clearing.Config{Directory: directory})
+			wantSameFiles(t, readFiles(t, directory), readFiles(t, reference))
+			wantPending(t, db, vendorsSent)
 		})
 	}
 }

@@ -101,7 +101,19 @@ func openAt(t testing.TB, location string) (*ledger.DB, *clock) {
 // openWith opens a database in which every Update runs twice.
 func openWith(t testing.TB, location string, c *clock) *ledger.DB {
 	t.Helper()
-	db, err := ledger.Open(t.Context(), location, ledger.Options{Now: c.Now, RunTwice: func() bool { return true }})
+	return openIn(t, location, ledger.Options{Now: c.Now, RunTwice: func() bool { return true }})
+}
+
+// openOnce makes a broker's database and opens it as programs do.
+func openOnce(t testing.TB) (*ledger.DB, *clock) {
+	t.Helper()
+	c := new(clock)
+	return openIn(t, newDatabase(t), ledger.Options{Now: c.Now}), c
+}
+
+func openIn(t testing.TB, location string, options ledger.Options) *ledger.DB {
+	t.Helper()
+	db, err := ledger.Open(t.Context(), location, options)
 	if err != nil {
 		t.Fatal(err)
 	}

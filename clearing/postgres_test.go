@@ -8,6 +8,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if step, isChild := os.LookupEnv(killAt); isChild {
+		os.Exit(runAndDie(step, os.Args[1:]))
+	}
 	os.Exit(dbtest.Main(m, func(location string) error { return startBroker(location, eur) }, ""))
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -220,5 +222,55 @@ func TestNowIsOneInstant(t *testing.T) {
 			}
 		}
 		return nil
+	})
+}
+
+// Who is alone sees the end of the journal: nothing comes up to there later,
+// though a transfer that is not committed yet has a lower number than one that is.
+func TestUpdateAloneSeesTheEndOfTheJournal(t *testing.T) {
+	db, _ := openFunded(t, 1000)
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		return tx.CreateAccount(ctx, ledger.Account{ID: "broker:other", Currency: usd})
+	})
+	written, release, slow := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	tell := sync.OnceFunc(func() { close(written) })
+	go func() {
+		slow <- db.Update(t.Context(), func(tx *ledger.Tx) error {
+			err := tx.Post(t.Context(), transfer("slow", "user:1:available", vendor, 1))
+			tell()
+			<-release
+			return err
+		})
+	}()
+	<-written
+	if dbtest.IsPostgreSQL() { // SQLite has one writer
+		update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+			return tx.Post(ctx, transfer("quick", "broker:bank:in", "broker:other", 1))
+		})
+	}
+	var newest, count int64
+	alone := make(chan error, 1)
+	go func() {
+		alone <- db.UpdateAlone(t.Context(), func(tx *ledger.Tx) error {
+			return tx.QueryRowContext(t.Context(), `SELECT MAX(seq), COUNT(*) FROM transfers`).Scan(&newest, &count)
+		})
+	}()
+	select {
+	case err := <-alone:
+		t.Errorf("somebody was alone (%v) beside an Update that goes on", err)
+		alone <- err
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(release)
+	if err := errors.Join(<-slow, <-alone); err != nil {
+		t.Fatal(err)
+	}
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		var later int64
+		err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM transfers WHERE seq <= ?`, newest).Scan(&later)
+		if later != count {
+			t.Errorf("up to %d there were %d transfers, and %d later", newest, count, later)
+		}
+		return err
 	})
 }

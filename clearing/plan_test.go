@@ -1,0 +1,301 @@
+package clearing_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/money"
+)
+
+// A later plan takes the place of the one before, which cannot be run any more.
+func TestLaterPlanDiscards(t *testing.T) {
+	db, _ := openWithVendors(t)
+	first := propose(t, db, clearing.Config{})
+	second := propose(t, db, clearing.Config{})
+	if first.PlanHash == second.PlanHash || second.RunID != "run-2026-11-22-2" {
+		t.Errorf("got %s %s, then %s %s", first.RunID, first.PlanHash, second.RunID, second.PlanHash)
+	}
+	if s, err := clearing.LoadPlan(t.Context(), db, first.PlanHash); err != nil || s.State != clearing.StateDiscarded {
+		t.Errorf("the first: got %s (%v), want that it is discarded", s.State, err)
+	}
+	config := clearing.Config{Directory: t.TempDir(), PlanHash: first.PlanHash}
+	if _, err := clearing.Run(t.Context(), db, config, clearing.Operator{}); !errors.Is(err, clearing.ErrDiscarded) {
+		t.Errorf("run the first: got %v, want ErrDiscarded", err)
+	}
+	if _, err := clearing.Approve(t.Context(), db, first.PlanHash, clearing.Operator{Name: "anna"}); !errors.Is(err, clearing.ErrDiscarded) {
+		t.Errorf("approve the first: got %v, want ErrDiscarded", err)
+	}
+	config.PlanHash = strings.Repeat("a", 64)
+	if _, err := clearing.Run(t.Context(), db, config, clearing.Operator{}); !errors.Is(err, clearing.ErrNoPlan) {
+		t.Errorf("no such plan: got %v, want ErrNoPlan", err)
+	}
+	config.PlanHash = ""
+	if _, err := clearing.Run(t.Context(), db, config, clearing.Operator{}); !errors.Is(err, clearing.ErrNoPlan) {
+		t.Errorf("nothing to go on with: got %v, want ErrNoPlan", err)
+	}
+	if _, err := clearing.Propose(t.Context(), db, clearing.Config{RunID: first.RunID}, clearing.Operator{}); err == nil {
+		t.Error("the id of an earlier run was taken again")
+	}
+	if count, _ := instructions(t, db); count != 0 || len(readFiles(t, config.Directory)) != 0 {
+		t.Errorf("got %d orders and %v, want nothing", count, readFiles(t, config.Directory))
+	}
+	run(t, db, clearing.Config{PlanHash: second.PlanHash})
+	wantPending(t, db, vendorsSent)
+	newest, err := clearing.LoadRun(t.Context(), db, "")
+	if err != nil || newest.RunID != second.RunID {
+		t.Errorf("the newest: got %s (%v), want %s", newest.RunID, err, second.RunID)
+	}
+}
+
+// A look at a plan records nothing.
+func TestDryRunRecordsNothing(t *testing.T) {
+	db, _ := openWithVendors(t)
+	var lines []clearing.Line
+	dry, err := clearing.DryRun(t.Context(), db, clearing.Config{}, func(line clearing.Line) error {
+		lines = append(lines, line)
+		return nil
+	})
+	if err != nil || len(lines) != 6 || dry.State != "" || dry.Totals.Payments != 3 {
+		t.Errorf("got %+v with %d lines (%v)", dry, len(lines), err)
+	}
+	var rows int64
+	if scan(t, db, `SELECT (SELECT COUNT(*) FROM clearing_runs) + (SELECT COUNT(*) FROM clearing_lines) + (SELECT COUNT(*) FROM clearing_audit)`, &rows); rows != 0 {
+		t.Errorf("%d rows were recorded", rows)
+	}
+}
+
+// What does not fit waits, and what is carried anyway keeps nobody's money back.
+func TestPlanOfTooManyLines(t *testing.T) {
+	db, _ := open(t)
+	for k := range 12 {
+		origin, destination := fmt.Sprintf("https://v%02d.example", k), "ref:x"
+		if k < 6 {
+			destination = "" // they come first by name
+		}
+		register(t, db, origin, destination)
+		owe(t, db, origin, money.Unit)
+	}
+	for round, want := range []clearing.Totals{
+		{Lines: 4, Waiting: 8, Payments: 4}, // the first four who are paid
+		{Lines: 4, Waiting: 4, Payments: 2}, // the other two, two of those who are not, and the remainders of nobody
+		{Lines: 4, Waiting: 2},
+	} {
+		config := clearing.Config{Now: true, Directory: t.TempDir()}
+		s := run(t, db, config.WithMaxLines(4))
+		if s.Totals.Lines != want.Lines || s.Totals.Waiting != want.Waiting || s.Totals.Payments != want.Payments {
+			t.Errorf("round %d: got %+v, want %+v", round, s.Totals, want)
+		}
+	}
+}
+
+// A version of a fee rule is one rule for ever.
+func TestFeeRuleKeepsItsVersion(t *testing.T) {
+	db, _ := openWithVendors(t)
+	propose(t, db, clearing.Config{})
+	other := clearing.DefaultPolicy()
+	other.Fee.Minimum = 20_000
+	_, err := clearing.Propose(t.Context(), db, clearing.Config{Policy: &other}, clearing.Operator{})
+	wantError(t, err, "give the changed rule another version")
+	other.Fee.Version = "mine/1"
+	if s := propose(t, db, clearing.Config{Policy: &other}); s.FeeRule != "mine/1" || s.Totals.Fees != 3_703_740_707 {
+		t.Errorf("got %+v, want the other rule", s)
+	}
+}
+
+// What is below the policy's minimum is carried.
+func TestMinimums(t *testing.T) {
+	db, _ := openWithUsers(t)
+	policy := collecting(t)
+	policy.MinimumPayout, policy.MinimumCollection = 12_300_001, 32*money.Unit
+	s := propose(t, db, clearing.Config{Policy: policy})
+	lines := linesOf(t, db, s)
+	for _, party := range []string{vendorA, "bbbbbbbbbbbbbbbb"} {
+		if line := lines[party]; line.Reason != clearing.ReasonBelowMinimum || line.Fee != 0 || line.Amount != 0 {
+			t.Errorf("%s: got %+v, want that it is below the minimum", party, line)
+		}
+	}
+	// What the owner asked for is paid, however small.
+	if line := lines["aaaaaaaaaaaaaaaa/rest"]; line.Amount != 5*money.Unit || s.Totals.Payments != 2 {
+		t.Errorf("got %+v of %+v", line, s.Totals)
+	}
+}
+
+// Which plan needs how many approvals.
+func TestApprovals(t *testing.T) {
+	anna, ben, carl := clearing.Operator{Name: "anna"}, clearing.Operator{Name: "ben"}, clearing.Operator{Name: "carl"}
+	amount := func(value money.Amount) *money.Amount { return &value }
+	const all = 1_230_876_490_000 // what the vendors are paid
+	cases := []struct {
+		name    string
+		above   *money.Amount
+		by      clearing.Operator
+		approve []clearing.Operator
+		missing int
+	}{
+		{"no policy", nil, clearing.Operator{}, nil, 0},
+		{"just not above", amount(all), clearing.Operator{}, nil, 0},
+		{"above, planned by a timer", amount(all - 1), clearing.Operator{}, nil, 2},
+		{"one approval for a timer", amount(0), clearing.Operator{}, []clearing.Operator{anna}, 1},
+		{"the same twice", amount(0), clearing.Operator{}, []clearing.Operator{anna, anna}, 1},
+		{"two approvals for a timer", amount(0), clearing.Operator{}, []clearing.Operator{anna, ben}, 0},
+		{"planned by an operator", amount(0), anna, nil, 1},
+		{"and approved by another", amount(0), anna, []clearing.Operator{ben}, 0},
+		{"by two", amount(0), anna, []clearing.Operator{ben, carl}, 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			db, _ := openWithVendors(t)
+			policy := clearing.DefaultPolicy()
+			policy.ApprovalAbove = c.above
+			plan, err := clearing.Propose(t.Context(), db, clearing.Config{Policy: &policy}, c.by)
+			for _, operator := range c.approve {
+				if err == nil {
+					plan, err = clearing.Approve(t.Context(), db, plan.PlanHash, operator)
+				}
+			}
+			if err != nil || plan.ApprovalsMissing() != c.missing {
+				t.Fatalf("got %d approvals missing (%v), want %d", plan.ApprovalsMissing(), err, c.missing)
+			}
+			_, err = clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir(), PlanHash: plan.PlanHash}, clearing.Operator{})
+			if c.missing == 0 && err != nil || c.missing > 0 && !errors.Is(err, clearing.ErrNotApproved) {
+				t.Errorf("run: got %v", err)
+			}
+			if count, _ := instructions(t, db); (count > 0) != (c.missing == 0) {
+				t.Errorf("got %d orders", count)
+			}
+			if _, err := clearing.Approve(t.Context(), db, plan.PlanHash, clearing.Operator{}); err == nil {
+				t.Error("nobody approved")
+			}
+		})
+	}
+}
+
+// How far a run is can be seen from outside and by whoever called it.
+func TestProgress(t *testing.T) {
+	db, _ := open(t)
+	for k := range 230 {
+		register(t, db, fmt.Sprintf("https://v%03d.example", k), "ref:x")
+		owe(t, db, fmt.Sprintf("https://v%03d.example", k), money.Unit)
+	}
+	plan := propose(t, db, clearing.Config{})
+	var told, seen []string
+	config := clearing.Config{PlanHash: plan.PlanHash, Holder: "me", Progress: func(p clearing.Progress) {
+		told = append(told, fmt.Sprintf("%s %d/%d", p.Phase, p.Done, p.Lines))
+	}}
+	look := func() {
+		p, err := clearing.LoadProgress(t.Context(), db, plan.RunID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, fmt.Sprintf("%s %s %d/%d %s", p.State, p.Phase, p.Done, p.Lines, p.Holder))
+	}
+	look()
+	run(t, db, config.WithStep(func(name string) {
+		switch name {
+		case "started", "lines to 200", "lines to 230", "closed":
+			look()
+		}
+	}))
+	look()
+	wantTold := "check 0/230|lines 0/230|lines 100/230|lines 200/230|lines 230/230|close 230/230|publish 230/230|files 230/230|final 230/230"
+	if got := strings.Join(told, "|"); got != wantTold {
+		t.Errorf("told: got %s, want %s", got, wantTold)
+	}
+	wantSeen := "proposed check 0/230 |running lines 0/230 me|running lines 200/230 me|running close 230/230 me|closed publish 230/230 me|final final 230/230 "
+	if got := strings.Join(seen, "|"); got != wantSeen {
+		t.Errorf("seen: got %s, want %s", got, wantSeen)
+	}
+}
+
+// books is a model of what vendors are owed and were sent.
+type books struct {
+	owed, sent map[string]money.Amount // micros, by origin; sent with its fee
+}
+
+// Whatever happens between the runs, and at whatever step they die: what was ever
+// earned is what was sent and is still owed, to the micro, and the bank answers
+// change nothing of it that is not theirs.
+func TestModel(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	db, c := open(t)
+	model := books{map[string]money.Amount{}, map[string]money.Amount{}}
+	var origins []string
+	for k := range 8 {
+		origin := fmt.Sprintf("https://v%d.example", k)
+		origins = append(origins, origin)
+		register(t, db, origin, []string{"", "ref:a", "ref:b"}[random.IntN(3)])
+	}
+	for range 25 {
+		for range 1 + random.IntN(6) {
+			origin := origins[random.IntN(len(origins))]
+			switch random.IntN(5) {
+			case 0:
+				execute(t, db, `UPDATE broker_vendors SET destination = 'ref:c' WHERE vendor = '`+origin+`'`)
+			case 1:
+				execute(t, db, `UPDATE broker_vendors SET state = CASE state WHEN 'open' THEN 'blocked' ELSE 'open' END WHERE vendor = '`+origin+`'`)
+			default:
+				amount := money.Amount(1 + random.IntN(50_000_000))
+				owe(t, db, origin, amount)
+				model.owed[origin] += amount
+			}
+		}
+		plan := propose(t, db, clearing.Config{})
+		if random.IntN(3) == 0 { // late, and other facts
+			origin := origins[random.IntN(len(origins))]
+			owe(t, db, origin, 7)
+			model.owed[origin] += 7
+			execute(t, db, `UPDATE broker_vendors SET destination = 'ref:d' WHERE vendor = '`+origins[random.IntN(len(origins))]+`'`)
+		}
+		config := clearing.Config{PlanHash: plan.PlanHash, Directory: t.TempDir()}
+		for runUntil(t, db, config, 1+random.IntN(20)) != "" {
+			waitForLease(t, db, c)
+		}
+		for _, line := range linesOf(t, db, plan) {
+			if line.Outcome == clearing.OutcomeSent {
+				model.owed[line.Party] -= line.Fee + line.Amount
+				model.sent[line.Party] += line.Fee + line.Amount
+			}
+		}
+		model.want(t, db, origins)
+		if t.Failed() {
+			t.Fatal("after ", plan.RunID)
+		}
+	}
+}
+
+// want compares the books with the model.
+func (m books) want(t *testing.T, db *ledger.DB, origins []string) {
+	t.Helper()
+	err := db.View(t.Context(), func(tx *ledger.Tx) error {
+		for _, origin := range origins {
+			account, err := tx.Account(t.Context(), payable(origin))
+			if err != nil {
+				return err
+			}
+			if account.Balance-account.Pending != m.owed[origin] || account.Pending != m.sent[origin] {
+				t.Errorf("%s: %s are owed and %s on their way, want %s and %s", origin, account.Balance-account.Pending, account.Pending, m.owed[origin], m.sent[origin])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ordered int64
+	scan(t, db, `SELECT CAST(COALESCE(SUM(amount + fee), 0) AS BIGINT) FROM clearing_instructions`, &ordered)
+	sum := money.Amount(0)
+	for _, amount := range m.sent {
+		sum += amount
+	}
+	if money.Amount(ordered) != sum {
+		t.Errorf("orders of %d, want %s", ordered, sum)
+	}
+	wantSound(t, db)
+}
