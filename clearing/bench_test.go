@@ -25,11 +25,11 @@ func oweMany(b *testing.B, db *ledger.DB, vendors int) {
 					destination = ""
 				}
 				_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created, destination) VALUES (?, 0, ?)`, origin, destination)
-				if err = errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: payable(origin), Currency: usd})); err != nil {
+				if err = errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: payable(origin), Currency: eur})); err != nil {
 					return err
 				}
 				lists = append(lists, []ledger.Transfer{{ID: fmt.Sprintf("owe-%d", k), Debit: "broker:bank:in", Credit: payable(origin),
-					Amount: money.Amount(1_000_000 + k), Currency: usd, Kind: "redeem"}})
+					Amount: money.Amount(1_000_000 + k), Currency: eur, Kind: "redeem"}})
 			}
 			_, err := tx.PostLists(ctx, lists)
 			return err

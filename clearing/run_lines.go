@@ -106,19 +106,35 @@ func (r *run) obstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, e
 // payoutObstacle: a payout that the operator has ended by hand is not paid again.
 func payoutObstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, error) {
 	account, id, _ := strings.Cut(line.Party, "/")
-	var state, accountState string
+	var state, instruction, accountState string
 	var amount money.Amount
-	err := tx.QueryRowContext(ctx, `SELECT p.state, p.amount, a.state FROM broker_payouts p JOIN broker_accounts a ON a.id = p.account
-		WHERE p.account = ? AND p.id = ?`, account, id).Scan(&state, (*int64)(&amount), &accountState)
+	err := tx.QueryRowContext(ctx, `SELECT p.state, p.instruction, p.amount, a.state FROM broker_payouts p JOIN broker_accounts a ON a.id = p.account
+		WHERE p.account = ? AND p.id = ?`, account, id).Scan(&state, &instruction, (*int64)(&amount), &accountState)
 	switch {
 	case err != nil:
 		return "", err
-	case state != "pending" || amount != line.Amount:
+	case state != "pending" || instruction != "" || amount != line.Amount:
 		return ReasonPayoutEnded, nil
 	case accountState == "blocked":
 		return ReasonBlocked, nil
 	}
 	return "", nil
+}
+
+// holdPayout tells the broker that a payout is on its way, so that nobody ends it
+// by hand: it would be paid twice.
+func holdPayout(ctx context.Context, tx *ledger.Tx, line Line) error {
+	account, id, _ := strings.Cut(line.Party, "/")
+	result, err := tx.ExecContext(ctx, `UPDATE broker_payouts SET instruction = ? WHERE account = ? AND id = ? AND state = 'pending' AND instruction = ''`,
+		line.EndToEnd, account, id)
+	if err != nil {
+		return err
+	}
+	held, err := result.RowsAffected()
+	if err == nil && held != 1 {
+		err = errors.New("the payout was ended or sent by somebody else")
+	}
+	return err
 }
 
 // collectionObstacle: what the account has paid meanwhile is not collected, and
@@ -153,6 +169,10 @@ func (r *run) send(ctx context.Context, tx *ledger.Tx, line Line) error {
 	switch line.Kind {
 	case KindVendor, KindMerchant:
 		if err := r.pend(ctx, tx, line); err != nil {
+			return err
+		}
+	case KindAccountPayout:
+		if err := holdPayout(ctx, tx, line); err != nil {
 			return err
 		}
 	case KindCollection:

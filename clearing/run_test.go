@@ -311,6 +311,10 @@ func TestAccountsAreSettled(t *testing.T) {
 	}
 	// The broker holds the payout already, and a debit is credited when it came.
 	wantPending(t, db, map[string]money.Amount{"user:aaaaaaaaaaaaaaaa:available": 5*money.Unit + 1_234_567, "user:bbbbbbbbbbbbbbbb:available": 0})
+	var held string
+	if scan(t, db, `SELECT instruction FROM broker_payouts WHERE id = 'rest'`, &held); held != payout.EndToEnd {
+		t.Errorf("the broker's payout is held for %q, want %q", held, payout.EndToEnd)
+	}
 	var used int64
 	if scan(t, db, `SELECT used FROM clearing_mandates`, &used); used != 1 {
 		t.Errorf("the mandate was used %d times, want once", used)
