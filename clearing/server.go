@@ -117,6 +117,7 @@ func newHandler(s *Server) (http.Handler, error) {
 	mux.Handle("GET /{$}", http.RedirectHandler(pathPages, http.StatusSeeOther))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK) })
 	mux.HandleFunc("GET /readyz", s.serveReadiness)
+	registerPublished(mux, s)
 	return mux, nil
 }
 
