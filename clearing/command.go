@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/paywordhq/payword/internal/ledger"
@@ -36,7 +37,7 @@ type subcommand struct {
 
 // subcommands are all there are. They work on the broker's database, which must
 // exist.
-var subcommands = []subcommand{
+var subcommands = slices.Concat([]subcommand{
 	{name: "plan", arguments: "--db FILE", summary: "freeze what a run would pay, and show it", mode: ledger.Existing,
 		flags: (*command).planFlags, check: (*command).checkPlan, work: (*command).plan},
 	{name: "approve", arguments: "--db FILE --plan HASH --as NAME", summary: "stand behind a plan that needs a second operator", mode: ledger.Existing,
@@ -56,7 +57,7 @@ var subcommands = []subcommand{
 		flags: (*command).serveFlags, check: (*command).checkServe, work: (*command).serve},
 	{name: "check", arguments: "--db FILE", summary: "recompute every balance from the transfers", mode: ledger.ReadOnly, work: (*command).checkBooks},
 	{name: "audit", arguments: "--db FILE", summary: "recompute everything from the signed evidence", main: auditMain},
-}
+}, matchCommands)
 
 const helpHead = `payword clearing settles what the broker owes, and collects what it is owed.
 
@@ -138,6 +139,7 @@ type command struct {
 	keyFile, passphraseFile string // to sign days with
 	wanted                  wantedStatement
 	serving                 servingFlags
+	match                   matchFlags
 }
 
 // main parses the flags, opens the ledger and does the work.

@@ -28,6 +28,10 @@ const (
 // other content.
 var ErrMessageDiffers = errors.New("a file of that message id was read before, with other content")
 
+// errTooManyEntries means that a file speaks of more payments than one import
+// does.
+var errTooManyEntries = fmt.Errorf("the file is of more than %d payments: ask the bank to split it", bankfile.MaxEntries)
+
 // The states of a bank's entry.
 const (
 	EntryMatched   = "matched"   // it belongs to an instruction, which says so now
@@ -41,18 +45,18 @@ type BankEntry struct {
 	Seq       int64          `json:"seq"`
 	Document  string         `json:"document"` // SHA-256 of the file, hexadecimal
 	Number    int            `json:"number"`   // in the document, 1 and up
-	EndToEnd  string         `json:"endToEndId,omitempty"`
+	EndToEnd  string         `json:"endToEnd,omitempty"`
 	Says      bankfile.Says  `json:"says"`
 	Account   string         `json:"account,omitempty"`
-	Direction string         `json:"direction,omitempty"`    // out, in, or "" where nothing is booked
-	Amount    money.Amount   `json:"amountMicros,omitempty"` // 0: the bank does not say
+	Direction string         `json:"direction,omitempty"` // out, in, or "" where nothing is booked
+	Amount    money.Amount   `json:"amount,omitempty"`    // 0: the bank does not say
 	Currency  money.Currency `json:"currency,omitempty"`
 	Day       string         `json:"day,omitempty"`
 	Code      string         `json:"code,omitempty"`
 	BankRef   string         `json:"bankReference,omitempty"`
 	State     string         `json:"state"`
 	Note      string         `json:"note,omitempty"`
-	Created   int64          `json:"createdMicros"` // microseconds since 1970
+	Created   time.Time      `json:"created"`
 
 	text               string // of the bank, for people
 	message, paymentID string // that an entry of several payments is about
@@ -77,7 +81,7 @@ type ImportReport struct {
 	Open []BankEntry `json:"open"`
 	// Released are the reserves for refunds whose time was over.
 	Released       int          `json:"released"`
-	ReleasedAmount money.Amount `json:"releasedMicros"`
+	ReleasedAmount money.Amount `json:"released"`
 }
 
 // Import reads a file in which a bank answers (bankfile.Read says which), once:
@@ -106,6 +110,12 @@ func importFile(ctx context.Context, db *ledger.DB, file []byte, step func(strin
 			text: e.Text, message: e.MessageID, paymentID: e.PaymentID, count: e.Count,
 		})
 	}
+	if err := migrate(ctx, db); err != nil {
+		return ImportReport{}, err
+	}
+	if m.entries, err = expand(ctx, db, m.entries); err != nil {
+		return ImportReport{}, err
+	}
 	return m.run(ctx)
 }
 
@@ -124,9 +134,6 @@ type matching struct {
 // due.
 func (m *matching) run(ctx context.Context) (report ImportReport, err error) {
 	report = ImportReport{Document: m.id, Kind: m.kind, MessageID: m.message, Entries: len(m.entries), Open: []BankEntry{}}
-	if err := migrate(ctx, m.db); err != nil {
-		return report, err
-	}
 	done, isKnown, err := m.begin(ctx)
 	if err != nil {
 		return report, err
@@ -270,11 +277,11 @@ func (m *matching) entry(ctx context.Context, tx *ledger.Tx, e *BankEntry) (isNe
 	} else if err != nil {
 		return false, err
 	}
-	e.Created = tx.Now().UnixMicro()
+	e.Created = tx.Now()
 	err = tx.QueryRowContext(ctx, `INSERT INTO clearing_bank_entries (document, number, end_to_end, says, account, direction, amount, currency, day,
 		code, bank_ref, state, note, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq`,
 		e.Document, e.Number, e.EndToEnd, string(e.Says), e.Account, e.Direction, int64(e.Amount), string(e.Currency), e.Day,
-		e.Code, e.BankRef, e.State, e.Note, e.Created).Scan(&e.Seq)
+		e.Code, e.BankRef, e.State, e.Note, e.Created.UnixMicro()).Scan(&e.Seq)
 	return true, err
 }
 
@@ -287,7 +294,7 @@ func (e *BankEntry) unmatched(format string, arguments ...any) {
 
 // Instruction is an order to the bank.
 type Instruction struct {
-	EndToEnd    string         `json:"endToEndId"`
+	EndToEnd    string         `json:"endToEnd"`
 	RunID       string         `json:"runId"`
 	Number      int            `json:"number"`    // of the line
 	Direction   string         `json:"direction"` // out, or in
@@ -295,15 +302,15 @@ type Instruction struct {
 	Party       string         `json:"party"`
 	Account     string         `json:"account"` // of the ledger
 	Currency    money.Currency `json:"currency"`
-	Amount      money.Amount   `json:"amountMicros"`
-	Fee         money.Amount   `json:"feeMicros"`
+	Amount      money.Amount   `json:"amount"`
+	Fee         money.Amount   `json:"fee"`
 	Destination string         `json:"destination"`
 	Method      string         `json:"method"`
 	State       string         `json:"state"` // sent, booked, rejected or returned
 	Code        string         `json:"code,omitempty"`
-	Sent        int64          `json:"sentMicros"`             // microseconds since 1970, as are the next
-	Booked      int64          `json:"bookedMicros,omitempty"` // 0: it is not
-	Ended       int64          `json:"endedMicros,omitempty"`  // rejected or returned; 0: neither
+	Sent        time.Time      `json:"sent"`
+	Booked      time.Time      `json:"booked,omitzero"`
+	Ended       time.Time      `json:"ended,omitzero"` // rejected or returned
 
 	version int64
 }
@@ -326,14 +333,24 @@ func selectInstructions(ctx context.Context, tx *ledger.Tx, where string, argume
 	defer rows.Close()
 	for rows.Next() {
 		var i Instruction
+		var sent, booked, ended int64
 		err := rows.Scan(&i.EndToEnd, &i.RunID, &i.Number, &i.Direction, &i.Kind, &i.Party, &i.Account, (*string)(&i.Currency),
-			(*int64)(&i.Amount), (*int64)(&i.Fee), &i.Destination, &i.Method, &i.State, &i.Code, &i.Sent, &i.Booked, &i.Ended, &i.version)
+			(*int64)(&i.Amount), (*int64)(&i.Fee), &i.Destination, &i.Method, &i.State, &i.Code, &sent, &booked, &ended, &i.version)
 		if err != nil {
 			return nil, err
 		}
+		i.Sent, i.Booked, i.Ended = timeAt(sent), timeAt(booked), timeAt(ended)
 		all = append(all, i)
 	}
 	return all, rows.Err()
+}
+
+// timeAt is a time in microseconds since 1970, of which 0 is none.
+func timeAt(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
 }
 
 // findInstruction returns the instruction of that end-to-end id, and whether

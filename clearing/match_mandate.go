@@ -34,8 +34,8 @@ type Mandate struct {
 	// State is active or withdrawn; AddMandate sets it.
 	State string `json:"state"`
 	// Used is how many collections were sent with it.
-	Used    int64 `json:"used"`
-	Created int64 `json:"createdMicros"` // microseconds since 1970
+	Used    int64     `json:"used"`
+	Created time.Time `json:"created"`
 }
 
 var (
@@ -170,10 +170,12 @@ func selectMandates(ctx context.Context, tx *ledger.Tx, where string, arguments 
 	defer rows.Close()
 	for rows.Next() {
 		var m Mandate
-		err := rows.Scan(&m.ID, &m.Account, &m.Name, &m.IBAN, &m.BIC, &m.Signed, &m.Scheme, &m.State, &m.Used, &m.Created)
+		var created int64
+		err := rows.Scan(&m.ID, &m.Account, &m.Name, &m.IBAN, &m.BIC, &m.Signed, &m.Scheme, &m.State, &m.Used, &created)
 		if err != nil {
 			return nil, err
 		}
+		m.Created = timeAt(created)
 		all = append(all, m)
 	}
 	return all, rows.Err()

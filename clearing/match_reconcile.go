@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -14,8 +15,8 @@ import (
 
 // Reconciliation is what is open between the books and the bank.
 type Reconciliation struct {
-	// At is when it was taken, in seconds since 1970.
-	At int64 `json:"at"`
+	// At is when it was taken.
+	At time.Time `json:"at"`
 	// Open sums the instructions that the bank has not answered, by age,
 	// direction and currency; Oldest are the first hundred of them.
 	Open   []OpenAge     `json:"open"`
@@ -41,7 +42,7 @@ type OpenAge struct {
 	Direction string         `json:"direction"`
 	Currency  money.Currency `json:"currency"`
 	Count     int64          `json:"count"`
-	Amount    money.Amount   `json:"amountMicros"`
+	Amount    money.Amount   `json:"amount"`
 }
 
 // OutcomeCounts are what the broker was told and has not done.
@@ -57,10 +58,10 @@ type Outcome struct {
 	Kind    string       `json:"kind"` // payout-paid, payout-refused, payout-returned, debit-collected or debit-returned
 	Account string       `json:"account"`
 	ID      string       `json:"id"` // of the payout, or the end-to-end id of the direct debit
-	Amount  money.Amount `json:"amountMicros"`
+	Amount  money.Amount `json:"amount"`
 	Note    string       `json:"note"`   // what the bank said
 	Detail  string       `json:"detail"` // why it failed
-	Created int64        `json:"createdMicros"`
+	Created time.Time    `json:"created"`
 }
 
 // BankDay compares a bank's statement of a day with what is known of its entries.
@@ -69,18 +70,18 @@ type BankDay struct {
 	Account  string         `json:"account"` // IBAN
 	Day      string         `json:"day"`
 	Currency money.Currency `json:"currency"`
-	Opening  money.Amount   `json:"openingMicros"`
-	Closing  money.Amount   `json:"closingMicros"`
+	Opening  money.Amount   `json:"opening"`
+	Closing  money.Amount   `json:"closing"`
 	// Moved is closing less opening; Known what of that is of instructions, and
 	// Unmatched of what is not. Missing is the rest, which no entry explains, and
 	// should be 0.
-	Moved     money.Amount `json:"movedMicros"`
-	Known     money.Amount `json:"knownMicros"`
-	Unmatched money.Amount `json:"unmatchedMicros"`
-	Missing   money.Amount `json:"missingMicros"`
+	Moved     money.Amount `json:"moved"`
+	Known     money.Amount `json:"known"`
+	Unmatched money.Amount `json:"unmatched"`
+	Missing   money.Amount `json:"missing"`
 	// Gap is the opening less the closing of the statement before, 0 if there is
 	// none: if it is not 0, a statement was not read.
-	Gap money.Amount `json:"gapMicros"`
+	Gap money.Amount `json:"gap"`
 }
 
 // BankPosition is an account of ours that stands for money at the bank: what came
@@ -88,14 +89,14 @@ type BankDay struct {
 type BankPosition struct {
 	Account  string         `json:"account"`
 	Currency money.Currency `json:"currency"`
-	Balance  money.Amount   `json:"balanceMicros"`
+	Balance  money.Amount   `json:"balance"`
 }
 
 // ReserveDue is what is kept for refunds until the end of a day.
 type ReserveDue struct {
 	Day    string       `json:"day"`
 	Count  int64        `json:"count"`
-	Amount money.Amount `json:"amountMicros"`
+	Amount money.Amount `json:"amount"`
 }
 
 // Reconcile returns what is open between the books and the bank, all of it as of
@@ -106,7 +107,7 @@ func Reconcile(ctx context.Context, db *ledger.DB) (Reconciliation, error) {
 		return found, err
 	}
 	err := db.View(ctx, func(tx *ledger.Tx) (err error) {
-		found = Reconciliation{At: tx.Now().Unix(), Open: []OpenAge{}, Oldest: []Instruction{}, UnmatchedEntries: []BankEntry{},
+		found = Reconciliation{At: tx.Now(), Open: []OpenAge{}, Oldest: []Instruction{}, UnmatchedEntries: []BankEntry{},
 			Outcomes: OutcomeCounts{List: []Outcome{}}, Days: []BankDay{}, Ledger: []BankPosition{}, Reserves: []ReserveDue{}}
 		for _, part := range []func(context.Context, *ledger.Tx) error{
 			found.loadOpen, found.loadUnmatched, found.loadOutcomes, found.loadDays, found.loadLedger, found.loadReserves,
@@ -135,7 +136,7 @@ func each(ctx context.Context, tx *ledger.Tx, take func(scan func(...any) error)
 	return rows.Err()
 }
 
-const microsPerDay = 24 * 60 * 60 * 1_000_000
+const secondsPerDay = 24 * 60 * 60
 
 func (r *Reconciliation) loadOpen(ctx context.Context, tx *ledger.Tx) error {
 	err := each(ctx, tx, func(scan func(...any) error) error {
@@ -162,8 +163,10 @@ const entryColumns = `SELECT seq, document, number, end_to_end, says, account, d
 	FROM clearing_bank_entries `
 
 func scanBankEntry(scan func(...any) error) (e BankEntry, err error) {
+	var created int64
 	err = scan(&e.Seq, &e.Document, &e.Number, &e.EndToEnd, (*string)(&e.Says), &e.Account, &e.Direction, (*int64)(&e.Amount), (*string)(&e.Currency),
-		&e.Day, &e.Code, &e.BankRef, &e.State, &e.Note, &e.Created)
+		&e.Day, &e.Code, &e.BankRef, &e.State, &e.Note, &created)
+	e.Created = timeAt(created)
 	return e, err
 }
 
@@ -188,7 +191,9 @@ func (r *Reconciliation) loadOutcomes(ctx context.Context, tx *ledger.Tx) (err e
 	}
 	return each(ctx, tx, func(scan func(...any) error) error {
 		var o Outcome
-		err := scan(&o.Seq, &o.Kind, &o.Account, &o.ID, (*int64)(&o.Amount), &o.Note, &o.Detail, &o.Created)
+		var created int64
+		err := scan(&o.Seq, &o.Kind, &o.Account, &o.ID, (*int64)(&o.Amount), &o.Note, &o.Detail, &created)
+		o.Created = timeAt(created)
 		r.Outcomes.List = append(r.Outcomes.List, o)
 		return err
 	}, `SELECT seq, kind, account, id, amount, note, detail, created FROM broker_outcomes WHERE state = 'failed' ORDER BY seq DESC LIMIT ?`, maxListed)
@@ -234,7 +239,7 @@ func (r *Reconciliation) loadReserves(ctx context.Context, tx *ledger.Tx) error 
 		var d ReserveDue
 		var day int64
 		err := scan(&day, &d.Count, (*int64)(&d.Amount))
-		d.Day = dayAt(day * microsPerDay)
+		d.Day = dayAt(time.Unix(day*secondsPerDay, 0))
 		r.Reserves = append(r.Reserves, d)
 		return err
 	}, `SELECT until / 86400 AS day, COUNT(*), CAST(SUM(amount) AS BIGINT) FROM clearing_reserves WHERE state = 'held'

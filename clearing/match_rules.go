@@ -154,8 +154,8 @@ func (m *matching) repeat(ctx context.Context, tx *ledger.Tx, e *BankEntry) erro
 	return nil
 }
 
-// dayAt is the day of a time in microseconds since 1970, UTC.
-func dayAt(micros int64) string { return time.UnixMicro(micros).UTC().Format(time.DateOnly) }
+// dayAt is the day of a time, UTC.
+func dayAt(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // words is what the bank said, in one line of 1 to 200 characters.
 func (e *BankEntry) words() string {

@@ -3,6 +3,8 @@ package clearing_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -359,5 +361,188 @@ func TestSayByHand(t *testing.T) {
 		if _, err := clearing.SayByHand(t.Context(), d.db, answer); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: got %v, want %q", answer, err, says)
 		}
+	}
+}
+
+// Where the bank names a file and not its payments, number and sum say which they
+// are, or nothing is guessed.
+func TestBatches(t *testing.T) {
+	const batch = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.054.001.08"><BkToCstmrDbtCdtNtfctn><GrpHdr><MsgId>%s</MsgId></GrpHdr><Ntfctn>
+		<Acct><Id><IBAN>DE89370400440532013000</IBAN></Id></Acct><Ntry><Amt Ccy="EUR">%s</Amt><CdtDbtInd>DBIT</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>
+		<NtryDtls><Btch><MsgId>%s</MsgId><NbOfTxs>%d</NbOfTxs></Btch></NtryDtls></Ntry></Ntfctn></BkToCstmrDbtCdtNtfctn></Document>`
+	const group = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.03"><CstmrPmtStsRpt><GrpHdr><MsgId>%s</MsgId></GrpHdr>
+		<OrgnlGrpInfAndSts><OrgnlMsgId>%s</OrgnlMsgId><GrpSts>%s</GrpSts></OrgnlGrpInfAndSts></CstmrPmtStsRpt></Document>`
+	for _, c := range []struct {
+		name, file                   string
+		matched, repeated, unmatched int
+		state                        string
+	}{
+		{"booked", fmt.Sprintf(batch, "1", "30.00", deskRun+"-c1", 2), 2, 0, 0, "booked"},
+		{"another sum", fmt.Sprintf(batch, "2", "30.01", deskRun+"-c1", 2), 0, 0, 1, "sent"},
+		{"another number", fmt.Sprintf(batch, "3", "30.00", deskRun+"-c1", 3), 0, 0, 1, "sent"},
+		{"another method", fmt.Sprintf(batch, "4", "30.00", deskRun+"-d1", 2), 0, 0, 1, "sent"},
+		{"another run", fmt.Sprintf(batch, "5", "30.00", "run-2026-11-22-2-c1", 2), 0, 0, 1, "sent"},
+		{"rejected", fmt.Sprintf(group, "6", deskRun+"-c1", "RJCT"), 2, 0, 0, "rejected"},
+		{"accepted", fmt.Sprintf(group, "7", deskRun+"-c1", "ACCP"), 2, 0, 0, "sent"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk(t)
+			first, second := d.payVendor(10*money.Unit, money.Unit), d.payVendor(20*money.Unit, 0)
+			d.read([]byte(c.file), c.matched, c.repeated, c.unmatched)
+			for _, o := range []order{first, second} {
+				d.wantState(o, c.state, "")
+			}
+			d.settled()
+			if again := d.read([]byte(c.file), 0, 0, 0); !again.Known {
+				t.Error("the file is not known when it is read again")
+			}
+		})
+	}
+}
+
+// Mandates are checked, one of an account at a time, and end for ever.
+func TestMandates(t *testing.T) {
+	d := newDesk(t)
+	account, other := d.account(0), d.account(0)
+	good := clearing.Mandate{ID: "M/2026(1)", Account: account, Name: "Ada Łovelace", IBAN: "DE89370400440532013000", BIC: "COBADEFFXXX",
+		Signed: "2026-11-01", Scheme: "core"}
+	add := func(m clearing.Mandate, want string) {
+		t.Helper()
+		err := clearing.AddMandate(t.Context(), d.db, m)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%+v: got %v, want %q", m, err, want)
+		}
+	}
+	for want, change := range map[string]func(*clearing.Mandate){
+		"want 1 to 35 letters":     func(m *clearing.Mandate) { m.ID = "a b" },
+		"mandate id \"x/\"":        func(m *clearing.Mandate) { m.ID = "x/" },
+		"without // and":           func(m *clearing.Mandate) { m.ID = "x//y" },
+		"name: want":               func(m *clearing.Mandate) { m.Name = "a\nb" },
+		"IBAN":                     func(m *clearing.Mandate) { m.IBAN = "DE88370400440532013000" },
+		"BIC":                      func(m *clearing.Mandate) { m.BIC = "COBA" },
+		"want the day of":          func(m *clearing.Mandate) { m.Signed = "1.11.2026" },
+		"want core, or b2b":        func(m *clearing.Mandate) { m.Scheme = "CORE" },
+		"there is no such account": func(m *clearing.Mandate) { m.Account = "nobody" },
+	} {
+		m := good
+		change(&m)
+		add(m, want)
+	}
+	add(good, "")
+	add(good, "")
+	changed := good
+	changed.Name = "Ada"
+	add(changed, clearing.ErrMandateDiffers.Error())
+	second := good
+	second.ID = "M2"
+	add(second, clearing.ErrMandateActive.Error())
+	elsewhere := second
+	elsewhere.Account = other
+	add(elsewhere, "")
+	if err := clearing.WithdrawMandate(t.Context(), d.db, "M3"); !errors.Is(err, clearing.ErrNoMandate) {
+		t.Errorf("got %v", err)
+	}
+	for range 2 {
+		if err := clearing.WithdrawMandate(t.Context(), d.db, good.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	add(good, clearing.ErrMandateDiffers.Error())
+	third := good
+	third.ID = "M3"
+	add(third, "")
+	all, err := clearing.Mandates(t.Context(), d.db, "", 10)
+	if err != nil || len(all) != 3 || all[0].ID != good.ID || all[0].State != "withdrawn" || all[1].ID != "M2" || all[2].State != "active" {
+		t.Errorf("got %+v, %v", all, err)
+	}
+	var log string
+	d.one(&log, `SELECT detail FROM clearing_audit WHERE action = 'add-mandate' ORDER BY seq LIMIT 1`)
+	if strings.Contains(log, good.IBAN) || strings.Contains(log, good.Name) {
+		t.Errorf("the audit log says whose account it is: %s", log)
+	}
+}
+
+// What is open is listed by age, with what the bank's statements say.
+func TestReconcile(t *testing.T) {
+	d := newDesk(t)
+	const day = 24 * 3600
+	old, booked, debit := d.payVendor(10*money.Unit, 0), d.payVendor(20*money.Unit, 0), d.collect(30*money.Unit)
+	d.now.Add(5 * day)
+	d.payVendor(40*money.Unit, 0)
+	d.now.Add(4 * day)
+	refused := d.payOut(5 * money.Unit)
+	account, id, _ := strings.Cut(refused.party, "/")
+	_, refusal, err := d.broker.RefusePayout(t.Context(), account, id, "by hand")
+	d.must(refusal, err)
+
+	statement := func(message string, opening, closing money.Amount, entries ...said) []byte {
+		text := string(document(bankfile.KindStatement, message, entries...))
+		balance := func(kind string, amount money.Amount) string {
+			return fmt.Sprintf(`<Bal><Tp><CdOrPrtry><Cd>%s</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">%s</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>%s</Dt></Dt></Bal>`,
+				kind, amount.Decimal(), "2026-11-2"+message)
+		}
+		return []byte(strings.Replace(text, "</Acct>", "</Acct>"+balance("OPBD", opening)+balance("CLBD", closing), 1))
+	}
+	stranger := order{endToEnd: "SOMEBODY", kind: "collection", amount: 7 * money.Unit}
+	d.read(statement("3", 100*money.Unit, 112*money.Unit, said{order: booked, says: bankfile.Booked}, said{order: debit, says: bankfile.Booked},
+		said{order: stranger, says: bankfile.Booked}, said{order: refused, says: bankfile.Booked}), 3, 0, 1)
+	d.read(statement("5", 113*money.Unit, 115*money.Unit), 0, 0, 0)
+	d.settled()
+
+	found, err := clearing.Reconcile(t.Context(), d.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOpen := []clearing.OpenAge{
+		{Age: "4-7", Direction: "out", Currency: eur, Count: 1, Amount: 40 * money.Unit},
+		{Age: ">7", Direction: "out", Currency: eur, Count: 1, Amount: 10 * money.Unit},
+	}
+	if !slices.Equal(found.Open, wantOpen) || len(found.Oldest) != 2 || found.Oldest[0].EndToEnd != old.endToEnd {
+		t.Errorf("open: got %+v, %+v", found.Open, found.Oldest)
+	}
+	if found.Unmatched != 1 || len(found.UnmatchedEntries) != 1 || found.UnmatchedEntries[0].EndToEnd != "SOMEBODY" {
+		t.Errorf("unmatched: got %+v", found.UnmatchedEntries)
+	}
+	if o := found.Outcomes; o.Waiting != 0 || o.Failed != 1 || len(o.List) != 1 || o.List[0].ID != id || !strings.Contains(o.List[0].Detail, "refused before, by hand") {
+		t.Errorf("outcomes: got %+v", o)
+	}
+	if len(found.Days) != 2 {
+		t.Fatalf("days: got %+v", found.Days)
+	}
+	late, early := found.Days[0], found.Days[1]
+	if early.Moved != 12*money.Unit || early.Known != 5*money.Unit || early.Unmatched != 7*money.Unit || early.Missing != 0 || early.Gap != 0 {
+		t.Errorf("first day: got %+v", early)
+	}
+	if late.Moved != 2*money.Unit || late.Missing != 2*money.Unit || late.Gap != money.Unit {
+		t.Errorf("last day: got %+v", late)
+	}
+	if len(found.Reserves) != 1 || found.Reserves[0] != (clearing.ReserveDue{Day: "2027-01-26", Count: 1, Amount: 3 * money.Unit}) {
+		t.Errorf("reserves: got %+v", found.Reserves)
+	}
+	text := clearing.FormatReconciliation(found)
+	for _, part := range []string{"4-7 days  1 out  40.00 EUR", "SOMEBODY -- no instruction has this end-to-end id", "0 wait, 1 failed",
+		"WRONG: no entry explains 2.00", "WRONG: it opens 1.00 away", "2027-01-26  1  3.00"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %q in\n%s", part, text)
+		}
+	}
+
+	entry := found.UnmatchedEntries[0].Seq
+	for _, note := range []string{"", "a\nb", strings.Repeat("x", 201)} {
+		if _, err := clearing.Resolve(t.Context(), d.db, entry, note); err == nil {
+			t.Errorf("the note %q is taken", note)
+		}
+	}
+	if e, err := clearing.Resolve(t.Context(), d.db, entry, "a customer paid in; booked by hand"); err != nil || e.State != clearing.EntryResolved {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if _, err := clearing.Resolve(t.Context(), d.db, entry, "again"); !errors.Is(err, clearing.ErrEntryMatched) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := clearing.Resolve(t.Context(), d.db, 4711, "none"); !errors.Is(err, clearing.ErrNoEntry) {
+		t.Errorf("got %v", err)
+	}
+	if found, err = clearing.Reconcile(t.Context(), d.db); err != nil || found.Unmatched != 0 || found.Days[1].Missing != 0 {
+		t.Errorf("got %+v, %v", found, err)
 	}
 }
