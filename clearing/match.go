@@ -81,7 +81,7 @@ type ImportReport struct {
 	Open []BankEntry `json:"open"`
 	// Released are the reserves for refunds whose time was over.
 	Released       int          `json:"released"`
-	ReleasedAmount money.Amount `json:"released"`
+	ReleasedAmount money.Amount `json:"releasedAmount"`
 }
 
 // Import reads a file in which a bank answers (bankfile.Read says which), once:

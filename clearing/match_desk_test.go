@@ -28,12 +28,13 @@ const (
 
 // desk is a broker with orders at its bank.
 type desk struct {
-	t      testing.TB
-	db     *ledger.DB
-	broker *broker.Broker
-	now    atomic.Int64 // seconds since 1970
-	number int          // of the last order
-	files  int
+	t        testing.TB
+	db       *ledger.DB
+	location string
+	broker   *broker.Broker
+	now      atomic.Int64 // seconds since 1970
+	number   int          // of the last order
+	files    int
 }
 
 func newDesk(t testing.TB) *desk {
@@ -42,6 +43,7 @@ func newDesk(t testing.TB) *desk {
 	d.now.Store(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Unix())
 	clock := func() time.Time { return time.Unix(d.now.Load(), 0) }
 	location := newDatabase(t)
+	d.location = location
 	var err error
 	d.broker, err = broker.New(t.Context(), broker.Config{
 		Issuer: "https://broker.example", Currency: eur, Database: location, Signer: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), WhiteCeiling: money.MaxAmount, Now: clock,
