@@ -77,9 +77,9 @@ func listFlags(flags *flag.FlagSet) string {
 // bracket, or returns "".
 func meant(dashes, written string, names []string) string {
 	if len(written) > 40 {
-		return "" // nobody mistypes so much
+		return "" // no name is so long
 	}
-	best, least := "", len(written)/2+1
+	best, least := "", min(len(written), 3) // more than two letters are another word
 	for _, name := range names {
 		if d := distance(written, name); d < least {
 			best, least = name, d

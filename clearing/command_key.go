@@ -53,7 +53,9 @@ func keyMain(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err := parseFlags(flags, args[1:])
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, keyHelp)
+		fmt.Fprintf(stdout, "%s\nFlags of payword clearing key %s:\n", keyHelp, args[0])
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return exitOK
 	}
 	if err == nil && c.path == "" {

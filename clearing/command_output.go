@@ -1,7 +1,6 @@
 package clearing
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -23,7 +22,7 @@ const maxSentence = 8 << 10
 type output struct {
 	stdout, stderr io.Writer
 	hasResult      bool
-	said           bytes.Buffer // on stderr, its beginning
+	said           []byte // on stderr, its end
 }
 
 // result is the stdout of a command.
@@ -38,7 +37,8 @@ func (r result) Write(text []byte) (int, error) {
 type messages struct{ *output }
 
 func (m messages) Write(text []byte) (int, error) {
-	m.said.Write(text[:min(len(text), maxSentence-m.said.Len())])
+	m.said = append(m.said, text...)
+	m.said = m.said[max(0, len(m.said)-maxSentence):]
 	return m.stderr.Write(text)
 }
 
@@ -61,7 +61,7 @@ func (o *output) finish(args []string, code int) int {
 // sentence is what was said last, without the name of the command before it.
 func (o *output) sentence() string {
 	const name = "payword clearing"
-	text := strings.TrimSpace(o.said.String())
+	text := strings.TrimSpace(string(o.said))
 	if at := strings.LastIndex("\n"+text, "\n"+name); at >= 0 {
 		text = text[at+len(name):]
 		_, text, _ = strings.Cut(text, ": ")

@@ -196,7 +196,9 @@ func (c *command) days(ctx context.Context, db *ledger.DB) error {
 		}
 	}
 	if c.json {
-		return c.printJSON(all)
+		return c.printJSON(struct {
+			Days []Day `json:"days"`
+		}{all})
 	}
 	return nil
 }

@@ -38,7 +38,11 @@ func commandNames(t *testing.T) (names []string) {
 // one that stands alone.
 func commandFlags(t *testing.T, name string) map[string]string {
 	t.Helper()
-	code, stdout, stderr := command(t, name, "-h")
+	args := []string{name, "-h"}
+	if name == "key" {
+		args = []string{name, "new", "-h"} // its words have flags of their own
+	}
+	code, stdout, stderr := command(t, args...)
 	flags := make(map[string]string)
 	for _, match := range helpFlag.FindAllStringSubmatch(stdout, -1) {
 		flags[match[1]] = strings.TrimSpace(match[2])
