@@ -56,3 +56,6 @@ func BankFiles(ctx context.Context, db *ledger.DB, runID string, most int) (map[
 	}
 	return files, nil
 }
+
+// Migrate makes the tables beside those of a broker.
+var Migrate = migrate

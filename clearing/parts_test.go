@@ -51,7 +51,7 @@ func startBroker(location string, currency money.Currency) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(clearing.MigrateClearing(context.Background(), db), db.Close())
+	return errors.Join(clearing.Migrate(context.Background(), db), db.Close())
 }
 
 // usedFile returns the SQLite file of a broker in EUR that did nothing yet: each
@@ -202,6 +202,17 @@ func user(t testing.TB, db *ledger.DB, id, mandate string) {
 		return errors.Join(err,
 			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":available", Currency: eur, Floor: -1000 * money.Unit}),
 			tx.CreateAccount(ctx, ledger.Account{ID: "user:" + id + ":reserved", Currency: eur}))
+	})
+}
+
+// merchant makes a merchant who takes cards.
+func merchant(t testing.TB, db *ledger.DB, mid, destination string) {
+	t.Helper()
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		account := "merchant:" + mid + ":payable"
+		_, err := tx.ExecContext(ctx, `INSERT INTO cards_merchants (mid, key_version, name, destination, currency, state, account, created)
+			VALUES (?, 1, 'A Kiosk', ?, ?, 'open', ?, 0)`, mid, destination, string(eur), account)
+		return errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: account, Currency: eur}))
 	})
 }
 

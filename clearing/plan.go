@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -121,7 +122,8 @@ func DryRun(ctx context.Context, db *ledger.DB, config Config, do func(Line) err
 	return d.Settlement, nil
 }
 
-// migrate makes the tables of clearing, beside those of a broker.
+// migrate makes the tables of clearing, beside those of a broker, and those of
+// cards, whether there are any or not.
 func migrate(ctx context.Context, db *ledger.DB) error {
 	// The tables of the broker that are read here came with its tenth migration.
 	const oldestBroker = 10
@@ -134,6 +136,9 @@ func migrate(ctx context.Context, db *ledger.DB) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := cards.Migrate(ctx, db); err != nil {
 		return err
 	}
 	return db.Migrate(ctx, namespace, migrations)

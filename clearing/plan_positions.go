@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/paywordhq/payword/clearing/fee"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -133,11 +132,7 @@ func (d *draft) split(p position) (charged, moved money.Amount, reason Reason, e
 	case KindCollection:
 		moved, minimum = payable.Floor(unit), d.Policy.MinimumCollection
 	case KindMerchant:
-		if d.Policy.Fee.Basis == fee.PerPurseTransaction {
-			moved = payable.Floor(unit) // each payment has paid its fee
-			break
-		}
-		fallthrough
+		moved = payable.Floor(unit) // each payment has paid its fee
 	default:
 		charged, moved, err = d.Policy.Fee.Split(payable, d.Currency)
 	}
@@ -184,18 +179,20 @@ func partyOf(account string) string {
 
 // readMerchants reads what is owed to merchants who take cards.
 func readMerchants(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
-	rows, err := tx.QueryContext(ctx, `SELECT id, currency, balance - pending FROM accounts
-		WHERE id >= 'merchant:' AND id < 'merchant;' AND id LIKE 'merchant:%:payable' AND balance - pending > 0 ORDER BY id`)
+	rows, err := tx.QueryContext(ctx, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(m.destination, ''), COALESCE(m.state, '')
+		FROM accounts a LEFT JOIN cards_merchants m ON m.account = a.id
+		WHERE a.id >= 'merchant:' AND a.id < 'merchant;' AND a.id LIKE 'merchant:%:payable' AND a.balance - a.pending > 0 ORDER BY a.id`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		p := position{kind: KindMerchant}
-		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount)); err != nil {
+		var state string
+		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount), &p.destination, &state); err != nil {
 			return err
 		}
-		p.party = partyOf(p.account)
+		p.party, p.isBlocked = partyOf(p.account), state == "blocked"
 		if err := take(p); err != nil {
 			return err
 		}

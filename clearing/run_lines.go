@@ -84,9 +84,13 @@ func (r *run) obstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, e
 		return payoutObstacle(ctx, tx, line)
 	case KindCollection:
 		return collectionObstacle(ctx, tx, line)
-	case KindVendor:
+	default:
+		registered := `SELECT destination, state FROM broker_vendors WHERE vendor = ?`
+		if line.Kind == KindMerchant {
+			registered = `SELECT destination, state FROM cards_merchants WHERE mid = ?`
+		}
 		var destination, state string
-		err := tx.QueryRowContext(ctx, `SELECT destination, state FROM broker_vendors WHERE vendor = ?`, line.Party).Scan(&destination, &state)
+		err := tx.QueryRowContext(ctx, registered, line.Party).Scan(&destination, &state)
 		switch {
 		case err != nil:
 			return "", err

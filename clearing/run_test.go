@@ -339,6 +339,36 @@ func TestAccountsAreSettled(t *testing.T) {
 	}
 }
 
+// Merchants who take cards are lines, too. Each payment has paid its fee already.
+func TestMerchantsAreSettled(t *testing.T) {
+	db, _ := open(t)
+	const kiosk, baker, blocked = "00000000000000A1", "00000000000000B2", "00000000000000C3"
+	merchant(t, db, kiosk, "iban:DE89370400440532013000")
+	merchant(t, db, baker, "")
+	merchant(t, db, blocked, "ref:17")
+	for _, mid := range []string{kiosk, baker, blocked} {
+		move(t, db, "broker:bank:in", "merchant:"+mid+":payable", 1_234_567)
+	}
+	execute(t, db, `UPDATE cards_merchants SET state = 'blocked' WHERE mid = '`+blocked+`'`)
+	plan := propose(t, db, clearing.Config{Policy: collecting(t)})
+	lines := linesOf(t, db, plan)
+	if line := lines[kiosk]; line.Amount != 1_230_000 || line.Fee != 0 || line.Method != clearing.MethodCreditTransfer || line.Kind != clearing.KindMerchant {
+		t.Errorf("got %+v, want 1.23 by credit transfer, without a fee", line)
+	}
+	if lines[baker].Reason != clearing.ReasonNoDestination || lines[blocked].Reason != clearing.ReasonBlocked {
+		t.Errorf("got %+v and %+v", lines[baker], lines[blocked])
+	}
+	run(t, db, clearing.Config{PlanHash: plan.PlanHash})
+	wantPending(t, db, map[string]money.Amount{"merchant:" + kiosk + ":payable": 1_230_000, "merchant:" + baker + ":payable": 0})
+	move(t, db, "broker:bank:in", "merchant:"+kiosk+":payable", money.Unit)
+	plan = propose(t, db, clearing.Config{})
+	execute(t, db, `UPDATE cards_merchants SET destination = 'ref:moved' WHERE mid = '`+kiosk+`'`)
+	run(t, db, clearing.Config{PlanHash: plan.PlanHash})
+	if line := linesOf(t, db, plan)[kiosk]; line.Outcome != clearing.OutcomeCarried || line.Note != clearing.ReasonDestinationChanged {
+		t.Errorf("got %+v, want that the destination changed", line)
+	}
+}
+
 // What is pending is not owed any more, and one transfer has a largest amount.
 func TestPayableIsWhatIsFree(t *testing.T) {
 	db, _ := open(t)
