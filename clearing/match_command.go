@@ -138,6 +138,7 @@ func (c *command) manualFlags(flags *flag.FlagSet) {
 	c.operatorFlags(flags)
 	a := &c.match.answer
 	flags.StringVar(&a.RunID, "run", "", "`ID` of the run; without --instruction it is about all of it that the bank has not answered")
+	flags.StringVar(&a.Method, "method", "", "of the run only what went by this `METHOD`: credit-transfer, direct-debit, ach or list")
 	flags.StringVar(&a.EndToEnd, "instruction", "", "end-to-end `ID` of one payment")
 	flags.StringVar(&a.Code, "code", "", "the bank's reason, a `CODE` such as AC04")
 	flags.StringVar(&a.Note, "note", "", "how you know, a `TEXT` of one line")

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,6 +26,9 @@ type ManualAnswer struct {
 	// RunID names a run, all of whose instructions that are open it is about, at
 	// most 100,000 at a time.
 	RunID string
+	// Method, such as MethodCreditTransfer, leaves it at those that went so. It
+	// must be named where there are others: a bank answers one file.
+	Method string
 	// EndToEnd names one instruction; with it RunID may be "".
 	EndToEnd string
 	// Code is the bank's reason, such as AC04: up to 35 letters, digits and "-",
@@ -42,6 +46,8 @@ func (a ManualAnswer) check() error {
 		return fmt.Errorf("says %.20q: want booked, rejected or returned", a.Says)
 	case a.EndToEnd == "" && a.RunID == "":
 		return errors.New("name a run, or an instruction by its end-to-end id")
+	case a.Method != "" && !slices.Contains([]string{MethodCreditTransfer, MethodDirectDebit, MethodACH, MethodList}, a.Method):
+		return fmt.Errorf("method %.40q: want credit-transfer, direct-debit, ach or list", a.Method)
 	case a.EndToEnd == "" && a.Says == bankfile.Returned:
 		return errors.New("name the instruction that was returned by its end-to-end id: a whole run does not come back")
 	case len(a.Code) > longestCode || strings.ContainsFunc(a.Code, func(c rune) bool { return !isCode(c) }):
@@ -113,9 +119,26 @@ func (a ManualAnswer) about(ctx context.Context, db *ledger.DB) (about []Instruc
 		if err == nil {
 			about, err = selectInstructions(ctx, tx, `WHERE run_id = ? AND state = 'sent' ORDER BY number LIMIT ?`, a.RunID, bankfile.MaxEntries)
 		}
+		if err == nil {
+			about, err = a.byMethod(about)
+		}
 		return err
 	})
 	return about, err
+}
+
+// byMethod returns those of a run's instructions that went by the method of the
+// answer, or by one and the same.
+func (a ManualAnswer) byMethod(all []Instruction) (about []Instruction, err error) {
+	for _, i := range all {
+		switch {
+		case a.Method == "" && i.Method != all[0].Method:
+			return nil, fmt.Errorf("run %s has orders by %s and by %s: say which are meant by the method", a.RunID, all[0].Method, i.Method)
+		case a.Method == "" || i.Method == a.Method:
+			about = append(about, i)
+		}
+	}
+	return about, nil
 }
 
 // id names what was said: the same again has the same.

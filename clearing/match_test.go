@@ -349,19 +349,36 @@ func TestSayByHand(t *testing.T) {
 		t.Errorf("the audit log has %d lines of the instruction, want 2", count)
 	}
 	for says, answer := range map[string]clearing.ManualAnswer{
-		"want booked, rejected or returned": {Says: bankfile.Accepted, RunID: deskRun},
-		"name a run, or an instruction":     {Says: bankfile.Booked},
-		"a whole run does not come back":    {Says: bankfile.Returned, RunID: deskRun},
-		"want up to 35 letters":             {Says: bankfile.Booked, RunID: deskRun, Code: "A\n"},
-		"want one line of at most 200":      {Says: bankfile.Booked, RunID: deskRun, Note: "a\x1b"},
-		"no such instruction of run":        {Says: bankfile.Booked, RunID: "other"},
-		"no such instruction: \"x":          {Says: bankfile.Booked, EndToEnd: "x"},
-		"no such instruction: \"0":          {Says: bankfile.Booked, RunID: "other", EndToEnd: first.endToEnd},
+		"want booked, rejected or returned":  {Says: bankfile.Accepted, RunID: deskRun},
+		"name a run, or an instruction":      {Says: bankfile.Booked},
+		"a whole run does not come back":     {Says: bankfile.Returned, RunID: deskRun},
+		"want up to 35 letters":              {Says: bankfile.Booked, RunID: deskRun, Code: "A\n"},
+		"want one line of at most 200":       {Says: bankfile.Booked, RunID: deskRun, Note: "a\x1b"},
+		"want credit-transfer, direct-debit": {Says: bankfile.Booked, RunID: deskRun, Method: "cash"},
+		"no such instruction of run":         {Says: bankfile.Booked, RunID: "other"},
+		"no such instruction: \"x":           {Says: bankfile.Booked, EndToEnd: "x"},
+		"no such instruction: \"0":           {Says: bankfile.Booked, RunID: "other", EndToEnd: first.endToEnd},
 	} {
 		if _, err := clearing.SayByHand(t.Context(), d.db, answer); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%+v: got %v, want %q", answer, err, says)
 		}
 	}
+}
+
+// A bank answers one file. What of a run went otherwise is not meant.
+func TestSayByHandOfOneMethod(t *testing.T) {
+	d := newDesk(t)
+	transfer, debit := d.payVendor(10*money.Unit, money.Unit), d.collect(30*money.Unit)
+	_, err := clearing.SayByHand(t.Context(), d.db, clearing.ManualAnswer{Says: bankfile.Rejected, RunID: deskRun})
+	wantError(t, err, "orders by credit-transfer and by direct-debit")
+	d.wantState(transfer, "sent", "")
+	report, err := clearing.SayByHand(t.Context(), d.db, clearing.ManualAnswer{Says: bankfile.Rejected, RunID: deskRun, Method: clearing.MethodDirectDebit})
+	if err != nil || report.Matched != 1 {
+		t.Errorf("got %+v, %v", report, err)
+	}
+	d.wantState(transfer, "sent", "")
+	d.wantState(debit, "rejected", "")
+	d.settled()
 }
 
 // Where the bank names a file and not its payments, number and sum say which they
