@@ -137,11 +137,12 @@ var pageFunctions = template.FuncMap{
 	"reasonText":      func(reason string) string { return reasonForPeople(Reason(reason)) },
 	"destination":     destinationForPeople,
 	"entryPath":       entryPath,
+	"documentPath":    documentPath,
 	"outcomeName":     func(kind string) string { return orItself(outcomeNames, kind) },
 	"phaseName":       func(phase Phase) string { return orItself(phaseNames, string(phase)) },
 	"policyText":      policyForPeople,
 	"lines":           func(label string, lines []Line) lineTable { return lineTable{label, lines} },
-	"entries": func(label string, mayChange bool, entries []answerRow) entryTable {
+	"entries": func(label string, mayChange bool, entries []BankEntry) entryTable {
 		return entryTable{label, mayChange, entries}
 	},
 	"kindName":   func(kind string) string { return orItself(kindNames, kind) },
@@ -183,7 +184,7 @@ type (
 	entryTable struct {
 		Label     string
 		MayChange bool
-		Entries   []answerRow
+		Entries   []BankEntry
 	}
 )
 
@@ -216,6 +217,8 @@ func subjectPath(subject string) string {
 	switch kind {
 	case "run":
 		return runPath(id)
+	case "document":
+		return documentPath(id)
 	case "instruction":
 		return instructionPath(id)
 	}
@@ -259,26 +262,11 @@ func (s *Server) findByID(ctx context.Context, id string) (target string, err er
 
 // texts returns the only column of a query.
 func texts(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (all []string, err error) {
-	err = readRows(ctx, tx, func(scan func(...any) error) error {
+	err = each(ctx, tx, func(scan func(...any) error) error {
 		var one string
 		err := scan(&one)
 		all = append(all, one)
 		return err
 	}, query, arguments...)
 	return all, err
-}
-
-// readRows calls read for every row of a query.
-func readRows(ctx context.Context, tx *ledger.Tx, read func(scan func(...any) error) error, query string, arguments ...any) error {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := read(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

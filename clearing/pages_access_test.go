@@ -11,8 +11,9 @@ import (
 func clearingPages(run, order string) []string {
 	one := "/clearing/runs/" + run
 	return []string{
-		"/clearing/", "/clearing/runs", "/clearing/runs/propose", one, one + "/lines", one + "/progress", one + "/approve", one + "/run",
-		one + "/files/statement-" + run + ".txt", "/clearing/bank", "/clearing/instructions", "/clearing/instructions/" + order,
+		"/clearing/", "/clearing/runs", "/clearing/runs/propose", one, one + "/lines", one + "/progress", one + "/approve", one + "/run", one + "/booked",
+		one + "/files/statement-" + run + ".txt", "/clearing/bank", "/clearing/instructions", "/clearing/instructions/" + order, "/clearing/instructions/" + order + "/booked",
+		"/clearing/bank/documents/x", "/clearing/bank/entries/1/resolve",
 		"/clearing/balance", "/clearing/audit", "/clearing/health", "/clearing/find?q=x", "/clearing/nothing",
 	}
 }
@@ -20,7 +21,10 @@ func clearingPages(run, order string) []string {
 // clearingForms are all forms that change something.
 func clearingForms(run string) []string {
 	one := "/clearing/runs/" + run
-	return []string{"/clearing/check", "/clearing/runs/propose", one + "/approve", one + "/run"}
+	return []string{
+		"/clearing/check", "/clearing/runs/propose", one + "/approve", one + "/run", one + "/booked", "/clearing/instructions/x/booked",
+		"/clearing/instructions/x/rejected", "/clearing/instructions/x/returned", "/clearing/bank/entries/1/resolve",
+	}
 }
 
 func TestClearingPagesAreForOperators(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paywordhq/payword/clearing/bankfile"
 	"github.com/paywordhq/payword/internal/adminpage"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
@@ -15,54 +16,28 @@ import (
 
 func registerBankPages(p *pages) {
 	p.page("GET "+pathBank, (*visit).bankPage)
+	p.page("GET "+pathBank+"/documents/{id}", (*visit).documentPage)
+	p.Upload(pathBank+"/files", bankfile.MaxFileBytes+formOverhead, func(v *adminpage.Visit) { (&visit{v, p.server}).takeFile() })
+	p.action(pathBank+"/entries/{seq}", p.server.resolveAction(), func(v *visit) adminpage.Subject {
+		return adminpage.Subject{Kind: "Entry", ID: v.R.PathValue("seq"), Path: pathBank, Section: "bank"}
+	})
 	p.page("GET "+pathInstruction, (*visit).instructionList)
 	p.page("GET "+pathInstruction+"/{id}", (*visit).instructionPage)
+	for _, says := range byHand {
+		p.action(pathInstruction+"/{id}", p.server.answerAction(says), func(v *visit) adminpage.Subject {
+			id := v.R.PathValue("id")
+			return adminpage.Subject{Kind: "Order", ID: id, Path: instructionPath(id), Section: "bank"}
+		})
+	}
 }
 
-// orderRow is an order to the bank.
-type orderRow struct {
-	EndToEnd, RunID, Direction, Kind, Party, Account, Destination, Method, State, Code string
-
-	Number      int
-	Currency    money.Currency
-	Amount, Fee money.Amount // micros
-	Sent        int64        // microseconds since 1970, as are the next; 0: not yet
-	Booked      int64
-	Ended       int64
-}
-
-const orderColumns = `SELECT end_to_end, run_id, number, direction, kind, party, account, currency, amount, fee,
-	destination, method, state, code, sent, booked, ended FROM clearing_instructions `
-
-func selectOrders(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []orderRow, err error) {
-	err = readRows(ctx, tx, func(scan func(...any) error) error {
-		var i orderRow
-		err := scan(&i.EndToEnd, &i.RunID, &i.Number, &i.Direction, &i.Kind, &i.Party, &i.Account, (*string)(&i.Currency),
-			(*int64)(&i.Amount), (*int64)(&i.Fee), &i.Destination, &i.Method, &i.State, &i.Code, &i.Sent, &i.Booked, &i.Ended)
-		found = append(found, i)
-		return err
-	}, orderColumns+where, arguments...)
-	return found, err
-}
-
-// answerRow is what the bank said of something.
-type answerRow struct {
-	Seq, Created                             int64 // Created: microseconds since 1970
-	Document, EndToEnd, Says, Direction, Day string
-	Code, BankRef, State, Note               string
-	Amount                                   money.Amount // micros
-	Currency                                 money.Currency
-}
-
-func selectAnswers(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []answerRow, err error) {
-	err = readRows(ctx, tx, func(scan func(...any) error) error {
-		var e answerRow
-		err := scan(&e.Seq, &e.Created, &e.Document, &e.EndToEnd, &e.Says, &e.Direction, &e.Day, &e.Code, &e.BankRef, &e.State, &e.Note,
-			(*int64)(&e.Amount), (*string)(&e.Currency))
+// selectEntries returns the bank's entries that the rest of a query chooses.
+func selectEntries(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []BankEntry, err error) {
+	err = each(ctx, tx, func(scan func(...any) error) error {
+		e, err := scanBankEntry(scan)
 		found = append(found, e)
 		return err
-	}, `SELECT seq, created, document, end_to_end, says, direction, day, code, bank_ref, state, note, amount, currency
-		FROM clearing_bank_entries `+where, arguments...)
+	}, entryColumns+where, arguments...)
 	return found, err
 }
 
@@ -72,84 +47,60 @@ type documentRow struct {
 	Entries, Created              int64 // Created: microseconds since 1970
 }
 
-// outcomeRow is what the broker is told of the bank's answers about accounts.
-type outcomeRow struct {
-	Kind, Account, ID, State, Detail string
-	Amount                           money.Amount // micros
-	Created                          int64        // microseconds since 1970
-}
-
-// reserveRow is what is kept for refunds until a day.
-type reserveRow struct {
-	Day    string
-	Count  int64
-	Amount money.Amount // micros
-}
-
+// bankView is a Reconciliation with what a page shows besides.
 type bankView struct {
+	Reconciliation
 	Ages      []ageRow
-	Open      []orderRow // the oldest
-	Unmatched []answerRow
 	Documents []documentRow
-	Outcomes  []outcomeRow // that wait or failed
-	Reserves  []reserveRow // the next days on which something is let go
-	Returned  []groupRow   // what came back, by the bank's reason
+	Returned  []groupRow // what came back, by the bank's reason
 }
 
 func (v *visit) bankPage() {
 	s, ctx := v.server, v.R.Context()
 	var data bankView
 	err := s.db.View(ctx, func(tx *ledger.Tx) (err error) {
+		data = bankView{}
 		if data.Ages, err = s.openByAge(ctx, tx); err != nil {
 			return err
 		}
-		if data.Open, err = selectOrders(ctx, tx, `WHERE state = 'sent' ORDER BY sent, end_to_end LIMIT ?`, shortList); err != nil {
+		if data.Oldest, err = selectInstructions(ctx, tx, `WHERE state = 'sent' ORDER BY sent, end_to_end LIMIT ?`, shortList); err != nil {
 			return err
 		}
-		if data.Unmatched, err = selectAnswers(ctx, tx, `WHERE state = 'unmatched' ORDER BY created, seq LIMIT ?`, rowsPerPage); err != nil {
-			return err
+		for _, part := range []func(context.Context, *ledger.Tx) error{
+			data.loadUnmatched, data.loadOutcomes, data.loadDays, data.loadLedger, data.loadReserves, data.readDocuments, data.readReturned,
+		} {
+			if err := part(ctx, tx); err != nil {
+				return err
+			}
 		}
-		return data.readRest(ctx, tx)
+		return nil
 	})
 	if err != nil {
 		v.Unavailable(err)
 		return
 	}
-	v.Show(http.StatusOK, "bank", adminpage.View{Title: "Reconciliation", Section: "bank", Data: data})
+	v.Show(http.StatusOK, "bank", adminpage.View{
+		Title: "Reconciliation", Section: "bank", Data: data, Notice: adminpage.DoneNotice(v.R, s.resolveAction()),
+	})
 }
 
-func (d *bankView) readRest(ctx context.Context, tx *ledger.Tx) error {
-	d.Documents, d.Outcomes, d.Reserves, d.Returned = nil, nil, nil, nil
-	err := readRows(ctx, tx, func(scan func(...any) error) error {
+func (d *bankView) readDocuments(ctx context.Context, tx *ledger.Tx) (err error) {
+	d.Documents, err = selectDocuments(ctx, tx, `ORDER BY created DESC, id LIMIT ?`, shortList)
+	return err
+}
+
+func selectDocuments(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []documentRow, err error) {
+	err = each(ctx, tx, func(scan func(...any) error) error {
 		var one documentRow
 		err := scan(&one.ID, &one.Kind, &one.MessageID, &one.Operator, &one.Entries, &one.Created)
-		d.Documents = append(d.Documents, one)
+		found = append(found, one)
 		return err
-	}, `SELECT id, kind, message_id, operator, entries, created FROM clearing_bank_documents ORDER BY created DESC, id LIMIT ?`, shortList)
-	if err != nil {
-		return err
-	}
-	err = readRows(ctx, tx, func(scan func(...any) error) error {
-		var one outcomeRow
-		err := scan(&one.Kind, &one.Account, &one.ID, &one.State, &one.Detail, (*int64)(&one.Amount), &one.Created)
-		d.Outcomes = append(d.Outcomes, one)
-		return err
-	}, `SELECT kind, account, id, state, detail, amount, created FROM broker_outcomes WHERE state <> 'applied' ORDER BY seq LIMIT ?`, rowsPerPage)
-	if err != nil {
-		return err
-	}
-	err = readRows(ctx, tx, func(scan func(...any) error) error {
-		var one reserveRow
-		var until int64
-		err := scan(&until, &one.Count, (*int64)(&one.Amount))
-		one.Day = time.Unix(until, 0).UTC().Format(time.DateOnly)
-		d.Reserves = append(d.Reserves, one)
-		return err
-	}, `SELECT until, COUNT(*), CAST(SUM(amount) AS BIGINT) FROM clearing_reserves WHERE state = 'held' GROUP BY until ORDER BY until LIMIT ?`, shortList)
-	if err != nil {
-		return err
-	}
-	return readRows(ctx, tx, func(scan func(...any) error) error {
+	}, `SELECT id, kind, message_id, operator, entries, created FROM clearing_bank_documents `+where, arguments...)
+	return found, err
+}
+
+func (d *bankView) readReturned(ctx context.Context, tx *ledger.Tx) error {
+	return each(ctx, tx, func(scan func(...any) error) error {
 		var one groupRow
 		err := scan(&one.Name, &one.Other, &one.Count, (*int64)(&one.Amount))
 		d.Returned = append(d.Returned, one)
@@ -159,7 +110,7 @@ func (d *bankView) readRest(ctx context.Context, tx *ledger.Tx) error {
 }
 
 type instructionListView struct {
-	Orders  []orderRow
+	Orders  []Instruction
 	Next    string // what the next page is after; "": this is the last
 	IsFirst bool
 }
@@ -170,7 +121,7 @@ func (v *visit) instructionList() {
 	after, id := adminpage.NumberIn(v.R, "sent"), v.R.URL.Query().Get("after")
 	data := instructionListView{IsFirst: id == ""}
 	err := v.server.db.View(v.R.Context(), func(tx *ledger.Tx) (err error) {
-		data.Orders, err = selectOrders(v.R.Context(), tx, `WHERE state = 'sent' AND (sent > ? OR sent = ? AND end_to_end > ?)
+		data.Orders, err = selectInstructions(v.R.Context(), tx, `WHERE state = 'sent' AND (sent > ? OR sent = ? AND end_to_end > ?)
 			ORDER BY sent, end_to_end LIMIT ?`, after, after, id, rowsPerPage+1)
 		return err
 	})
@@ -185,16 +136,17 @@ func (v *visit) instructionList() {
 	v.Show(http.StatusOK, "instructions", adminpage.View{Title: "Open orders", Section: "bank", Data: data})
 }
 
-func nextInstruction(last orderRow) string {
-	return adminpage.WithQuery(adminpage.WithQuery(pathInstruction, "sent", money.Amount(last.Sent).String()), "after", last.EndToEnd)
+func nextInstruction(last Instruction) string {
+	return adminpage.WithQuery(adminpage.WithQuery(pathInstruction, "sent", money.Amount(last.Sent.UnixMicro()).String()), "after", last.EndToEnd)
 }
 
 type instructionView struct {
-	Order     orderRow
-	Entries   []answerRow
+	Order     Instruction
+	Entries   []BankEntry
 	Transfers []ledger.Transfer
-	Reserve   *reserveRow // what is kept of it; nil: nothing was
+	Reserve   *ReserveDue // what is kept of it; nil: nothing was
 	Kept      string      // the state of the reserve
+	Actions   []*adminpage.Action
 	Audit     []adminpage.AuditRow
 }
 
@@ -204,18 +156,18 @@ func (v *visit) instructionPage() {
 	var data instructionView
 	err := s.db.View(ctx, func(tx *ledger.Tx) error {
 		data = instructionView{}
-		orders, err := selectOrders(ctx, tx, `WHERE end_to_end = ?`, id)
+		order, isThere, err := findInstruction(ctx, tx, id)
+		if err == nil && !isThere {
+			err = adminpage.ErrNotFound
+		}
 		if err != nil {
 			return err
 		}
-		if len(orders) == 0 {
-			return adminpage.ErrNotFound
-		}
-		data.Order = orders[0]
-		if data.Entries, err = selectAnswers(ctx, tx, `WHERE end_to_end = ? ORDER BY seq LIMIT ?`, id, rowsPerPage); err != nil {
+		data.Order = order
+		if data.Entries, err = selectEntries(ctx, tx, `WHERE end_to_end = ? ORDER BY seq LIMIT ?`, id, rowsPerPage); err != nil {
 			return err
 		}
-		if data.Transfers, err = transfersOf(ctx, tx, id); err != nil {
+		if data.Transfers, err = transfersOf(ctx, tx, order.EndToEnd); err != nil {
 			return err
 		}
 		return data.readReserve(ctx, tx)
@@ -230,7 +182,16 @@ func (v *visit) instructionPage() {
 		v.Failed(err)
 		return
 	}
-	v.Show(http.StatusOK, "instruction", adminpage.View{Title: "Order " + id, Section: "bank", Data: data})
+	var answers []*adminpage.Action
+	for _, says := range byHand {
+		answers = append(answers, s.answerAction(says))
+		if canFollow(data.Order.State, says) {
+			data.Actions = append(data.Actions, s.answerAction(says))
+		}
+	}
+	v.Show(http.StatusOK, "instruction", adminpage.View{
+		Title: "Order " + id, Section: "bank", Data: data, Notice: adminpage.DoneNotice(v.R, answers...),
+	})
 }
 
 // transfersOf returns the transfers that an order made in the ledger.
@@ -248,7 +209,7 @@ func transfersOf(ctx context.Context, tx *ledger.Tx, endToEnd string) ([]ledger.
 
 func (d *instructionView) readReserve(ctx context.Context, tx *ledger.Tx) error {
 	var until int64
-	var kept reserveRow
+	var kept ReserveDue
 	err := tx.QueryRowContext(ctx, `SELECT amount, until, state FROM clearing_reserves WHERE end_to_end = ?`, d.Order.EndToEnd).
 		Scan((*int64)(&kept.Amount), &until, &d.Kept)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -153,7 +153,7 @@ func (s *Server) duties(ctx context.Context, tx *ledger.Tx) (all []duty, err err
 			return nil, err
 		}
 	}
-	return addDuty(ctx, tx, all, "Orders that the bank has not booked for more than 5 days", pathBank+"#open", "Look at them",
+	return addDuty(ctx, tx, all, "Orders that the bank has not booked for 4 days and longer", pathBank+"#open", "Look at them",
 		`SELECT COUNT(*) FROM clearing_instructions WHERE state = 'sent' AND sent <= ?`, late)
 }
 
@@ -175,16 +175,15 @@ var agesOfOrders = []struct {
 	name string
 	from time.Duration
 }{
-	{"less than a day", 0},
-	{"1 to 2 days", 24 * time.Hour},
-	{"3 to 5 days", 3 * 24 * time.Hour},
-	{"6 to 10 days", 6 * 24 * time.Hour},
-	{"more than 10 days", 11 * 24 * time.Hour},
+	{"less than 2 days", 0},
+	{"2 to 3 days", 2 * 24 * time.Hour},
+	{"4 to 7 days", 4 * 24 * time.Hour},
+	{"more than 7 days", 8 * 24 * time.Hour},
 }
 
 // lateAge is the class from which on somebody should ask the bank: a transfer
-// takes a day or two, over a weekend four.
-const lateAge = 3
+// takes a day or two, over a weekend three.
+const lateAge = 2
 
 // ageRow is what is open of one age.
 type ageRow struct {
@@ -207,7 +206,7 @@ func (s *Server) openByAge(ctx context.Context, tx *ledger.Tx) ([]ageRow, error)
 		if k+1 < len(agesOfOrders) {
 			earliest = now.Add(-agesOfOrders[k+1].from).UnixMicro()
 		}
-		err := readRows(ctx, tx, func(scan func(...any) error) error {
+		err := each(ctx, tx, func(scan func(...any) error) error {
 			var direction string
 			var count int64
 			var sum money.Amount

@@ -62,7 +62,7 @@ func (v *visit) runPage() {
 	}
 	v.Show(http.StatusOK, "run", adminpage.View{
 		Title: "Run " + data.Run.RunID, Section: "runs", Data: data,
-		Notice: adminpage.DoneNotice(v.R, v.server.approveAction()),
+		Notice: adminpage.DoneNotice(v.R, v.server.approveAction(), v.server.settleByHandAction()),
 	})
 }
 
@@ -82,8 +82,20 @@ func (s *Server) actionsOn(data runView, by Operator) (possible []*adminpage.Act
 			resume.Title = "Go on with it"
 			possible = append(possible, resume)
 		}
+	case data.hasOpen():
+		possible = append(possible, s.settleByHandAction())
 	}
 	return possible
+}
+
+// hasOpen says whether the bank has still to answer an order of the run.
+func (d *runView) hasOpen() bool {
+	for _, row := range d.Orders {
+		if row.Other == InstructionSent {
+			return true
+		}
+	}
+	return false
 }
 
 func isApprovedBy(run Settlement, name string) bool {
@@ -168,15 +180,15 @@ func (d *runView) readGroups(ctx context.Context, tx *ledger.Tx) error {
 	const sums = `COUNT(*), CAST(SUM(gross) AS BIGINT), CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT) FROM clearing_lines
 		WHERE run_id = ? AND currency = ? AND `
 	id, code := d.Run.RunID, string(d.Run.Currency)
-	err := readRows(ctx, tx, into(&d.Groups), `SELECT kind, method, `+sums+`amount > 0 GROUP BY kind, method ORDER BY kind DESC, method`, id, code)
+	err := each(ctx, tx, into(&d.Groups), `SELECT kind, method, `+sums+`amount > 0 GROUP BY kind, method ORDER BY kind DESC, method`, id, code)
 	if err != nil {
 		return err
 	}
-	err = readRows(ctx, tx, into(&d.Carried), `SELECT reason, '', `+sums+`amount = 0 GROUP BY reason ORDER BY reason`, id, code)
+	err = each(ctx, tx, into(&d.Carried), `SELECT reason, '', `+sums+`amount = 0 GROUP BY reason ORDER BY reason`, id, code)
 	if err != nil {
 		return err
 	}
-	err = readRows(ctx, tx, into(&d.Orders), `SELECT direction, state, COUNT(*), 0, CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT)
+	err = each(ctx, tx, into(&d.Orders), `SELECT direction, state, COUNT(*), 0, CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT)
 		FROM clearing_instructions WHERE run_id = ? GROUP BY direction, state ORDER BY direction DESC, state`, id)
 	if err != nil {
 		return err
@@ -191,7 +203,7 @@ func (d *runView) readChanges(ctx context.Context, tx *ledger.Tx) error {
 	if d.Previous == nil {
 		return nil
 	}
-	return readRows(ctx, tx, func(scan func(...any) error) error {
+	return each(ctx, tx, func(scan func(...any) error) error {
 		var row changeRow
 		err := scan(&row.Kind, &row.Party, (*int64)(&row.Before), (*int64)(&row.Amount))
 		d.Changes = append(d.Changes, row)

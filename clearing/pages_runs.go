@@ -31,6 +31,7 @@ func registerRunPages(p *pages) {
 		return adminpage.Subject{Kind: "Run", ID: id, Path: runPath(id), Section: "runs"}
 	}
 	p.action(one, s.approveAction(), subject)
+	p.action(one, s.settleByHandAction(), subject)
 	p.action(one, s.startAction(), func(v *visit) adminpage.Subject {
 		about := subject(v)
 		if v.R.Method == http.MethodPost && v.R.PostForm.Get("step") == "done" {
@@ -78,7 +79,7 @@ func (s *Server) runCharts(ctx context.Context) (adminpage.Charts, error) {
 	var paid, fees, payments, seconds []money.Amount
 	err := s.db.View(ctx, func(tx *ledger.Tx) error {
 		items, paid, fees, payments, seconds = nil, nil, nil, nil, nil
-		return readRows(ctx, tx, func(scan func(...any) error) error {
+		return each(ctx, tx, func(scan func(...any) error) error {
 			run, err := scanSettlement(scan)
 			items = append(items, adminpage.Item{Name: run.RunID, Path: runPath(run.RunID)})
 			paid, fees = append(paid, run.Totals.Paid), append(fees, run.Totals.Fees)

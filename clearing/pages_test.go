@@ -272,7 +272,7 @@ func TestRunAtThePages(t *testing.T) {
 	wantText(t, anna.page(path), "statement-"+run.RunID+".txt", "sent, payments")
 	wantText(t, anna.page("/clearing/balance?run="+run.RunID), "vendor:*:payable")
 	wantText(t, anna.page("/clearing/balance"), "vendor:*:payable", "broker:bank:out")
-	wantText(t, anna.page("/clearing/bank"), "less than a day ago", vendorF)
+	wantText(t, anna.page("/clearing/bank"), "less than 2 days ago", vendorF)
 	wantText(t, anna.page("/clearing/audit"), "operator:bert", "approve", "operator:anna")
 	wantPending(t, o.db, vendorsSent)
 }

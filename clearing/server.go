@@ -52,6 +52,7 @@ type Server struct {
 	checking task     // of the books
 	balance  balanceNow
 	proposed proposals
+	reading  sync.Mutex // a file of the bank
 }
 
 // NewServer makes a server. Close ends what it does in the background.
