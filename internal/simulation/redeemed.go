@@ -28,6 +28,9 @@ const (
 	// measured is the settlement, not hashing.
 	shortChain = 20
 	mostSpent  = 20
+
+	// graceSeconds is how long after its end a commitment is redeemed.
+	graceSeconds = 30 * 24 * 3600
 )
 
 // evidence is one commitment that was redeemed, with everything that was signed.
@@ -141,7 +144,7 @@ func fillPart(ctx context.Context, tx *ledger.Tx, part []evidence) error {
 		changes[payable] += e.claim.Amount
 		err := errors.Join(
 			certificates.add(ctx, tx, e.m.Certificate.Subject, account, payword.Thumbprint(e.m.Certificate.Key), e.m.Certificate.Expires, now),
-			commitments.add(ctx, tx, id, e.m.Token, account, e.m.Vendor, 0, 0, int64(e.claim.Amount), 0, 0, 0,
+			commitments.add(ctx, tx, id, e.m.Token, account, e.m.Vendor, 0, 0, int64(e.claim.Amount), 0, e.m.Expires+graceSeconds, 0,
 				"", encodeTails(e.claim.Tails), e.claim.Token, 1, 1, now),
 			roots.add(ctx, tx, account, e.m.Chains[0].Root[:], id),
 			transfers.add(ctx, tx, fmt.Sprintf("redeem/%s/%d", id, e.claim.Amount), "single", available, payable,

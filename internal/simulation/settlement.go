@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -58,14 +59,27 @@ func settleIn(ctx context.Context, s settings, folder string, stdout io.Writer) 
 	if err := os.Mkdir(files, 0o700); err != nil {
 		return err
 	}
-	for _, step := range [][]string{
-		{"plan", "--db", s.database, "--config", config, "--json"},
-		{"run", "--db", s.database, "--config", config, "--out", files, "--now", "--json"},
-		{"audit", "--db", s.database},
-	} {
-		if err := clear(ctx, step, folder, stdout); err != nil {
-			return err
-		}
+	key := filepath.Join(folder, "clearing.pem")
+	if err := clear(ctx, []string{"key", "new", "--key", key}, folder, stdout); err != nil {
+		return err
+	}
+	if err := clear(ctx, []string{"plan", "--db", s.database, "--config", config, "--json"}, folder, stdout); err != nil {
+		return err
+	}
+	answer, err := os.ReadFile(filepath.Join(folder, "plan.answer"))
+	if err != nil {
+		return err
+	}
+	var plan struct{ PlanHash string }
+	if err := json.Unmarshal(answer, &plan); err != nil {
+		return err
+	}
+	err = clear(ctx, []string{"run", "--db", s.database, "--config", config, "--out", files, "--plan", plan.PlanHash, "--key", key}, folder, stdout)
+	if err != nil {
+		return err
+	}
+	if err := clear(ctx, []string{"audit", "--db", s.database}, folder, stdout); err != nil {
+		return err
 	}
 	after, err := size(ctx, s.database)
 	if err != nil {
