@@ -13,7 +13,7 @@ func (a *auditor) explain(ctx context.Context) error {
 	if len(a.snapshot.missing([]string{"broker_commitments", "broker_fundings", "broker_vouchers", "broker_payouts"})) > 0 {
 		return nil
 	}
-	for _, step := range []func(context.Context) error{a.explainCommitments, a.explainFundings, a.explainVouchers, a.explainPayouts, a.explainByJournal, a.explainInstructions, a.explainReserves} {
+	for _, step := range []func(context.Context) error{a.explainCommitments, a.explainFundings, a.explainVouchers, a.explainPayouts, a.explainByJournal, a.explainInstructions, a.explainReserves, a.explainCards} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/purse"
 )
 
 // Options say what is audited. Database is required.
@@ -34,6 +35,9 @@ type Options struct {
 	// DayKeys are the public keys that the clearing signs days with, by kid. Nil:
 	// these signatures are not checked, and the report says so.
 	DayKeys map[string]ed25519.PublicKey
+	// CardKeys are the keys of purse cards. Nil: their proofs are not checked, and
+	// the report says so.
+	CardKeys *purse.Keys
 	// Progress, if it is set, is called now and then with what is looked at and
 	// how far that is. total is 0 where it is not known. It is called by one
 	// goroutine at a time.
@@ -70,6 +74,7 @@ var stages = []stage{
 	{"frauds", []string{"broker_frauds", "broker_commitments"}, (*auditor).checkFrauds},
 	{"runs", []string{"clearing_runs", "clearing_lines", "clearing_instructions", "clearing_approvals", "clearing_balances", "clearing_fee_rules"}, (*auditor).checkRuns},
 	{"bank", []string{"clearing_instructions", "clearing_bank_documents", "clearing_bank_entries", "clearing_reserves", "broker_outcomes"}, (*auditor).checkBank},
+	{"cards", cardTables, (*auditor).checkCards},
 	{"books", []string{"accounts", "transfers"}, (*auditor).checkBooks},
 	{"statements", []string{"clearing_runs", "clearing_evidence", "clearing_statements", "clearing_days", "broker_commitments"}, (*auditor).checkStatements},
 	{"payments", []string{"broker_fundings", "broker_vouchers", "broker_payouts", "broker_vendor_payouts"}, (*auditor).checkPayments},

@@ -12,17 +12,17 @@ func classOf(id string) string {
 		return "user:" + last
 	case (parts[0] == "vendor" || parts[0] == "merchant") && last == "payable":
 		return parts[0] + ":payable"
+	case parts[0] == "card" && len(parts) == 3 && last == "shadow":
+		return "card:shadow"
 	case parts[0] == "gateway" && len(parts) >= 3 && (last == "in" || parts[len(parts)-2] == "in"):
 		return "source"
 	case parts[0] != "broker" || len(parts) < 2:
 		return ""
-	case len(parts) == 3 && (parts[1] == "vouchers" || parts[1] == "reserve"), len(parts) == 3 && parts[1] == "bank" && last == "out":
-		return id
 	case parts[1] == "unassigned" && len(parts) <= 3:
 		return "broker:unassigned" // in other currencies, too
-	case len(parts) >= 3 && parts[2] == "in" && len(parts) <= 4:
+	case parts[1] != "vouchers" && len(parts) >= 3 && parts[2] == "in" && len(parts) <= 4:
 		return "source"
-	case len(parts) == 2:
+	case len(parts) == 2, len(parts) == 3 && (parts[1] == "cards" || parts[1] == "vouchers" || parts[1] == "reserve"), id == "broker:bank:out":
 		return id
 	}
 	return ""
@@ -63,6 +63,13 @@ var flows = []flow{
 	{"settlement-return", "broker:bank:out", "vendor:payable merchant:payable", false},
 	{"settlement-fee", "vendor:payable merchant:payable", "broker:fees", false},
 	{"settlement-fee-return", "broker:fees", "vendor:payable merchant:payable", false},
+	{"card-load", "user:available broker:cards:cash", "broker:cards:pool", false},
+	{"card-shadow", "broker:cards:memo", "card:shadow", false},
+	{"card-shadow", "card:shadow", "broker:cards:memo", false},
+	{"card-payment", "broker:cards:pool broker:cards:disputes", "merchant:payable", false},
+	{"card-fee", "merchant:payable", "broker:fees", false},
+	{"card-refund", "broker:cards:pool broker:cards:disputes", "user:available broker:cards:cash", false},
+	{"card-dispute", "broker:cards:pool merchant:payable broker:fees", "broker:cards:disputes", false},
 	{"refund-reserve", "broker:provisions", "broker:reserve:refunds", false},
 	{"refund-reserve", "broker:reserve:refunds", "broker:provisions broker:reserve:used", false},
 }

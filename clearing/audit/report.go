@@ -77,6 +77,15 @@ const (
 	DayUnsigned        Kind = "day-unsigned"        // no known key of the clearing signed it
 )
 
+// What is wrong with purse cards.
+const (
+	ProofDiffers   Kind = "proof-differs"   // the card proved another payment
+	ProofUnsigned  Kind = "proof-unsigned"  // the card's MAC is wrong
+	BatchDiffers   Kind = "batch-differs"   // its records are others than it says
+	DisputeDiffers Kind = "dispute-differs" // the payment is in another state than the dispute about it
+	CardAlarm      Kind = "card-alarm"      // it spent more than was loaded, and nobody was told
+)
+
 // Finding is one thing that does not agree.
 type Finding struct {
 	Kind Kind `json:"kind"`
@@ -110,6 +119,8 @@ type Totals struct {
 	Evidence     int64 `json:"evidence"`
 	Statements   int64 `json:"statements"`
 	Days         int64 `json:"days"`
+	CardPayments int64 `json:"cardPayments"`
+	Batches      int64 `json:"batches"`
 }
 
 // Report is what an audit found.
@@ -162,6 +173,7 @@ func (t Totals) lines() []countLine {
 		{t.Accounts, "accounts"}, {t.Transfers, "transfers"}, {t.Payments, "fundings, vouchers and payouts"},
 		{t.DaySums, "sums of days"}, {t.Runs, "settlement runs"}, {t.Lines, "lines of them"}, {t.Instructions, "orders to the bank"},
 		{t.BankEntries, "entries of bank files"}, {t.Evidence, "rows of evidence"}, {t.Statements, "statements"}, {t.Days, "signed days"},
+		{t.CardPayments, "payments of cards"}, {t.Batches, "batches of merchants"},
 	}
 }
 

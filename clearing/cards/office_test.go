@@ -28,12 +28,15 @@ var cents = purse.Unit{Currency: 0x0978, Exponent: -2}
 // office is a broker, clearing of cards on its database, and the keys of both.
 type office struct {
 	*cards.Clearing
-	t      testing.TB
-	db     *ledger.DB
-	broker *broker.Broker
-	keys   *purse.Keys
-	now    atomic.Int64 // seconds since 1970
-	audit  []string     // the lines of the audit log, those of attempts that were undone too
+	t        testing.TB
+	db       *ledger.DB
+	broker   *broker.Broker
+	keys     *purse.Keys
+	now      atomic.Int64 // seconds since 1970
+	location string
+	// isUnsound says that a test has changed the books behind the ledger's back.
+	isUnsound bool
+	audit     []string // the lines of the audit log, those of attempts that were undone too
 }
 
 func testKeys(t testing.TB) *purse.Keys {
@@ -57,6 +60,7 @@ func newOffice(t testing.TB, change ...func(*cards.Config)) *office {
 	o.now.Store(start)
 	clock := func() time.Time { return time.Unix(o.now.Load(), 0) }
 	location := dbtest.New(t)
+	o.location = location
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +88,7 @@ func newOffice(t testing.TB, change ...func(*cards.Config)) *office {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		o.wantAudited()
 		if err := o.db.Close(); err != nil {
 			t.Error(err)
 		}

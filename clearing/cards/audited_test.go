@@ -1,0 +1,112 @@
+package cards_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword/clearing/audit"
+	"github.com/paywordhq/payword/internal/dbtest"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+func (o *office) audited() audit.Report {
+	o.t.Helper()
+	report, err := audit.Run(context.WithoutCancel(o.t.Context()), audit.Options{Database: o.location, CardKeys: o.keys})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return report
+}
+
+// wantAudited checks the books against what cards and merchants have signed, by
+// code that shares nothing with this package. Every test ends with it.
+func (o *office) wantAudited() {
+	o.t.Helper()
+	if o.t.Failed() || o.isUnsound {
+		return
+	}
+	for _, f := range o.audited().Findings {
+		o.t.Errorf("the audit found %s, %s: %s; the books say %s", f.Kind, f.Subject, f.Evidence, f.Books)
+	}
+}
+
+// Whatever somebody changes in the tables of cards is found by the audit, and
+// nothing else.
+func TestTamperedCardsAreFound(t *testing.T) {
+	o := newOffice(t)
+	account := o.account(1, 100*money.Unit)
+	card, white, sam := o.card(1, account), o.card(2, ""), o.sam(1)
+	o.load(card, 50_00)
+	o.load(white, 30_00)
+	o.pay(sam, card, 7_77)
+	o.pay(sam, white, 12_00)
+	proof, _, err := card.Pay(sam.Merchant, sam.Next(), 10_00, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sam.Void(card.ID, proof.SNo, 10_00, start, purse.Unproved)
+	o.submit(sam)
+	o.pay(sam, card, 1_00)
+	o.submit(sam)
+	o.claimed(card, sam, 5_00)
+	o.authorise(card, 1_00)
+	if found := o.audited(); !found.Clean() || found.Looked.CardPayments != 4 || found.Looked.Batches != 2 {
+		t.Fatalf("got %+v", found)
+	}
+	o.isUnsound = true
+	restore := "DELETE FROM %T; INSERT INTO %T SELECT * FROM saved_%T; "
+	saved, undo := map[string]bool{}, ""
+	for _, c := range []struct {
+		table, sql string
+		want       []audit.Kind
+	}{
+		{"cards_payments", `UPDATE cards_payments SET amount = amount + 10000 WHERE tno = 1`,
+			[]audit.Kind{audit.AccountEvidence, audit.BatchDiffers, audit.ProofDiffers}},
+		{"cards_payments", `UPDATE cards_payments SET fee = fee + 1 WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.LineFee}},
+		{"cards_payments", `UPDATE cards_payments SET proof = (SELECT proof FROM cards_payments WHERE tno = 2) WHERE tno = 1`,
+			[]audit.Kind{audit.ProofDiffers, audit.ProofUnsigned}},
+		{"cards_payments", `UPDATE cards_payments SET macz = (SELECT macz FROM cards_payments WHERE tno = 2) WHERE tno = 1`, []audit.Kind{audit.ProofUnsigned}},
+		{"cards_payments", `UPDATE cards_payments SET proof = SUBSTR(proof, 1, 9) WHERE tno = 1`, []audit.Kind{audit.ProofDiffers}},
+		{"cards_payments", `UPDATE cards_payments SET bno = 2 WHERE tno = 1`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_payments", `DELETE FROM cards_payments WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.BatchDiffers}},
+		{"cards_payments", `UPDATE cards_payments SET state = 'refunded', fee = 0 WHERE tno = 1`,
+			[]audit.Kind{audit.AccountEvidence, audit.DisputeDiffers, audit.TransferMissing}},
+		{"cards_payments", `UPDATE cards_payments SET sno = 99, cid = '` + white.ID.String() + `' WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.ProofDiffers}},
+		{"cards_batches", `UPDATE cards_batches SET gross = gross + 1 WHERE bno = 1`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_batches", `UPDATE cards_batches SET booked = booked - 1 WHERE bno = 1`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_batches", `DELETE FROM cards_batches WHERE bno = 1`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_merchants", `UPDATE cards_merchants SET last_tno = last_tno - 1`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_voids", `DELETE FROM cards_voids`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_disputes", `UPDATE cards_disputes SET state = 'merchant'`, []audit.Kind{audit.DisputeDiffers}},
+		{"cards_disputes", `UPDATE cards_disputes SET amount = amount + 1`, []audit.Kind{audit.DisputeDiffers}},
+		{"cards_loads", `UPDATE cards_loads SET amount = amount + 1 WHERE state = 'posted'`, []audit.Kind{audit.AccountEvidence}},
+		{"cards_loads", `UPDATE cards_loads SET state = 'void' WHERE state = 'pending'`, []audit.Kind{audit.AccountEvidence}},
+		{"cards_loads", `UPDATE cards_loads SET lno = 99, cid = '` + white.ID.String() + `' WHERE state = 'posted' AND cid <> '` + white.ID.String() + `'`, []audit.Kind{audit.AccountEvidence}},
+		{"cards_cards", `UPDATE cards_cards SET refunded = 5`, []audit.Kind{audit.AccountEvidence, audit.TransferMissing}},
+		{"cards_fee_rules", `UPDATE cards_fee_rules SET rule = REPLACE(rule, '3000', '30000')`, []audit.Kind{audit.LineFee}},
+		{"cards_fee_rules", `UPDATE cards_fee_rules SET rule = ''`, []audit.Kind{audit.FeeRule, audit.LineFee}},
+	} {
+		of := func(sql string) string { return strings.ReplaceAll(sql, "%T", c.table) }
+		save := ""
+		if !saved[c.table] {
+			save, saved[c.table] = of("CREATE TABLE saved_%T AS SELECT * FROM %T; "), true
+		}
+		dbtest.Tamper(t, o.location, undo+save+c.sql)
+		undo = of(restore)
+		var got []audit.Kind
+		found := o.audited().Findings
+		for _, f := range found {
+			got = append(got, f.Kind)
+		}
+		slices.Sort(got)
+		if got = slices.Compact(got); !slices.Equal(got, c.want) {
+			t.Errorf("%s: found %v, want %v", c.sql, got, c.want)
+			for _, f := range found {
+				t.Logf("%+v", f)
+			}
+		}
+	}
+}
