@@ -20,8 +20,8 @@ import (
 const demoHelp = `Shows everything working together, on this machine alone: starts a broker, a
 gate (Caddy) and a small site, opens and funds an account, pays for pages one by
 one and thirty at a time, goes on while the broker is away, kills the gate and
-starts it again, tries to cheat in six ways, redeems, settles, and checks that
-the books balance. Takes a few seconds, and ends with status 1 if anything was
+starts it again, tries to cheat in six ways, redeems, settles, reads what a bank
+says of the payment, and checks the statement and the books. Takes a few seconds, and ends with status 1 if anything was
 not as it should be.
 
 Usage: payword demo [--serve] [--keep <directory>]
@@ -153,6 +153,8 @@ func (d *demo) steps() []step {
 		{"Redeeming what was paid", d.redeem},
 		{"Saying where the site's money goes", d.nameDestination},
 		{"Settling the day", d.settle},
+		{"Hearing what the bank says", d.hearBank},
+		{"Checking what was paid, without the broker", d.checkPaid},
 	}
 }
 
