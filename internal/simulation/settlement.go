@@ -74,7 +74,7 @@ func settleIn(ctx context.Context, s settings, folder string, stdout io.Writer) 
 	if err := json.Unmarshal(answer, &plan); err != nil {
 		return err
 	}
-	err = clear(ctx, []string{"run", "--db", s.database, "--config", config, "--out", files, "--plan", plan.PlanHash, "--key", key}, folder, stdout)
+	err = clear(ctx, []string{"run", "--db", s.database, "--out", files, "--plan", plan.PlanHash, "--key", key}, folder, stdout)
 	if err != nil {
 		return err
 	}
