@@ -33,15 +33,16 @@ func (r *run) execute(ctx context.Context) error {
 		err := r.update(ctx, func(tx *ledger.Tx) (err error) {
 			lines, err = selectLines(ctx, tx, `WHERE run_id = ? AND number > ? AND outcome = '' ORDER BY number LIMIT ?`,
 				r.settlement.RunID, after, linesPerUpdate)
-			for k := 0; err == nil && k < len(lines); k++ {
-				if err = r.executeLine(ctx, tx, lines[k]); err != nil {
-					err = fmt.Errorf("run %s, line %d (%s): %w", r.settlement.RunID, lines[k].Number, lines[k].Party, err)
-				}
+			if err == nil && len(lines) > 0 {
+				err = r.executeLines(ctx, tx, lines)
 			}
 			return err
 		})
-		if err != nil || len(lines) == 0 {
-			return err
+		if err != nil {
+			return fmt.Errorf("run %s, lines after %d: %w", r.settlement.RunID, after, err)
+		}
+		if len(lines) == 0 {
+			return nil
 		}
 		r.done += int64(len(lines))
 		after = lines[len(lines)-1].Number
@@ -49,62 +50,147 @@ func (r *run) execute(ctx context.Context) error {
 	}
 }
 
-// executeLine does one line and records it, both or neither.
-func (r *run) executeLine(ctx context.Context, tx *ledger.Tx, line Line) error {
-	outcome, note := OutcomeCarried, Reason("")
-	if line.Reason == "" {
-		var err error
-		if note, err = r.obstacle(ctx, tx, line); err != nil {
-			return err
-		}
-		if note == "" {
-			outcome = OutcomeSent
-			if err := r.send(ctx, tx, line); err != nil {
-				return err
-			}
-		}
-	}
-	result, err := tx.ExecContext(ctx, `UPDATE clearing_lines SET outcome = ?, note = ?, done = ?
-		WHERE run_id = ? AND number = ? AND outcome = ''`, outcome, string(note), tx.Now().UnixMicro(), r.settlement.RunID, line.Number)
+// executeLines does lines and records them, all or none.
+func (r *run) executeLines(ctx context.Context, tx *ledger.Tx, lines []Line) error {
+	facts, err := loadFacts(ctx, tx, lines)
 	if err != nil {
 		return err
 	}
-	changed, err := result.RowsAffected()
-	if err == nil && changed != 1 {
-		err = errors.New("the line was done by somebody else")
+	var sending []Line
+	numbers := map[done][]any{}
+	for _, line := range lines {
+		as := done{outcome: OutcomeCarried}
+		if line.Reason == "" {
+			if as.note, err = facts.obstacle(ctx, tx, line); err != nil {
+				return fmt.Errorf("line %d (%s): %w", line.Number, line.Party, err)
+			}
+			if as.note == "" {
+				as.outcome = OutcomeSent
+				sending = append(sending, line)
+			}
+		}
+		numbers[as] = append(numbers[as], line.Number)
 	}
-	return err
+	if err := r.send(ctx, tx, sending); err != nil {
+		return err
+	}
+	for as, numbers := range numbers {
+		if err := r.record(ctx, tx, as, numbers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// done is what came of a line.
+type done struct {
+	outcome string
+	note    Reason
+}
+
+// record writes what came of lines.
+func (r *run) record(ctx context.Context, tx *ledger.Tx, as done, numbers []any) error {
+	for from, to := range ledger.Spans(len(numbers)) {
+		arguments := append([]any{as.outcome, string(as.note), tx.Now().UnixMicro(), r.settlement.RunID}, numbers[from:to]...)
+		result, err := tx.ExecContext(ctx, `UPDATE clearing_lines SET outcome = ?, note = ?, done = ?
+			WHERE run_id = ? AND outcome = '' AND number IN (`+ledger.List(to-from)+`)`, arguments...)
+		if err != nil {
+			return err
+		}
+		changed, err := result.RowsAffected()
+		if err == nil && changed != int64(to-from) {
+			err = errors.New("a line was done by somebody else")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// facts are what lines to vendors and merchants rest on, as it is now.
+type facts struct {
+	registered map[string]registration // by kind and party
+	free       map[string]money.Amount // by account: what is not pending, in micros
+}
+
+// registration is where somebody wants to be paid, and whether they may be.
+type registration struct{ destination, state string }
+
+// loadFacts reads what the lines rest on in a few queries.
+func loadFacts(ctx context.Context, tx *ledger.Tx, lines []Line) (facts, error) {
+	f := facts{map[string]registration{}, map[string]money.Amount{}}
+	parties, accounts := map[string][]any{}, []any{}
+	for _, line := range lines {
+		if line.Reason == "" && (line.Kind == KindVendor || line.Kind == KindMerchant) {
+			parties[line.Kind] = append(parties[line.Kind], line.Party)
+			accounts = append(accounts, line.Account)
+		}
+	}
+	for kind, query := range map[string]string{
+		KindVendor:   `SELECT vendor, destination, state FROM broker_vendors WHERE vendor IN `,
+		KindMerchant: `SELECT mid, destination, state FROM cards_merchants WHERE mid IN `,
+	} {
+		err := eachOf(ctx, tx, query, parties[kind], func(scan func(...any) error) error {
+			var party string
+			var r registration
+			err := scan(&party, &r.destination, &r.state)
+			f.registered[kind+" "+party] = r
+			return err
+		})
+		if err != nil {
+			return facts{}, err
+		}
+	}
+	err := eachOf(ctx, tx, `SELECT id, balance - pending FROM accounts WHERE id IN `, accounts, func(scan func(...any) error) error {
+		var account string
+		var free money.Amount
+		err := scan(&account, (*int64)(&free))
+		f.free[account] = free
+		return err
+	})
+	return f, err
+}
+
+// eachOf calls read with the rows of a query that ends in IN, for the arguments.
+func eachOf(ctx context.Context, tx *ledger.Tx, query string, arguments []any, read func(scan func(...any) error) error) error {
+	for from, to := range ledger.Spans(len(arguments)) {
+		rows, err := tx.QueryContext(ctx, query+`(`+ledger.List(to-from)+`)`, arguments[from:to]...)
+		if err != nil {
+			return err
+		}
+		for err == nil && rows.Next() {
+			err = read(rows.Scan)
+		}
+		if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // obstacle returns why the line is not to be done as it was planned, or "": who
 // approved the plan saw other facts.
-func (r *run) obstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, error) {
+func (f facts) obstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, error) {
 	switch line.Kind {
 	case KindAccountPayout:
 		return payoutObstacle(ctx, tx, line)
 	case KindCollection:
 		return collectionObstacle(ctx, tx, line)
-	default:
-		registered := `SELECT destination, state FROM broker_vendors WHERE vendor = ?`
-		if line.Kind == KindMerchant {
-			registered = `SELECT destination, state FROM cards_merchants WHERE mid = ?`
-		}
-		var destination, state string
-		err := tx.QueryRowContext(ctx, registered, line.Party).Scan(&destination, &state)
-		switch {
-		case err != nil:
-			return "", err
-		case state == "blocked":
-			return ReasonBlocked, nil
-		case destination != line.Destination:
-			return ReasonDestinationChanged, nil
-		}
 	}
-	account, err := tx.Account(ctx, line.Account)
-	if err == nil && account.Balance-account.Pending < line.Fee+line.Amount {
+	registered, isRegistered := f.registered[line.Kind+" "+line.Party]
+	free, exists := f.free[line.Account]
+	switch {
+	case !isRegistered || !exists:
+		return "", errors.New("the one who is to be paid has gone from the tables")
+	case registered.state == "blocked":
+		return ReasonBlocked, nil
+	case registered.destination != line.Destination:
+		return ReasonDestinationChanged, nil
+	case free < line.Fee+line.Amount:
 		return ReasonBalanceFell, nil
 	}
-	return "", err
+	return "", nil
 }
 
 // payoutObstacle: a payout that the operator has ended by hand is not paid again.
@@ -167,51 +253,72 @@ func collectionObstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, 
 	return "", err
 }
 
-// send sets the money of a line aside and keeps the order to the bank.
-func (r *run) send(ctx context.Context, tx *ledger.Tx, line Line) error {
-	direction := "out"
-	switch line.Kind {
-	case KindVendor, KindMerchant:
-		if err := r.pend(ctx, tx, line); err != nil {
-			return err
+// send sets the money of lines aside and keeps the orders to the bank.
+func (r *run) send(ctx context.Context, tx *ledger.Tx, lines []Line) error {
+	var lists [][]ledger.Transfer
+	for _, line := range lines {
+		var err error
+		switch line.Kind {
+		case KindAccountPayout:
+			err = holdPayout(ctx, tx, line)
+		case KindCollection:
+			_, err = tx.ExecContext(ctx, `UPDATE clearing_mandates SET used = used + 1 WHERE id = ?`,
+				strings.TrimPrefix(line.Destination, destinationMandate))
+		default:
+			lists = append(lists, r.transfers(line))
 		}
-	case KindAccountPayout:
-		if err := holdPayout(ctx, tx, line); err != nil {
-			return err
-		}
-	case KindCollection:
-		direction = "in"
-		_, err := tx.ExecContext(ctx, `UPDATE clearing_mandates SET used = used + 1 WHERE id = ?`,
-			strings.TrimPrefix(line.Destination, destinationMandate))
 		if err != nil {
-			return err
+			return fmt.Errorf("line %d (%s): %w", line.Number, line.Party, err)
 		}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO clearing_instructions (end_to_end, run_id, number, direction, kind, party, account, currency,
-		amount, fee, destination, method, state, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent', ?)`,
-		line.EndToEnd, r.settlement.RunID, line.Number, direction, line.Kind, line.Party, line.Account, string(line.Currency),
-		int64(line.Amount), int64(line.Fee), line.Destination, line.Method, tx.Now().UnixMicro())
-	return err
+	outcomes, err := tx.PendLists(ctx, lists)
+	if err != nil {
+		return err
+	}
+	for _, outcome := range outcomes {
+		if outcome.Refused != nil { // and obstacle has seen that the money is there
+			return outcome.Refused
+		}
+	}
+	return r.saveInstructions(ctx, tx, lines)
 }
 
-// pend sets aside what is paid and the fee. The ids of the transfers come from
+// transfers are what sets aside what is paid, and the fee. Their ids come from
 // the run and the party alone, so that the ledger itself refuses to do it twice.
-func (r *run) pend(ctx context.Context, tx *ledger.Tx, line Line) error {
-	transfers := []struct {
+func (r *run) transfers(line Line) (list []ledger.Transfer) {
+	for _, t := range []struct {
 		id, kind, credit string
 		amount           money.Amount
 	}{
 		{"settle/" + line.EndToEnd, kindPayout, r.settlement.BankAccount, line.Amount},
 		{"settle/" + line.EndToEnd + "/fee", kindFee, r.settlement.FeesAccount, line.Fee},
-	}
-	for _, t := range transfers {
+	} {
 		if t.amount == 0 {
 			continue // a rule may charge nothing
 		}
-		err := tx.Pend(ctx, ledger.Transfer{
+		list = append(list, ledger.Transfer{
 			ID: t.id, Debit: line.Account, Credit: t.credit, Amount: t.amount, Currency: line.Currency, Kind: t.kind,
 			Reference: fmt.Sprintf("run %s line %d plan %s fee %s", r.settlement.RunID, line.Number, r.settlement.PlanHash, r.settlement.FeeRule),
 		})
+	}
+	return list
+}
+
+// saveInstructions keeps the orders to the bank.
+func (r *run) saveInstructions(ctx context.Context, tx *ledger.Tx, lines []Line) error {
+	const columns = 14
+	for from, to := range ledger.Spans(len(lines)) {
+		arguments := make([]any, 0, (to-from)*columns)
+		for _, line := range lines[from:to] {
+			direction := "in"
+			if line.IsOut() {
+				direction = "out"
+			}
+			arguments = append(arguments, line.EndToEnd, r.settlement.RunID, line.Number, direction, line.Kind, line.Party, line.Account,
+				string(line.Currency), int64(line.Amount), int64(line.Fee), line.Destination, line.Method, "sent", tx.Now().UnixMicro())
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO clearing_instructions (end_to_end, run_id, number, direction, kind, party, account, currency,
+			amount, fee, destination, method, state, sent) VALUES `+ledger.Rows(to-from, columns), arguments...)
 		if err != nil {
 			return err
 		}

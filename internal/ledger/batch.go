@@ -71,11 +71,24 @@ type ListOutcome struct {
 // There is an outcome for each list. An error means that PostLists could not
 // tell, and the transaction has failed.
 func (tx *Tx) PostLists(ctx context.Context, lists [][]Transfer) ([]ListOutcome, error) {
+	return tx.makeLists(ctx, Single, lists)
+}
+
+// PendLists is PostLists for transfers that are made as Pend does. None of them
+// may have an expiry.
+func (tx *Tx) PendLists(ctx context.Context, lists [][]Transfer) ([]ListOutcome, error) {
+	return tx.makeLists(ctx, Pending, lists)
+}
+
+func (tx *Tx) makeLists(ctx context.Context, phase Phase, lists [][]Transfer) ([]ListOutcome, error) {
 	b := &posting{made: make(map[string]Transfer), accounts: make(map[string]*posted)}
 	for _, list := range lists {
 		list = slices.Clone(list)
 		for k := range list {
-			list[k].Phase, list[k].PendingID, list[k].Expires = Single, "", time.Time{}
+			if phase == Pending && !list[k].Expires.IsZero() {
+				return nil, fmt.Errorf("transfer %s: an expiry, which lists do not take", list[k].ID)
+			}
+			list[k].Phase, list[k].PendingID, list[k].Expires = phase, "", time.Time{}
 		}
 		b.lists = append(b.lists, list)
 	}
@@ -94,7 +107,7 @@ func (tx *Tx) PostLists(ctx context.Context, lists [][]Transfer) ([]ListOutcome,
 	return outcomes, b.save(ctx, tx)
 }
 
-// posting is one call of PostLists.
+// posting is one call of PostLists or PendLists.
 type posting struct {
 	lists    [][]Transfer
 	made     map[string]Transfer // by id, before and within this call
@@ -102,10 +115,11 @@ type posting struct {
 	fresh    []Transfer // made within this call
 }
 
-// posted is an account within a call of PostLists.
+// posted is an account within a posting.
 type posted struct {
 	Account
 	change money.Amount // of the balance so far, in micros
+	pended money.Amount // more of it that is pending, in micros
 }
 
 // load reads the transfers and accounts that those to be made name.
@@ -162,7 +176,7 @@ func loadAll[T any](ctx context.Context, tx *Tx, columns string, ids []any, scan
 	return all, nil
 }
 
-// post is Post on what is in memory.
+// post is Post, or Pend, on what is in memory.
 func (b *posting) post(t Transfer) error {
 	if err := checkTransfer(t); err != nil {
 		return err
@@ -178,16 +192,21 @@ func (b *posting) post(t Transfer) error {
 	if err != nil {
 		return err
 	}
-	if credit.Balance+t.Amount > MaxBalance {
+	if t.Phase == Single && credit.Balance+t.Amount > MaxBalance {
 		return overflows(t)
 	}
 	if debit.Available() < t.Amount {
 		return insufficient(t, debit.Account)
 	}
-	debit.Balance -= t.Amount
-	debit.change -= t.Amount
-	credit.Balance += t.Amount
-	credit.change += t.Amount
+	if t.Phase == Pending {
+		debit.Pending += t.Amount
+		debit.pended += t.Amount
+	} else {
+		debit.Balance -= t.Amount
+		debit.change -= t.Amount
+		credit.Balance += t.Amount
+		credit.change += t.Amount
+	}
 	b.made[t.ID] = t
 	b.fresh = append(b.fresh, t)
 	return nil
@@ -206,14 +225,17 @@ func (b *posting) side(t Transfer, id string) (*posted, error) {
 func (b *posting) save(ctx context.Context, tx *Tx) error {
 	for _, id := range slices.Sorted(func(yield func(string) bool) {
 		for id, account := range b.accounts {
-			if account.change != 0 && !yield(id) {
+			if (account.change != 0 || account.pended != 0) && !yield(id) {
 				return
 			}
 		}
 	}) {
-		change := int64(b.accounts[id].change)
-		changed, err := tx.execOne(ctx,
-			`UPDATE accounts SET balance = balance + ? WHERE id = ? AND balance - pending + ? >= floor`, change, id, change)
+		change, pended := int64(b.accounts[id].change), int64(b.accounts[id].pended)
+		statement, arguments := `UPDATE accounts SET balance = balance + ? WHERE id = ? AND balance - pending + ? >= floor`, []any{change, id, change}
+		if pended != 0 {
+			statement, arguments = `UPDATE accounts SET pending = pending + ? WHERE id = ? AND balance - pending - ? >= floor`, []any{pended, id, pended}
+		}
+		changed, err := tx.execOne(ctx, statement, arguments...)
 		if err == nil && !changed {
 			err = tx.fail(fmt.Errorf("account %s changed within a transaction", id))
 		}

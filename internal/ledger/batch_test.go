@@ -67,8 +67,15 @@ func drawBatch(random *rand.Rand) (batch []ledger.Transfer) {
 }
 
 // PostLists refuses what Post refuses, in the same words, and leaves the same
-// books.
+// books; PendLists what Pend does.
 func TestPostListsIsPostInOrder(t *testing.T) {
+	t.Run("post", func(t *testing.T) { compareLists(t, (*ledger.Tx).PostLists, (*ledger.Tx).Post, 6) })
+	// What is pending is in nobody's account, so that none overflows.
+	t.Run("pend", func(t *testing.T) { compareLists(t, (*ledger.Tx).PendLists, (*ledger.Tx).Pend, 5) })
+}
+
+func compareLists(t *testing.T, makeLists func(*ledger.Tx, context.Context, [][]ledger.Transfer) ([]ledger.ListOutcome, error),
+	makeOne func(*ledger.Tx, context.Context, ledger.Transfer) error, wantOutcomes int) {
 	t.Parallel()
 	seed := *seedFlag
 	if seed == 0 {
@@ -82,13 +89,13 @@ func TestPostListsIsPostInOrder(t *testing.T) {
 		lists := cut(random, drawBatch(random))
 		var got, want []ledger.ListOutcome
 		update(t, together, func(ctx context.Context, tx *ledger.Tx) (err error) {
-			got, err = tx.PostLists(ctx, lists)
+			got, err = makeLists(tx, ctx, lists)
 			return err
 		})
 		update(t, apart, func(ctx context.Context, tx *ledger.Tx) error {
 			want = nil
 			for _, list := range lists {
-				want = append(want, postList(ctx, tx, list))
+				want = append(want, makeList(ctx, tx, makeOne, list))
 			}
 			return nil
 		})
@@ -101,7 +108,7 @@ func TestPostListsIsPostInOrder(t *testing.T) {
 		wantSameBooks(t, together, apart)
 	}
 	t.Logf("outcomes: %v", outcomes)
-	if len(outcomes) < 6 {
+	if len(outcomes) < wantOutcomes {
 		t.Error("not every outcome was reached")
 	}
 }
@@ -116,10 +123,11 @@ func cut(random *rand.Rand, batch []ledger.Transfer) (lists [][]ledger.Transfer)
 	return lists
 }
 
-// postList is what PostLists does with one list, with Post.
-func postList(ctx context.Context, tx *ledger.Tx, list []ledger.Transfer) (outcome ledger.ListOutcome) {
+// makeList is what PostLists does with one list, with Post, or another.
+func makeList(ctx context.Context, tx *ledger.Tx, makeOne func(*ledger.Tx, context.Context, ledger.Transfer) error,
+	list []ledger.Transfer) (outcome ledger.ListOutcome) {
 	for _, one := range list {
-		if outcome.Refused = tx.Post(ctx, one); outcome.Refused != nil {
+		if outcome.Refused = makeOne(tx, ctx, one); outcome.Refused != nil {
 			break
 		}
 		outcome.Made++
