@@ -563,3 +563,43 @@ func TestReconcile(t *testing.T) {
 		t.Errorf("got %+v, %v", found, err)
 	}
 }
+
+// Several imports of one file at once do what one does.
+func TestImportsAtOnce(t *testing.T) {
+	d := newDesk(t)
+	var entries []said
+	for range 120 {
+		entries = append(entries, said{order: d.payVendor(money.Unit, 0), says: bankfile.Booked})
+	}
+	file := d.write(bankfile.KindStatement, entries...)
+	reports := make(chan int)
+	for range 3 {
+		go func() {
+			report, err := clearing.Import(t.Context(), d.db, file)
+			if err != nil {
+				t.Error(err)
+			}
+			reports <- report.Matched
+		}()
+	}
+	if matched := <-reports + <-reports + <-reports; matched != 120 {
+		t.Errorf("they matched %d entries together, want 120", matched)
+	}
+	d.settled()
+	d.wantAccount("broker:bank:out", 120*money.Unit, 0)
+}
+
+// A settlement run releases what is due, too.
+func TestRunReleasesReserves(t *testing.T) {
+	d := newDesk(t)
+	d.read(d.write(bankfile.KindStatement, said{order: d.collect(30 * money.Unit), says: bankfile.Booked}), 1, 0, 0)
+	d.exec(`UPDATE clearing_runs SET state = 'final'`)
+	for _, held := range []money.Amount{3 * money.Unit, 0} {
+		if _, err := clearing.Run(t.Context(), d.db, clearing.Config{Now: true, Directory: t.TempDir()}, clearing.Operator{}); err != nil {
+			t.Fatal(err)
+		}
+		d.wantAccount("broker:reserve:refunds", held, 0)
+		d.now.Add(deskRefundDays * 24 * 3600)
+	}
+	d.settled()
+}

@@ -59,6 +59,9 @@ type run struct {
 
 func (r *run) carryOut(ctx context.Context, by Operator) error {
 	r.config.step("leased")
+	if _, _, err := releaseReserves(ctx, r.db, r.config.step); err != nil {
+		return fmt.Errorf("releasing what was kept for refunds: %w", err)
+	}
 	if err := r.choose(ctx, by); err != nil {
 		return err
 	}
