@@ -3,6 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/clearing"
 	"github.com/paywordhq/payword/clearing/audit"
+	"github.com/paywordhq/payword/clearing/bankfile"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -48,6 +50,7 @@ type town struct {
 	*bank
 	user, other, agent            *user
 	shop, second                  *shop
+	debtors                       []*user
 	reserved, closed, open, twice *purse
 }
 
@@ -95,14 +98,22 @@ func (w *town) comeIn() {
 	w.pay(broker.PaymentEvent{Kind: broker.PaymentReceived, ID: "p2", Payment: "i2", Account: "nobody", Amount: 4 * money.Unit})
 	w.pay(broker.PaymentEvent{Kind: broker.PaymentReceived, ID: "p3", Payment: "i3", Account: "somebody", Amount: 3 * money.Unit})
 	w.call(nil, "POST", "/v1/admin/fundings/5/assignment", map[string]string{"account": w.other.account}, nil)
-	debtor := w.newUser(money.Unit)
-	w.pay(broker.PaymentEvent{Kind: broker.PaymentReceived, ID: "p4", Payment: "i4", Account: debtor.account, Amount: 2 * money.Unit})
+	for range 3 {
+		w.owe()
+	}
+	w.vouchers()
+}
+
+// owe lets somebody spend what is then taken back.
+func (w *town) owe() {
+	debtor, name := w.newUser(money.Unit), w.name()
+	w.debtors = append(w.debtors, debtor)
+	w.pay(broker.PaymentEvent{Kind: broker.PaymentReceived, ID: name, Payment: name, Account: debtor.account, Amount: 2 * money.Unit})
 	spent := debtor.commit(w.shop, 290*cent, payword.ChainTerms{Unit: cent, Length: 300}).reserve(290 * cent)
 	w.shop.redeem(w.shop.claim(spent, 250*cent, false, 250))
-	w.pay(broker.PaymentEvent{Kind: broker.PaymentDisputed, ID: "d4", Payment: "i4", Amount: 2 * money.Unit})
+	w.pay(broker.PaymentEvent{Kind: broker.PaymentDisputed, ID: "dispute-" + name, Payment: name, Amount: 2 * money.Unit})
 	_, refusal, err := w.Fund(w.t.Context(), w.name(), debtor.account, 50*cent)
 	w.done(refusal, err)
-	w.vouchers()
 }
 
 func (w *town) vouchers() {
@@ -156,21 +167,39 @@ func (w *town) settle() {
 	config := clearing.Config{Directory: w.t.TempDir(), Signer: w.dayKey}
 	w.plan(db, config, clearing.Operator{})
 	w.shop.redeem(w.shop.claim(w.reserved, 28*cent, false, 40))
-	w.carryOut(db, config, w.plan(db, config, clearing.Operator{}))
+	first := w.plan(db, config, clearing.Operator{})
+	w.carryOut(db, config, first)
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Booked, RunID: first.RunID})
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Returned, EndToEnd: w.orderFor(db, first, w.shop.origin), Code: "AC04"})
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Returned, EndToEnd: w.orderFor(db, first, w.user.account+"/waits"), Code: "AC04"})
 	w.second.redeem(w.second.claim(w.open, 40*cent, false, 12, 4))
 	w.shop.redeem(w.shop.claim(w.other.commit(w.shop, 90*cent), 77*cent, false, 77))
 	w.user.payout("later", 30*cent)
-	policy, err := clearing.ParsePolicy([]byte(`{"minimumPayoutMicros":"300000","approvalAboveMicros":"100000","fee":{"version":"tiers/1","basis":"vendor-run",
+	policy, err := clearing.ParsePolicy([]byte(`{"name":"Broker","iban":"DE89370400440532013000","creditorId":"DE98ZZZ09999999999",
+		"reservePpm":250001,"minimumPayoutMicros":"300000","approvalAboveMicros":"100000","fee":{"version":"tiers/1","basis":"vendor-run",
 		"tiers":[{"fromMicros":"0","ratePpm":123450},{"fromMicros":"200000","ratePpm":777}],"minimumMicros":"0","rounding":"minor-unit"}}`))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	config.Policy = &policy
+	for k, debtor := range w.debtors {
+		err := clearing.AddMandate(w.t.Context(), db, clearing.Mandate{ID: fmt.Sprintf("M-%d", k), Account: debtor.account, Name: "Debtor",
+			IBAN: "DE02120300000000202051", Signed: "2023-11-01", Scheme: "core"})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	s := w.plan(db, config, clearing.Operator{Name: "anna"})
 	if _, err := clearing.Approve(w.t.Context(), db, s.PlanHash, clearing.Operator{Name: "ben"}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.carryOut(db, config, s)
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Rejected, EndToEnd: w.orderFor(db, s, w.shop.origin), Code: "AC01"})
+	for _, debtor := range w.debtors[:2] {
+		w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Booked, EndToEnd: w.orderFor(db, s, debtor.account)})
+	}
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Returned, EndToEnd: w.orderFor(db, s, w.debtors[0].account), Code: "MD06"})
+	w.bankSays(db, clearing.ManualAnswer{Says: bankfile.Rejected, EndToEnd: w.orderFor(db, s, w.debtors[2].account), Code: "AM04"})
 	w.shop.redeem(w.shop.claim(w.other.commit(w.shop, 90*cent), 5*cent, false, 5))
 	w.plan(db, config, clearing.Operator{Name: "anna"})
 }
@@ -192,11 +221,40 @@ func (w *town) carryOut(db *ledger.DB, config clearing.Config, s clearing.Settle
 	}
 }
 
+// orderFor returns the name of the order to the bank for a party.
+func (w *town) orderFor(db *ledger.DB, s clearing.Settlement, party string) string {
+	w.t.Helper()
+	lines, err := clearing.Lines(w.t.Context(), db, s.RunID, 0, 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, line := range lines {
+		if line.Party == party {
+			return line.EndToEnd
+		}
+	}
+	w.t.Fatalf("run %s has nothing for %s", s.RunID, party)
+	return ""
+}
+
+// bankSays matches what the bank says, and lets the broker do what follows.
+func (w *town) bankSays(db *ledger.DB, answer clearing.ManualAnswer) {
+	w.t.Helper()
+	answer.Note = "by telephone"
+	report, err := clearing.SayByHand(w.t.Context(), db, answer)
+	if err != nil || report.Unmatched > 0 || report.Matched == 0 {
+		w.t.Fatalf("got %+v, %v", report, err)
+	}
+	if _, err := w.ApplyOutcomes(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func TestSoundBooksAreClean(t *testing.T) {
 	w := newTown(t)
 	report := w.wantClean()
 	looked := report.Looked
-	if looked.Commitments != 9 || looked.Runs != 4 || looked.Lines < 6 || looked.Instructions < 4 || looked.Evidence < 8 || looked.Statements < 8 || looked.Days != 2 || looked.Signatures < 20 || looked.Hashes < 280 || looked.Accounts < 15 || looked.Transfers < 30 || looked.Payments < 20 {
+	if looked.Commitments != 11 || looked.BankEntries < 7 || looked.Runs != 4 || looked.Lines < 6 || looked.Instructions < 4 || looked.Evidence < 8 || looked.Statements < 8 || looked.Days != 2 || looked.Signatures < 20 || looked.Hashes < 280 || looked.Accounts < 15 || looked.Transfers < 30 || looked.Payments < 20 {
 		t.Errorf("it looked at %+v", looked)
 	}
 	if len(report.Notes) != 2 {

@@ -113,7 +113,11 @@ func (a *auditor) checkReserves(ctx context.Context) error {
 			return err
 		}
 		want := int64(0)
-		if r := runs[runID]; r != nil && (state == "booked" || state == "returned") {
+		r := runs[runID]
+		if r != nil && !r.hasTerms {
+			return nil
+		}
+		if r != nil && (state == "booked" || state == "returned") {
 			want = shareUp(amount, r.terms.reservePpm)
 		}
 		if kept != want || state == "returned" && reserve == "held" || state == "booked" && reserve == "used" {

@@ -25,7 +25,7 @@ import (
 
 const (
 	issuer     = "https://broker.example"
-	usd        = money.Currency("usd-micro")
+	eur        = money.Currency("eur-micro")
 	adminToken = "a token for administrators"
 	start      = 1_700_000_000 // seconds since 1970
 	cent       = money.Amount(10_000)
@@ -34,7 +34,7 @@ const (
 
 func TestMain(m *testing.M) {
 	os.Exit(dbtest.Main(m, func(location string) error {
-		b, err := broker.New(context.Background(), broker.Config{Issuer: issuer, Currency: usd, Database: location, Signer: newKey()})
+		b, err := broker.New(context.Background(), broker.Config{Issuer: issuer, Currency: eur, Database: location, Signer: newKey()})
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func newBank(t testing.TB) *bank {
 	b := &bank{t: t, database: dbtest.New(t), key: newKey(), dayKey: newKey(), shops: make(map[string]*shop)}
 	b.seconds.Store(start)
 	opened, err := broker.New(t.Context(), broker.Config{
-		Issuer: issuer, Currency: usd, Database: b.database, Signer: b.key, AdminToken: adminToken,
+		Issuer: issuer, Currency: eur, Database: b.database, Signer: b.key, AdminToken: adminToken,
 		RequestsPerMinute: 1_000_000, WhiteCeiling: money.MaxAmount, CertificateLimit: 1000 * money.Unit,
 		PaymentServices: []broker.PaymentService{cards{}}, Transport: b, Now: b.now,
 	})
@@ -171,7 +171,7 @@ func (b *bank) name() string {
 // pay tells of an event of the payment service.
 func (b *bank) pay(event broker.PaymentEvent) {
 	b.t.Helper()
-	event.Currency = usd
+	event.Currency = eur
 	b.call(nil, "POST", "/v1/payments/cards", event, nil)
 }
 
@@ -246,7 +246,7 @@ func (u *user) commit(s *shop, limit money.Amount, chains ...payword.ChainTerms)
 	}
 	now := u.seconds.Load()
 	p := &purse{user: u, m: payword.Commitment{
-		Vendor: s.origin, Certificate: certificate, IssuedAt: now, Expires: now + 3600, Currency: usd, Limit: limit, Chains: chains,
+		Vendor: s.origin, Certificate: certificate, IssuedAt: now, Expires: now + 3600, Currency: eur, Limit: limit, Chains: chains,
 	}}
 	_, _ = rand.Read(p.m.Nonce[:])
 	for k := range p.m.Chains {
