@@ -178,6 +178,9 @@ func (o *office) wantSound() {
 func cardID(number int) purse.ID     { return purse.ID{0xC1, 6: byte(number >> 8), 7: byte(number)} }
 func merchantID(number int) purse.ID { return purse.ID{0x4D, 6: byte(number >> 8), 7: byte(number)} }
 
+// expiry is when the cards expire that are issued here.
+func (o *office) expiry() time.Time { return time.Unix(start+10*365*dayLong, 0) }
+
 // card issues a card, of an account or white, and returns it.
 func (o *office) card(number int, account string) *purse.SoftCard {
 	o.t.Helper()

@@ -1,0 +1,265 @@
+package cards
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+const (
+	// failuresPerMinute is how many requests of one address may be refused in a
+	// minute before the rest of them are not looked at. SAMs are right nearly
+	// always, and what is refused costs little: the first MAC.
+	failuresPerMinute = 30
+	// maxAddresses bounds what is remembered of addresses.
+	maxAddresses = 10_000
+	// onlineLength is that of a payment's record and the MACM before it.
+	onlineLength = purse.PaymentLength + 16
+)
+
+// Handler answers to SAM gateways. Nobody signs in: batches and payments are
+// proven by their MACs, and the hot list is for everybody.
+//
+//	POST /v1/batches    total and records, as bytes
+//	POST /v1/payments   one payment's record and the MACM before it, as bytes
+//	GET  /v1/hotlist    the cards that are not to be taken, sorted, in pages
+//
+// What is refused is answered with 422, or 409 where something else was taken
+// under the number, and a problem document (RFC 9457) with reason and record.
+// now is the clock, and logger takes what could not be told.
+func (c *Clearing) Handler(now func() time.Time, logger *slog.Logger) http.Handler {
+	h := &handler{clearing: c, now: now, log: logger, failures: make(map[netip.Addr]failures)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/batches", h.limited(h.batches))
+	mux.HandleFunc("POST /v1/payments", h.limited(h.payments))
+	mux.HandleFunc("GET /v1/hotlist", h.hotList)
+	return mux
+}
+
+type handler struct {
+	clearing *Clearing
+	now      func() time.Time
+	log      *slog.Logger
+
+	mutex    sync.Mutex
+	failures map[netip.Addr]failures // guarded by mutex
+}
+
+// failures are those of an address in one minute.
+type failures struct {
+	minute int64
+	count  int
+}
+
+// answer is what a request is answered with; refusal is nil if it was taken.
+type answer struct {
+	body    any
+	refusal *purse.Refusal
+}
+
+// limited answers by work, unless too much of the address was refused.
+func (h *handler) limited(work func(w http.ResponseWriter, r *http.Request) (answer, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		address := addressOf(r)
+		if !h.mayTry(address) {
+			w.Header().Set("Retry-After", "60")
+			writeProblem(w, http.StatusTooManyRequests, problem{Title: "Too much was refused: try again in a minute."})
+			return
+		}
+		a, err := work(w, r)
+		switch {
+		case err != nil && r.Context().Err() != nil:
+		case err != nil:
+			h.log.ErrorContext(r.Context(), "a request about cards failed", "path", r.URL.Path, "error", err.Error())
+			writeProblem(w, http.StatusInternalServerError, problem{Title: "It could not be told whether it was taken: send the same again."})
+		case a.refusal != nil:
+			h.failed(address)
+			writeProblem(w, statusOf(a.refusal.Reason), problem{Title: "It was refused.", Refusal: a.refusal})
+		default:
+			writeJSON(w, http.StatusOK, "application/json", a.body)
+		}
+	}
+}
+
+// addressOf returns where a request comes from; of IPv6 the network of 64 bits,
+// which is one customer's.
+func addressOf(r *http.Request) netip.Addr {
+	port, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	address := port.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		if network, err := address.Prefix(64); err == nil {
+			return network.Addr()
+		}
+	}
+	return address
+}
+
+func (h *handler) mayTry(address netip.Addr) bool {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	f := h.failures[address]
+	return f.minute != h.now().Unix()/60 || f.count < failuresPerMinute
+}
+
+func (h *handler) failed(address netip.Addr) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if len(h.failures) >= maxAddresses {
+		clear(h.failures)
+	}
+	f := h.failures[address]
+	if minute := h.now().Unix() / 60; f.minute != minute {
+		f = failures{minute: minute}
+	}
+	f.count++
+	h.failures[address] = f
+}
+
+func statusOf(reason purse.Reason) int {
+	switch reason {
+	case purse.Differs, purse.Contradicts, purse.WrongBatch:
+		return http.StatusConflict
+	case tooLarge:
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusUnprocessableEntity
+}
+
+// tooLarge means that a request has more bytes than anything that is taken.
+const tooLarge purse.Reason = "too-large"
+
+// read returns the body, of at most limit bytes.
+func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *purse.Refusal, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, refuse(tooLarge, "want at most %d bytes", limit), nil
+	case err != nil: // the client broke off
+		return nil, refuse(purse.Malformed, "the request is not whole"), nil
+	}
+	return body, nil, nil
+}
+
+// batchAnswer is a BatchReceipt in JSON.
+type batchAnswer struct {
+	Merchant string `json:"merchant"`
+	Batch    uint32 `json:"batch"`
+	// Ack is the data of ACK BATCH, in hexadecimal digits.
+	Ack          string       `json:"acknowledgement"`
+	Payments     uint32       `json:"payments"`
+	Voids        uint32       `json:"voids"`
+	GrossMicros  money.Amount `json:"grossMicros"`
+	BookedMicros money.Amount `json:"bookedMicros"`
+	FeeMicros    money.Amount `json:"feeMicros"`
+	Repeated     bool         `json:"repeated"`
+}
+
+func (h *handler) batches(w http.ResponseWriter, r *http.Request) (answer, error) {
+	body, refusal, err := read(w, r, purse.MaxBatchLength)
+	if err != nil || refusal != nil {
+		return answer{refusal: refusal}, err
+	}
+	b, refusals, err := h.clearing.SubmitBatch(r.Context(), body)
+	if err != nil || len(refusals) > 0 {
+		if len(refusals) > 0 {
+			refusal = &refusals[0]
+		}
+		return answer{refusal: refusal}, err
+	}
+	return answer{body: batchAnswer{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Repeated}}, nil
+}
+
+// paymentAnswer is a Receipt in JSON.
+type paymentAnswer struct {
+	Merchant     string       `json:"merchant"`
+	TNo          uint32       `json:"transaction"`
+	AmountMicros money.Amount `json:"amountMicros"`
+	FeeMicros    money.Amount `json:"feeMicros"`
+	Repeated     bool         `json:"repeated"`
+}
+
+func (h *handler) payments(w http.ResponseWriter, r *http.Request) (answer, error) {
+	body, refusal, err := read(w, r, onlineLength)
+	if err != nil || refusal != nil {
+		return answer{refusal: refusal}, err
+	}
+	if len(body) != onlineLength {
+		return answer{refusal: refuse(purse.Malformed, "%d bytes: want the %d of a payment's record, and the 16 of MACM before it", len(body), purse.PaymentLength)}, nil
+	}
+	receipt, refusal, err := h.clearing.PayOnline(r.Context(), body[:purse.PaymentLength], purse.MAC(body[purse.PaymentLength:]))
+	if err != nil || refusal != nil {
+		return answer{refusal: refusal}, err
+	}
+	return answer{body: paymentAnswer{receipt.Merchant.String(), receipt.TNo, receipt.Amount, receipt.Fee, receipt.Repeated}}, nil
+}
+
+// hotListPage is a page of the hot list.
+type hotListPage struct {
+	// Cards are sorted.
+	Cards []string `json:"cards"`
+	// After asks for the next page: /v1/hotlist?after=; absent on the last one.
+	After string `json:"after,omitempty"`
+}
+
+func (h *handler) hotList(w http.ResponseWriter, r *http.Request) {
+	var after purse.ID
+	if text := r.URL.Query().Get("after"); text != "" {
+		var err error
+		if after, err = purse.ParseID(text); err != nil {
+			writeProblem(w, http.StatusBadRequest, problem{Title: "after: " + err.Error()})
+			return
+		}
+	}
+	found, err := h.clearing.HotList(r.Context(), after, ledger.MaxPage)
+	if err != nil {
+		h.log.ErrorContext(r.Context(), "reading the hot list failed", "error", err.Error())
+		writeProblem(w, http.StatusInternalServerError, problem{Title: "The hot list cannot be read now."})
+		return
+	}
+	page := hotListPage{Cards: make([]string, 0, len(found))}
+	for _, card := range found {
+		page.Cards = append(page.Cards, card.String())
+	}
+	if len(found) == ledger.MaxPage {
+		page.After = page.Cards[len(found)-1]
+	}
+	writeJSON(w, http.StatusOK, "application/json", page)
+}
+
+// problem is RFC 9457, with what was refused, and why.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	*purse.Refusal
+}
+
+func writeProblem(w http.ResponseWriter, status int, p problem) {
+	p.Status = status
+	writeJSON(w, status, "application/problem+json", p)
+}
+
+func writeJSON(w http.ResponseWriter, status int, kind string, body any) {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // what is written here has no cycles, functions or channels
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(encoded) // a client that went away is no matter
+}
