@@ -55,6 +55,7 @@ var subcommands = slices.Concat([]subcommand{
 	{name: "days", arguments: "--db FILE", summary: "print the days that were signed, a token each line", mode: ledger.ReadOnly, work: (*command).days},
 	{name: "serve", arguments: "--db FILE --out DIR --operators FILE", summary: "serve the pages for operators", mode: ledger.Existing,
 		flags: (*command).serveFlags, check: (*command).checkServe, work: (*command).serve},
+	{name: "cards", arguments: "WORD --db FILE --keys FILE", summary: "purse cards: batches, loads, alarms, disputes, lost cards", main: cardsMain},
 	{name: "check", arguments: "--db FILE", summary: "recompute every balance from the transfers", mode: ledger.ReadOnly, work: (*command).checkBooks},
 	{name: "audit", arguments: "--db FILE", summary: "recompute everything from the signed evidence", main: auditMain},
 }, matchCommands)

@@ -34,6 +34,7 @@ const (
 // servingFlags are those of "serve" alone.
 type servingFlags struct {
 	listen, metrics string
+	cards           cardsServing
 	isBehindTLS     bool
 	operators       []Operator
 }
@@ -45,6 +46,7 @@ func (c *command) serveFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.operatorsFile, "operators", "", "the `FILE` of operators, a line \"name token\" or \"name token read-only\" for each")
 	flags.StringVar(&c.serving.listen, "listen", "127.0.0.1:8404", "`ADDRESS` and port to listen on, for a TLS proxy in front")
 	flags.BoolVar(&c.serving.isBehindTLS, "behind-tls", false, "say that a proxy in front of another address than this machine's own speaks TLS")
+	c.serving.cards.flags(flags)
 	flags.StringVar(&c.serving.metrics, "metrics", "", "`ADDRESS` and port to serve Prometheus metrics on, at /metrics; not for the public")
 }
 
@@ -56,6 +58,9 @@ func (c *command) checkServe() error {
 		return errors.New("--operators is missing: name the file that the operators stand in")
 	case !c.serving.isBehindTLS && !isLoopbackAddress(c.serving.listen):
 		return fmt.Errorf("--listen %q: operators sign in with tokens, which only TLS keeps secret: listen on 127.0.0.1 behind a proxy, or say with --behind-tls that one is in front", c.serving.listen)
+	}
+	if err := c.serving.cards.check(c.serving.isBehindTLS); err != nil {
+		return err
 	}
 	text, err := readSmall(c.operatorsFile, maxOperatorsBytes)
 	if err != nil {
@@ -87,6 +92,9 @@ func (c *command) serve(ctx context.Context, db *ledger.DB) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if err = c.listen(ctx, group, c.serving.metrics, " for metrics", server.MetricsHandler(), log); err == nil {
+		err = c.serveCards(ctx, group, db, log)
+	}
+	if err == nil {
 		err = c.listen(ctx, group, c.serving.listen, "", server.Handler(), log)
 	}
 	group.Go(func() error { return err }) // ends the other one

@@ -1,0 +1,199 @@
+package clearing_test
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+)
+
+// cardDesk runs "payword clearing cards" with the keys of its cards.
+type cardDesk struct {
+	t              testing.TB
+	database, keys string
+	masters        *purse.Keys
+}
+
+func newCardDesk(t testing.TB) *cardDesk {
+	t.Helper()
+	text := "1 MKL " + strings.Repeat("22", 32) + "\n1 KZD " + strings.Repeat("33", 32) + "\n"
+	masters, err := purse.ParseKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cardDesk{t: t, database: newDatabase(t), keys: writeFile(t, text), masters: masters}
+}
+
+// run runs a word that must succeed and returns its JSON.
+func (d *cardDesk) run(args ...string) map[string]any {
+	d.t.Helper()
+	code, stdout, stderr := command(d.t, append([]string{"cards", args[0], "--db", d.database, "--keys", d.keys, "--json"}, args[1:]...)...)
+	var answer map[string]any
+	if err := json.Unmarshal([]byte(stdout), &answer); code != 0 || err != nil {
+		if listed := []any{}; json.Unmarshal([]byte(stdout), &listed) == nil && code == 0 {
+			return map[string]any{"listed": listed}
+		}
+		d.t.Fatalf("%q: exit code %d, %s%s (%v)", args, code, stdout, stderr, err)
+	}
+	return answer
+}
+
+// load puts money on a card, by the words that a person would use.
+func (d *cardDesk) load(card *purse.SoftCard, amount uint32) {
+	d.t.Helper()
+	request := purse.LoadRequest{Amount: amount, Unit: card.Unit, Time: 1}
+	answer := card.InitLoad(request, purse.Random{byte(card.LNo)})
+	granted := d.run("load", "--request", hex.EncodeToString(request.Append(nil)), "--answer", hex.EncodeToString(answer.Append(nil)))
+	credit, err := hex.DecodeString(granted["credit"].(string))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	receipt, err := card.Credit(credit)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.run("load", "--load", granted["load"].(string), "--receipt", hex.EncodeToString(receipt.Append(nil)))
+}
+
+func (d *cardDesk) submit(sam *purse.SoftSAM) map[string]any {
+	d.t.Helper()
+	total, records := sam.Close()
+	return d.run("batch", "--file", writeFile(d.t, string(append(total, records...))))
+}
+
+// From a card that is issued to a merchant whom a run pays.
+func TestCardsCommand(t *testing.T) {
+	d := newCardDesk(t)
+	cents := purse.Unit{Currency: 0x0978, Exponent: -2}
+	card, err := purse.NewSoftCard(d.masters, 1, purse.ID{0xC1, 7: 1}, purse.ID{}, cents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sam, err := purse.NewSoftSAM(d.masters, 1, purse.ID{0x4D, 7: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cid, mid := card.ID.String(), sam.Merchant.String()
+	d.run("issue", "--card", cid, "--expires", "2035-12-31")
+	d.run("merchant", "--merchant", mid, "--name", "Kiosk", "--destination", "ref:kiosk")
+	d.load(card, 50_00)
+	if _, _, err := sam.Pay(card, 20_00, 1_790_000_000); err != nil {
+		t.Fatal(err)
+	}
+	proof, macz, err := card.Pay(sam.Merchant, sam.Next(), 5_00, 1_790_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sam.Void(card.ID, 2, 5_00, 1_790_000_000, purse.Unproved)
+	for k := range 2 {
+		if taken := d.submit(sam); taken["grossMicros"] != "20000000" || taken["feeMicros"] != "60000" || taken["repeated"] != (k == 1) || len(taken["acknowledgement"].(string)) != 32 {
+			t.Errorf("batch %v", taken)
+		}
+	}
+	claimed := d.run("dispute", "--proof", hex.EncodeToString(proof.Append(nil)), "--macz", macz.String(), "--note", "torn at the till")
+	if claimed["state"] != "holder" || claimed["rule"] != "void" {
+		t.Errorf("dispute %v", claimed)
+	}
+	if shown := d.run("show", "--card", cid); shown["shadowMicros"] != "25000000" || len(shown["payments"].([]any)) != 2 {
+		t.Errorf("card %v", shown)
+	}
+	d.run("lost", "--card", cid, "--reference", "cash desk 1")
+	if listed := d.run("hotlist")["listed"].([]any); len(listed) != 1 || listed[0] != cid {
+		t.Errorf("hot list %v", listed)
+	}
+	for _, word := range []string{"loads", "alarms", "check"} {
+		if listed := d.run(word)["listed"].([]any); len(listed) != 0 {
+			t.Errorf("%s: %v", word, listed)
+		}
+	}
+	if due := d.run("due"); len(due["paidBack"].([]any)) != 0 {
+		t.Errorf("due %v", due)
+	}
+	d.run("found", "--card", cid)
+
+	code, stdout, stderr := command(t, "run", "--db", d.database, "--out", t.TempDir(), "--now", "--json")
+	if code != 0 || !strings.Contains(stdout, mid) {
+		t.Fatalf("run: exit code %d, %s%s", code, stdout, stderr)
+	}
+	wantOnItsWay(t, d.database, "merchant:"+mid+":payable", 19_94*money.Unit/100)
+	wantExplained(t, d.database)
+}
+
+// wantOnItsWay fails unless so much of an account is on its way out.
+func wantOnItsWay(t testing.TB, database, account string, want money.Amount) {
+	t.Helper()
+	db, err := ledger.Open(t.Context(), database, ledger.Options{Mode: ledger.ReadOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var found ledger.Account
+	err = db.View(t.Context(), func(tx *ledger.Tx) (err error) {
+		found, err = tx.Account(t.Context(), account)
+		return err
+	})
+	if err != nil || found.Pending != want {
+		t.Errorf("%s: %s on its way out, want %s (%v)", account, found.Pending, want, err)
+	}
+}
+
+// wantExplained fails unless the broker's check explains every account.
+func wantExplained(t testing.TB, database string) {
+	t.Helper()
+	code, stdout, stderr := brokerCommand(t, "check", "--db", database)
+	if code != 0 {
+		t.Errorf("payword broker check: exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+func brokerCommand(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, failures strings.Builder
+	code = broker.Main(t.Context(), args, strings.NewReader(""), &out, &failures)
+	return code, out.String(), failures.String()
+}
+
+func TestCardsCommandSaysWhatIsWrong(t *testing.T) {
+	d := newCardDesk(t)
+	open := writeFile(t, "1 KZD "+strings.Repeat("33", 32))
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{}, 2, "payword clearing cards clears purse cards"},
+		{[]string{"hotlists"}, 2, "did you mean hotlist?"},
+		{[]string{"hotlist", "--keys", d.keys}, 2, "--db is missing"},
+		{[]string{"hotlist", "--db", d.database}, 2, "--keys is missing"},
+		{[]string{"hotlist", "--db", d.database, "--keys", open}, 1, "chmod 600"},
+		{[]string{"hotlist", "--db", d.database, "--keys", writeFile(t, "1 KZD 33")}, 1, "has not 32 bytes"},
+		{[]string{"hotlist", "--db", d.database, "--keys", writeFile(t, "1 KZD "+strings.Repeat("33", 32))}, 1, "want a KZD and an MKL"},
+		{[]string{"show", "--db", d.database, "--keys", d.keys, "--card", "c1"}, 2, "16 upper-case hexadecimal digits"},
+		{[]string{"show", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001"}, 1, "does not know it"},
+		{[]string{"issue", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001"}, 2, "--expires"},
+		{[]string{"merchant", "--db", d.database, "--keys", d.keys, "--merchant", "C100000000000001", "--destination", "x"}, 2, "iban:, ach: or ref:"},
+		{[]string{"load", "--db", d.database, "--keys", d.keys, "--load", "C100000000000001"}, 2, "one of --receipt, --challenge and --status"},
+		{[]string{"batch", "--db", d.database, "--keys", d.keys, "--file", d.keys}, 1, "unknown-merchant"},
+		{[]string{"dispute", "--db", d.database, "--keys", d.keys, "--for", "me"}, 2, "want holder or merchant"},
+		{[]string{"dispute", "--db", d.database, "--keys", d.keys, "--for", "holder", "--transaction", "1", "--merchant", "C100000000000001"}, 1, "no open dispute"},
+		{[]string{"alarms", "--db", d.database, "--keys", d.keys, "--acknowledge", "7", "--note", "x"}, 1, "open alarm 7"},
+	} {
+		code, stdout, stderr := command(t, append([]string{"cards"}, c.args...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%q: exit code %d, %s%s, want %d and %q", c.args, code, stdout, stderr, c.code, c.want)
+		}
+		if said := fmt.Sprint(stdout, stderr); strings.Contains(said, "3333") {
+			t.Errorf("%q: a key is printed: %s", c.args, said)
+		}
+	}
+}

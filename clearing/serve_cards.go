@@ -1,0 +1,82 @@
+package clearing
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/paywordhq/payword/clearing/cards"
+	"github.com/paywordhq/payword/internal/ledger"
+)
+
+// cardsServing is what "serve" is told of purse cards.
+type cardsServing struct {
+	listen, keysFile, feeFile string
+}
+
+func (s *cardsServing) flags(flags *flag.FlagSet) {
+	flags.StringVar(&s.listen, "cards", "", "`ADDRESS` and port where SAM gateways hand in batches, for a TLS proxy in front (default: none is taken)")
+	flags.StringVar(&s.keysFile, "card-keys", "", "with --cards: the `FILE` of the masters MKL and KZD, which only its owner may read")
+	flags.StringVar(&s.feeFile, "card-fee", "", "with --cards: the `FILE` of the fee rule in JSON (default: 0.3 percent of each payment, at least 0.01)")
+}
+
+func (s *cardsServing) check(isBehindTLS bool) error {
+	switch {
+	case s.listen == "" && s.keysFile+s.feeFile != "":
+		return errors.New("--card-keys and --card-fee go with --cards: say where batches are handed in")
+	case s.listen == "":
+		return nil
+	case s.keysFile == "":
+		return errors.New("--card-keys is missing: name the file of the masters MKL and KZD")
+	case !isBehindTLS && !isLoopbackAddress(s.listen):
+		return fmt.Errorf("--cards %q: who pays whom is nobody's business: listen on 127.0.0.1 behind a proxy, or say with --behind-tls that one is in front", s.listen)
+	}
+	return nil
+}
+
+// serveCards takes batches and payments of purse cards, if it is told to, and
+// does what is due.
+func (c *command) serveCards(ctx context.Context, group *errgroup.Group, db *ledger.DB, log *slog.Logger) error {
+	if c.serving.cards.listen == "" {
+		return nil
+	}
+	clearing, err := openCards(ctx, db, c.serving.cards.keysFile, c.serving.cards.feeFile)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return keepCardsDue(ctx, clearing, log) })
+	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(time.Now, log), log)
+}
+
+// dueInterval is how often it is looked for what is due of cards: days are
+// counted, so an hour is often.
+const dueInterval = time.Hour
+
+// keepCardsDue pays back lost cards, and decides claims, whose days are over,
+// until ctx is done.
+func keepCardsDue(ctx context.Context, clearing *cards.Clearing, log *slog.Logger) error {
+	ticker := time.NewTicker(dueInterval)
+	defer ticker.Stop()
+	for {
+		_, waiting, err := clearing.PayBackDue(ctx, ledger.MaxPage)
+		if err == nil {
+			_, err = clearing.DecideDue(ctx, ledger.MaxPage)
+		}
+		if err != nil && ctx.Err() == nil {
+			log.ErrorContext(ctx, "what is due of cards was not done", "error", err.Error())
+		}
+		if len(waiting) > 0 {
+			log.WarnContext(ctx, "cards wait to be paid back: their accounts are closed, and no reference is named", "cards", len(waiting))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
