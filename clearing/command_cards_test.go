@@ -1,14 +1,20 @@
 package clearing_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/clearing"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
@@ -158,6 +164,66 @@ func brokerCommand(t testing.TB, args ...string) (code int, stdout, stderr strin
 	var out, failures strings.Builder
 	code = broker.Main(t.Context(), args, strings.NewReader(""), &out, &failures)
 	return code, out.String(), failures.String()
+}
+
+var listensForCards = regexp.MustCompile(`listens for cards on ([0-9.:]+)\n`)
+
+// SAM gateways hand in batches at an address of their own.
+func TestServeCards(t *testing.T) {
+	d := newCardDesk(t)
+	sam, err := purse.NewSoftSAM(d.masters, 1, purse.ID{0x4D, 7: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.run("merchant", "--merchant", sam.Merchant.String(), "--name", "Kiosk")
+	sam.Next()
+	sam.Void(purse.ID{}, 0, 1, 1, purse.NeverOrdered)
+	total, records := sam.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout, stderr written
+	code := make(chan int, 1)
+	go func() {
+		code <- clearing.Main(ctx, []string{"serve", "--db", d.database, "--out", t.TempDir(), "--operators", operatorsFile(t),
+			"--listen", "127.0.0.1:0", "--cards", "127.0.0.1:0", "--card-keys", d.keys}, &stdout, &stderr)
+	}()
+	var address []string
+	for deadline := time.Now().Add(30 * time.Second); address == nil; address = listensForCards.FindStringSubmatch(stdout.text()) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never listened: %s%s", stdout.text(), stderr.text())
+		}
+		select {
+		case got := <-code:
+			t.Fatalf("it ended with %d: %s", got, stderr.text())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	request, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address[1]+"/v1/batches", bytes.NewReader(append(total, records...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer map[string]any
+	err = json.NewDecoder(response.Body).Decode(&answer)
+	if response.Body.Close(); err != nil || response.StatusCode != 200 || answer["voids"] != 1.0 {
+		t.Errorf("got status %d, %v (%v)", response.StatusCode, answer, err)
+	}
+	stop()
+	if got := <-code; got != 0 {
+		t.Errorf("it ended with %d: %s", got, stderr.text())
+	}
+	for want, args := range map[string][]string{
+		"--card-keys is missing": {"--cards", "127.0.0.1:0"}, "go with --cards": {"--card-keys", d.keys},
+		"--behind-tls": {"--cards", "0.0.0.0:0", "--card-keys", d.keys},
+	} {
+		code, _, stderr := command(t, append([]string{"serve", "--db", d.database, "--out", t.TempDir(), "--operators", operatorsFile(t)}, args...)...)
+		if code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: exit code %d, %s, want %q", args, code, stderr, want)
+		}
+	}
 }
 
 func TestCardsCommandSaysWhatIsWrong(t *testing.T) {
