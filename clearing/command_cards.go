@@ -230,14 +230,14 @@ func (c *cardsCommand) say(value any, format string, args ...any) error {
 	return err
 }
 
-// done is the result of what only succeeds.
-type done struct {
+// cardsDone is the result of what only succeeds.
+type cardsDone struct {
 	Done string `json:"done"`
 }
 
 func (c *cardsCommand) sayDone(format string, args ...any) error {
 	sentence := fmt.Sprintf(format, args...)
-	return c.say(done{sentence}, "%s", sentence)
+	return c.say(cardsDone{sentence}, "%s", sentence)
 }
 
 func (c *cardsCommand) cardFlag(flags *flag.FlagSet) {
