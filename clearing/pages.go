@@ -26,6 +26,7 @@ const (
 	pathPages       = "/clearing/"
 	pathRuns        = pathPages + "runs"
 	pathBank        = pathPages + "bank"
+	pathCards       = pathPages + "cards"
 	pathBalance     = pathPages + "balance"
 	pathHealth      = pathPages + "health"
 	pathInstruction = pathPages + "instructions"
@@ -59,6 +60,7 @@ var menu = []adminpage.MenuItem{
 	{Section: "overview", Path: pathPages, Name: "Overview"},
 	{Section: "runs", Path: pathRuns, Name: "Runs"},
 	{Section: "bank", Path: pathBank, Name: "Reconciliation"},
+	{Section: "cards", Path: pathCards, Name: "Cards"},
 	{Section: "balance", Path: pathBalance, Name: "Trial balance"},
 	{Section: "audit", Path: pathPages + "audit", Name: "Audit log"},
 	{Section: "health", Path: pathHealth, Name: "Health"},
@@ -87,10 +89,12 @@ func newPages(s *Server) (*pages, error) {
 	p.page("GET "+pathPages+"{$}", (*visit).overview)
 	p.page("GET "+pathPages+"find", (*visit).find)
 	p.page("POST "+pathPages+"check", (*visit).startCheck)
+	p.page("POST "+pathPages+"recompute", (*visit).startAudit)
 	p.page("GET "+pathBalance, (*visit).balancePage)
 	p.page("GET "+pathHealth, (*visit).healthPage)
 	registerRunPages(p)
 	registerBankPages(p)
+	registerCardPages(p)
 	return p, nil
 }
 
@@ -138,6 +142,9 @@ var pageFunctions = template.FuncMap{
 	"destination":     destinationForPeople,
 	"entryPath":       entryPath,
 	"documentPath":    documentPath,
+	"cardPath":        cardPath,
+	"alarms":          func(mayAct bool, alarms []alarmRow) alarmTable { return alarmTable{mayAct, alarms} },
+	"disputes":        func(mayAct bool, disputes []disputeRow) disputeTable { return disputeTable{mayAct, disputes} },
 	"outcomeName":     func(kind string) string { return orItself(outcomeNames, kind) },
 	"phaseName":       func(phase Phase) string { return orItself(phaseNames, string(phase)) },
 	"policyText":      policyForPeople,
@@ -175,8 +182,16 @@ var phaseNames = map[string]string{
 	string(PhaseFinal):   "Nothing is left to do.",
 }
 
-// lineTable and entryTable are rows with what their table is called.
+// Rows with what else their table needs.
 type (
+	alarmTable struct {
+		MayAct bool
+		Alarms []alarmRow
+	}
+	disputeTable struct {
+		MayAct   bool
+		Disputes []disputeRow
+	}
 	lineTable struct {
 		Label string
 		Lines []Line
@@ -217,6 +232,8 @@ func subjectPath(subject string) string {
 	switch kind {
 	case "run":
 		return runPath(id)
+	case "card":
+		return cardPath(id)
 	case "document":
 		return documentPath(id)
 	case "instruction":

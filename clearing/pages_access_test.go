@@ -14,7 +14,8 @@ func clearingPages(run, order string) []string {
 		"/clearing/", "/clearing/runs", "/clearing/runs/propose", one, one + "/lines", one + "/progress", one + "/approve", one + "/run", one + "/booked",
 		one + "/files/statement-" + run + ".txt", "/clearing/bank", "/clearing/instructions", "/clearing/instructions/" + order, "/clearing/instructions/" + order + "/booked",
 		"/clearing/bank/documents/x", "/clearing/bank/entries/1/resolve",
-		"/clearing/balance", "/clearing/audit", "/clearing/health", "/clearing/find?q=x", "/clearing/nothing",
+		"/clearing/cards", "/clearing/cards/all", "/clearing/cards/find", "/clearing/cards/card/" + whiteCard, "/clearing/cards/card/" + whiteCard + "/lost",
+		"/clearing/cards/alarms/1/acknowledge", "/clearing/cards/disputes/" + cardSeller + "/4/holder", "/clearing/balance", "/clearing/audit", "/clearing/health", "/clearing/find?q=x", "/clearing/nothing",
 	}
 }
 
@@ -23,12 +24,14 @@ func clearingForms(run string) []string {
 	one := "/clearing/runs/" + run
 	return []string{
 		"/clearing/check", "/clearing/runs/propose", one + "/approve", one + "/run", one + "/booked", "/clearing/instructions/x/booked",
-		"/clearing/instructions/x/rejected", "/clearing/instructions/x/returned", "/clearing/bank/entries/1/resolve",
+		"/clearing/instructions/x/rejected", "/clearing/instructions/x/returned", "/clearing/bank/entries/1/resolve", "/clearing/recompute",
+		"/clearing/cards/alarms/1/acknowledge", "/clearing/cards/card/" + whiteCard + "/lost", "/clearing/cards/card/" + whiteCard + "/broken",
+		"/clearing/cards/card/" + whiteCard + "/found", "/clearing/cards/disputes/" + cardSeller + "/4/holder", "/clearing/cards/disputes/" + cardSeller + "/4/merchant",
 	}
 }
 
 func TestClearingPagesAreForOperators(t *testing.T) {
-	o := openOffice(t)
+	o := openCardOffice(t)
 	stranger, anna := o.newBrowser(), o.signedIn(annasToken)
 	run := anna.plan()
 	for _, path := range clearingPages(run.RunID, "x") {
@@ -49,7 +52,7 @@ func TestClearingPagesAreForOperators(t *testing.T) {
 }
 
 func TestClearingFormsOfOthersAreRefused(t *testing.T) {
-	o := openOffice(t)
+	o := openCardOffice(t)
 	anna, carl := o.signedIn(annasToken), o.signedIn(carlsToken)
 	run := anna.plan()
 	token := func(b *browser) string { return hidden(b.page("/clearing/health")).Get("token") }
@@ -85,7 +88,7 @@ func TestClearingFormsOfOthersAreRefused(t *testing.T) {
 		t.Errorf("got %d plans and %d approvals, want one and none", runs, approvals)
 	}
 	// A reader sees everything and is offered nothing.
-	for _, path := range []string{"/clearing/", "/clearing/runs", "/clearing/runs/" + run.RunID, "/clearing/bank"} {
+	for _, path := range []string{"/clearing/", "/clearing/runs", "/clearing/runs/" + run.RunID, "/clearing/bank", "/clearing/cards", "/clearing/cards/card/" + whiteCard} {
 		page := carl.page(path)
 		if strings.Contains(page, `class="button"`) || strings.Count(page, `method="post"`) != 1 { // signing out
 			t.Errorf("%s offers a reader something: %s", path, page)

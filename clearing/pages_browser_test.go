@@ -41,8 +41,8 @@ func openHistory(t *testing.T) (o *backOffice, run, plan clearing.Settlement, or
 		`UPDATE clearing_instructions SET state = 'rejected', code = 'AC04', ended = `+now+` WHERE end_to_end = '`+order+`'`,
 		`INSERT INTO clearing_bank_documents (id, kind, message_id, operator, entries, created) VALUES ('d', 'camt.053', 'STATEMENT-2026-11-30', 'anna', 2, `+now+`)`,
 		`INSERT INTO clearing_bank_entries (document, number, end_to_end, says, direction, amount, currency, day, code, bank_ref, state, note, created) VALUES
-		('d', 1, '`+order+`', 'rejected', 'out', 12300000, 'usd-micro', '2026-11-30', 'AC04', 'BANK-1', 'matched', '', `+now+`),
-		('d', 2, 'NOTPROVIDED', 'booked', 'in', 40000000, 'usd-micro', '2026-11-30', '', 'BANK-2', 'unmatched', 'it names no order', `+now+`)`)
+		('d', 1, '`+order+`', 'rejected', 'out', 12300000, 'eur-micro', '2026-11-30', 'AC04', 'BANK-1', 'matched', '', `+now+`),
+		('d', 2, 'NOTPROVIDED', 'booked', 'in', 40000000, 'eur-micro', '2026-11-30', '', 'BANK-2', 'unmatched', 'it names no order', `+now+`)`)
 	owe(t, db, long, 333*money.Unit)
 	bert := o.signedIn(bertsToken)
 	return o, run, bert.plan(), order
@@ -91,11 +91,11 @@ func goingRun(t *testing.T, o *backOffice) string {
 	execute(t, o.db,
 		`INSERT INTO clearing_runs (id, state, period_end, currency, cutoff, since, fee_rule, policy, fees_account, bank_account, plan_hash, planned_by, needs,
 			planned, started, lines, payments, paid)
-		SELECT '`+id+`', 'running', period_end, 'eur-micro', cutoff, since, fee_rule, policy, fees_account, bank_account, '`+strings.Repeat("0", 64)+`', planned_by, 0,
+		SELECT '`+id+`', 'running', period_end, 'usd-micro', cutoff, since, fee_rule, policy, fees_account, bank_account, '`+strings.Repeat("0", 64)+`', planned_by, 0,
 			planned, started, 2, 2, 5000000 FROM clearing_runs WHERE closed > 0 LIMIT 1`,
 		`INSERT INTO clearing_lines (run_id, number, kind, party, account, currency, gross, fee, amount, destination, method, reason, outcome) VALUES
-		('`+id+`', 1, 'vendor', 'https://eu.example', 'vendor:https://eu.example:payable', 'eur-micro', 3000000, 0, 3000000, 'ref:1', 'list', '', 'sent'),
-		('`+id+`', 2, 'vendor', 'https://fr.example', 'vendor:https://fr.example:payable', 'eur-micro', 2000000, 0, 2000000, 'ref:2', 'list', '', '')`,
+		('`+id+`', 1, 'vendor', 'https://eu.example', 'vendor:https://eu.example:payable', 'usd-micro', 3000000, 0, 3000000, 'ref:1', 'list', '', 'sent'),
+		('`+id+`', 2, 'vendor', 'https://fr.example', 'vendor:https://fr.example:payable', 'usd-micro', 2000000, 0, 2000000, 'ref:2', 'list', '', '')`,
 		fmt.Sprintf(`INSERT INTO settlement_leases (name, token, holder, until) VALUES ('settlement', 'x', 'another host, process 17', %d)`,
 			o.clock.Now().Add(time.Hour).UnixMicro()))
 	return id

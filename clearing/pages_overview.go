@@ -30,11 +30,14 @@ type overviewView struct {
 	Runs    []Settlement
 	Last    *Settlement // the newest run that was closed; nil: none was
 	Check   taskState   // of the books, asked for here
+	Audit   taskState   // of the evidence, asked for here
+	// CanAudit says that an audit can be asked for.
+	CanAudit bool
 }
 
 func (v *visit) overview() {
 	s, ctx := v.server, v.R.Context()
-	data := overviewView{Check: s.checking.look()}
+	data := overviewView{Check: s.checking.look(), Audit: s.auditing.look(), CanAudit: s.database != ""}
 	err := s.db.View(ctx, func(tx *ledger.Tx) (err error) {
 		if data.Figures, err = s.figures(ctx, tx); err != nil {
 			return err
@@ -55,10 +58,10 @@ func (v *visit) overview() {
 		v.Unavailable(err)
 		return
 	}
-	notice := ""
-	if v.R.URL.Query().Get("done") == "check" {
-		notice = "A check of the books was asked for. Load the page again to see what it found."
-	}
+	notice := map[string]string{
+		"check":     "A check of the books was asked for. Load the page again to see what it found.",
+		"recompute": "An audit was asked for. It may take minutes; load the page again to see what it found.",
+	}[v.R.URL.Query().Get("done")]
 	v.Show(http.StatusOK, "overview", adminpage.View{Title: "Overview", Section: "overview", Notice: notice, Data: data})
 }
 
@@ -67,6 +70,14 @@ func (v *visit) overview() {
 func (v *visit) startCheck() {
 	v.server.checkBooks(v.R.Context())
 	v.Redirect(pathPages + "?done=check#books")
+}
+
+// startAudit asks for an audit, which may take minutes. There is one at a time.
+func (v *visit) startAudit() {
+	if v.server.database != "" {
+		v.server.audit(v.R.Context())
+	}
+	v.Redirect(pathPages + "?done=recompute#evidence")
 }
 
 func checkedText(accounts, transfers int64) string {
@@ -147,6 +158,8 @@ func (s *Server) duties(ctx context.Context, tx *ledger.Tx) (all []duty, err err
 	for _, one := range []struct{ text, path, link, query string }{
 		{"Entries of the bank that match nothing", pathBank + "#unmatched", "Look at them", `SELECT COUNT(*) FROM clearing_bank_entries WHERE state = 'unmatched'`},
 		{"What the broker could not do with the bank’s answers", pathBank + "#outcomes", "Look at it", `SELECT COUNT(*) FROM broker_outcomes WHERE state = 'failed'`},
+		{"Alarms about cards", pathCards + "#alarms", "Look at them", `SELECT COUNT(*) FROM cards_alarms WHERE state = 'open'`},
+		{"Disputes about cards", pathCards + "#disputes", "Look at them", `SELECT COUNT(*) FROM cards_disputes WHERE state = 'open' AND due = 0`},
 	} {
 		all, err = addDuty(ctx, tx, all, one.text, one.path, one.link, one.query)
 		if err != nil {

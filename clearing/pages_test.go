@@ -48,15 +48,19 @@ func openOffice(t testing.TB) *backOffice {
 	return serveOffice(t, db, c)
 }
 
-func serveOffice(t testing.TB, db *ledger.DB, c *clock) *backOffice {
+func serveOffice(t testing.TB, db *ledger.DB, c *clock, change ...func(*clearing.ServerConfig)) *backOffice {
 	t.Helper()
 	o := &backOffice{t: t, db: db, clock: c, directory: t.TempDir()}
 	policy, above := clearing.DefaultPolicy(), money.Amount(0)
 	policy.ApprovalAbove = &above
 	var err error
-	o.server, err = clearing.NewServer(t.Context(), clearing.ServerConfig{
+	config := clearing.ServerConfig{
 		DB: db, Config: clearing.Config{Policy: &policy, Directory: o.directory}, Operators: operators, Clock: c.Now,
-	})
+	}
+	for _, apply := range change {
+		apply(&config)
+	}
+	o.server, err = clearing.NewServer(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func isLoopbackAddress(listen string) bool {
 // between two lines and can be gone on with.
 func (c *command) serve(ctx context.Context, db *ledger.DB) error {
 	log := slog.New(slog.NewJSONHandler(c.stderr, nil))
-	server, err := NewServer(ctx, ServerConfig{DB: db, Config: c.config, Operators: c.serving.operators, Logger: log})
+	server, err := NewServer(ctx, ServerConfig{DB: db, Config: c.config, Operators: c.serving.operators, Database: c.database, Logger: log})
 	if err != nil {
 		return err
 	}

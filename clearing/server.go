@@ -10,12 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
 
-// ServerConfig is what the pages of clearing are served with. All but Now and
-// Logger must be set.
+// ServerConfig is what the pages of clearing are served with. DB, Config with a
+// Directory, and Operators must be set.
 type ServerConfig struct {
 	// DB is the broker's database. Whoever opened it closes it, after the server.
 	DB *ledger.DB
@@ -24,6 +25,12 @@ type ServerConfig struct {
 	Config Config
 	// Operators may sign in.
 	Operators []Operator
+	// Database is the location of the database, for the auditor, which opens it by
+	// itself; "": nobody can ask for an audit at the pages.
+	Database string
+	// Cards clears purse cards; nil: the pages show them, and nothing can be done
+	// to them.
+	Cards *cards.Clearing
 	// Clock is the clock of the sessions; nil: the system's.
 	Clock func() time.Time
 	// Logger takes what operators should know; nil discards it.
@@ -37,6 +44,8 @@ type Server struct {
 	config    Config
 	operators []Operator
 	currency  money.Currency
+	database  string
+	cards     *cards.Clearing
 	clock     func() time.Time
 	log       *slog.Logger
 	files     *os.Root
@@ -50,6 +59,7 @@ type Server struct {
 
 	settling settling // the run that is carried out here
 	checking task     // of the books
+	auditing task     // of the evidence
 	balance  balanceNow
 	proposed proposals
 	reading  sync.Mutex // a file of the bank
@@ -70,7 +80,8 @@ func NewServer(ctx context.Context, config ServerConfig) (*Server, error) {
 	if err := migrate(ctx, config.DB); err != nil {
 		return nil, err
 	}
-	s := &Server{db: config.DB, config: config.Config, operators: config.Operators, clock: config.Clock, log: config.Logger}
+	s := &Server{db: config.DB, config: config.Config, operators: config.Operators, clock: config.Clock, log: config.Logger,
+		database: config.Database, cards: config.Cards}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -88,7 +99,7 @@ func NewServer(ctx context.Context, config ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("folder of the files: %w", err)
 	}
 	s.base, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.checking.server = s
+	s.checking.server, s.auditing.server = s, s
 	if s.handler, err = newHandler(s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

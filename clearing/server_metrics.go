@@ -73,6 +73,7 @@ func (s *Server) metrics(ctx context.Context) (string, error) {
 		for _, one := range []struct{ name, help, query string }{
 			{"last_run_closed_seconds", "When the newest run was closed, in seconds since 1970; 0: none was.", `SELECT COALESCE(MAX(closed), 0) / 1000000 FROM clearing_runs`},
 			{"unmatched_entries", "Entries of the bank that match nothing.", `SELECT COUNT(*) FROM clearing_bank_entries WHERE state = 'unmatched'`},
+			{"card_alarms", "Alarms about cards that nobody has acknowledged.", `SELECT COUNT(*) FROM cards_alarms WHERE state = 'open'`},
 			{"failed_outcomes", "Answers of the bank that the broker could not do.", `SELECT COUNT(*) FROM broker_outcomes WHERE state = 'failed'`},
 			{"reserves_micros", "Kept for refunds of direct debits.", `SELECT COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM clearing_reserves WHERE state = 'held'`},
 		} {

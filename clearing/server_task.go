@@ -3,8 +3,12 @@ package clearing
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
+
+	auditor "github.com/paywordhq/payword/clearing/audit" // audit is the log of changes
+	"github.com/paywordhq/payword/internal/adminpage"
 )
 
 // told are the errors whose text is for operators. Others stay in the log.
@@ -49,6 +53,7 @@ type taskState struct {
 	Started, Ended time.Time // zero: not yet
 	IsFailed       bool
 	Text           string // what came of it, for people
+	Detail         string // more of it, in lines; or ""
 }
 
 // Taken is how long the task took, in whole milliseconds.
@@ -146,6 +151,43 @@ func (g *settling) lookAt() (state taskState, progress Progress, left time.Durat
 		left = (each * time.Duration(p.Lines-p.Done)).Round(time.Second)
 	}
 	return g.state, p, left
+}
+
+// maxDetail bounds what is kept of what a task found, in bytes: what somebody
+// reads before asking for the whole on the command line.
+const maxDetail = 16 << 10
+
+// audit recomputes everything from the signed evidence, in the background and on
+// a connection of its own.
+func (s *Server) audit(ctx context.Context) {
+	t := &s.auditing
+	t.start(ctx, "audit", func(ctx context.Context) (string, bool, error) {
+		t.note("")
+		report, err := auditor.Run(ctx, auditor.Options{Database: s.database, Progress: func(stage string, done, _ int64) {
+			t.note(stage + ", " + adminpage.GroupedCount(done))
+		}})
+		if err != nil {
+			t.note("")
+			return "", false, err
+		}
+		var detail strings.Builder
+		if err := report.Write(&detail); err != nil {
+			return "", false, err
+		}
+		t.note(strings.ToValidUTF8(detail.String()[:min(detail.Len(), maxDetail)], ""))
+		if !report.Clean() {
+			return adminpage.Things(report.Wrong, "thing") + " that the evidence does not bear out.", false, nil
+		}
+		return adminpage.Things(report.Looked.Signatures, "signature") + " and " + adminpage.Things(report.Looked.Hashes, "step") +
+			" of hashing bear out every balance, fee and payout.", true, nil
+	})
+}
+
+// note keeps what a task is at, or what it found.
+func (t *task) note(detail string) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.state.Detail = detail
 }
 
 // checkBooks checks the ledger in the background. It stops nobody.
