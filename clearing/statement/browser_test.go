@@ -37,7 +37,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), browserTimeout)
 	defer cancel()
-	walked := payword.Payword{}.Walk(1 << 18)
+	walked := payword.Payword{}.Walk(1 << 16)
 	command := exec.CommandContext(ctx, node, "verify.mjs", page, folder, chromium)
 	command.Dir, command.Env = "browser", append(os.Environ(), "PAYWORD_WALK="+encode(walked[:]))
 	var output, complaints bytes.Buffer
