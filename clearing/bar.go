@@ -65,6 +65,8 @@ func (b *bar) report(p Progress) {
 	case b == nil:
 	case p.Phase == PhaseLines:
 		b.show(phaseTexts[p.Phase], p.Done, p.Lines)
+	case p.Steps > 0:
+		b.show(phaseTexts[p.Phase], p.Step, p.Steps)
 	default:
 		b.stage = phaseTexts[p.Phase]
 		fmt.Fprint(b.out, eraseLine+b.fitting(b.stage+" ..."))

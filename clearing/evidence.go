@@ -38,6 +38,7 @@ type publication struct {
 	step   func(name string) // called after every step that a crash can follow
 	page   int
 	signer crypto.Signer // of the day; nil: it stays unsigned
+	report func(step, steps int64)
 	run    publishedRun
 }
 
@@ -93,8 +94,13 @@ func (p *publication) collect(ctx context.Context) error {
 			upTo, err = p.collectPage(ctx, tx)
 			return err
 		})
-		if err != nil || upTo >= p.run.cutoff {
+		if err != nil {
 			return err
+		}
+		span := p.run.cutoff - p.run.since
+		p.report(upTo-p.run.since, 2*span)
+		if upTo >= p.run.cutoff {
+			return nil
 		}
 		p.step(fmt.Sprintf("evidence up to %d", upTo))
 	}

@@ -14,7 +14,7 @@ func Publish(ctx context.Context, db *ledger.DB, runID string, signer crypto.Sig
 	if err != nil || !isBroker {
 		return err
 	}
-	return (&publication{db: db, update: db.Update, step: step, page: page, signer: signer, run: run}).publish(ctx)
+	return (&publication{db: db, update: db.Update, step: step, page: page, signer: signer, run: run, report: func(int64, int64) {}}).publish(ctx)
 }
 
 // MigrateClearing makes the tables of clearing.

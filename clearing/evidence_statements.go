@@ -30,6 +30,10 @@ type party struct {
 // state makes all statements of the run and keeps their digests, a page of parties
 // at a time.
 func (p *publication) state(ctx context.Context) error {
+	done, all, err := p.counts(ctx)
+	if err != nil {
+		return err
+	}
 	for {
 		kind, after, next, err := p.stated(ctx)
 		if err != nil {
@@ -50,8 +54,25 @@ func (p *publication) state(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		for _, one := range parties {
+			done += one.commitments
+		}
+		if span := p.run.cutoff - p.run.since; all > 0 {
+			p.report(span+span*done/all, 2*span) // a billion of each fit in 64 bits
+		}
 		p.step(fmt.Sprintf("statements up to %d", next+int64(len(parties))))
 	}
+}
+
+// counts returns how many commitments the statements that are made have, and how
+// many all will have: each stands in that of its vendor and in that of its user.
+func (p *publication) counts(ctx context.Context) (done, all int64, err error) {
+	err = p.db.View(ctx, func(tx *ledger.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT
+			(SELECT CAST(COALESCE(SUM(commitments), 0) AS BIGINT) FROM clearing_statements WHERE run_id = ?),
+			(SELECT 2 * COUNT(*) FROM clearing_evidence WHERE run_id = ?)`, p.run.id, p.run.id).Scan(&done, &all)
+	})
+	return done, all, err
 }
 
 // stated returns whose statement was made last, and the number of the next leaf.

@@ -195,3 +195,23 @@ func TestPublicationWithoutAKey(t *testing.T) {
 		t.Errorf("a vendor as user: got %v, want ErrNoStatement", err)
 	}
 }
+
+// Whoever looks on sees it go forward, to the end.
+func TestPublicationProgress(t *testing.T) {
+	d := newDay(t)
+	d.trade()
+	var seen []clearing.Progress
+	settle(t, d.db, clearing.Config{RunID: "november", Progress: func(p clearing.Progress) {
+		if p.Phase == clearing.PhasePublish && p.Steps > 0 {
+			seen = append(seen, p)
+		}
+	}})
+	for k, p := range seen {
+		if k > 0 && p.Step < seen[k-1].Step || p.Step > p.Steps {
+			t.Errorf("step %d of %d after %+v", p.Step, p.Steps, seen[max(0, k-1)])
+		}
+	}
+	if last := len(seen) - 1; last < 1 || seen[last].Step != seen[last].Steps {
+		t.Errorf("got %+v, want the last step at the end", seen)
+	}
+}

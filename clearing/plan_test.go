@@ -202,7 +202,7 @@ func TestProgress(t *testing.T) {
 		}
 	}))
 	look()
-	wantTold := "check 0/230|lines 0/230|lines 100/230|lines 200/230|lines 230/230|close 230/230|publish 230/230|files 230/230|final 230/230"
+	wantTold := "check 0/230|lines 0/230|lines 100/230|lines 200/230|lines 230/230|close 230/230|publish 230/230|publish 230/230|files 230/230|final 230/230"
 	if got := strings.Join(told, "|"); got != wantTold {
 		t.Errorf("told: got %s, want %s", got, wantTold)
 	}

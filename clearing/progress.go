@@ -28,6 +28,10 @@ type Progress struct {
 	// Done of Lines lines are done.
 	Done  int64 `json:"done"`
 	Lines int64 `json:"lines"`
+	// Step of Steps are done of what is published, while Phase is PhasePublish: half
+	// of them are for the evidence, half for the statements.
+	Step  int64 `json:"step,omitempty"`
+	Steps int64 `json:"steps,omitempty"`
 	// Holder is who works on a run now, "" for nobody. Only LoadProgress says it.
 	Holder string `json:"holder,omitempty"`
 }

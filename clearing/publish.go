@@ -22,6 +22,10 @@ func (r *run) publish(ctx context.Context) error {
 	}
 	return (&publication{
 		db: r.db, update: r.update, step: r.config.step, page: evidencePage, signer: r.config.Signer, run: run,
+		report: func(step, steps int64) {
+			s := r.settlement
+			r.config.Progress(Progress{RunID: s.RunID, State: s.State, Phase: PhasePublish, Done: r.done, Lines: s.Totals.Lines, Step: step, Steps: steps})
+		},
 	}).publish(ctx)
 }
 
