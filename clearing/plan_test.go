@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/clearing/bankfile"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -147,9 +148,9 @@ func TestApprovals(t *testing.T) {
 		{"and approved by another", amount(0), anna, []clearing.Operator{ben}, 0},
 		{"by two", amount(0), anna, []clearing.Operator{ben, carl}, 0},
 	}
-	for _, c := range cases {
+	db, _ := openWithVendors(t)
+	for k, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			db, _ := openWithVendors(t)
 			policy := clearing.DefaultPolicy()
 			policy.ApprovalAbove = c.above
 			plan, err := clearing.Propose(t.Context(), db, clearing.Config{Policy: &policy}, c.by)
@@ -161,12 +162,14 @@ func TestApprovals(t *testing.T) {
 			if err != nil || plan.ApprovalsMissing() != c.missing {
 				t.Fatalf("got %d approvals missing (%v), want %d", plan.ApprovalsMissing(), err, c.missing)
 			}
-			_, err = clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir(), PlanHash: plan.PlanHash}, clearing.Operator{})
-			if c.missing == 0 && err != nil || c.missing > 0 && !errors.Is(err, clearing.ErrNotApproved) {
-				t.Errorf("run: got %v", err)
-			}
-			if count, _ := instructions(t, db); (count > 0) != (c.missing == 0) {
-				t.Errorf("got %d orders", count)
+			if isLast := k == len(cases)-1; c.missing > 0 || isLast { // what is paid once is not there for the next case
+				_, err = clearing.Run(t.Context(), db, clearing.Config{Directory: t.TempDir(), PlanHash: plan.PlanHash}, clearing.Operator{})
+				if isLast && err != nil || !isLast && !errors.Is(err, clearing.ErrNotApproved) {
+					t.Errorf("run: got %v", err)
+				}
+				if count, _ := instructions(t, db); (count > 0) != isLast {
+					t.Errorf("got %d orders", count)
+				}
 			}
 			if _, err := clearing.Approve(t.Context(), db, plan.PlanHash, clearing.Operator{}); err == nil {
 				t.Error("nobody approved")
@@ -212,40 +215,36 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// books is a model of what vendors are owed and were sent.
+// books is a model of what vendors are owed, what is on its way to them and what
+// they have got, fees with it, in micros by origin.
 type books struct {
-	owed, sent map[string]money.Amount // micros, by origin; sent with its fee
+	owed, sent, gone map[string]money.Amount
+	orders           []sentOrder
 }
 
-// Whatever happens between the runs, and at whatever step they die: what was ever
-// earned is what was sent and is still owed, to the micro, and the bank answers
-// change nothing of it that is not theirs.
+// sentOrder is what the bank was told.
+type sentOrder struct {
+	endToEnd, party string
+	total           money.Amount // with the fee
+	state           bankfile.Says
+}
+
+// Whatever happens between the runs, at whatever step they die and whatever the
+// bank says: what was ever earned is owed, on its way or gone, to the micro.
 func TestModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	db, c := open(t)
-	model := books{map[string]money.Amount{}, map[string]money.Amount{}}
+	model := books{map[string]money.Amount{}, map[string]money.Amount{}, map[string]money.Amount{}, nil}
 	var origins []string
 	for k := range 8 {
 		origin := fmt.Sprintf("https://v%d.example", k)
 		origins = append(origins, origin)
 		register(t, db, origin, []string{"", "ref:a", "ref:b"}[random.IntN(3)])
 	}
-	for range 25 {
-		for range 1 + random.IntN(6) {
-			origin := origins[random.IntN(len(origins))]
-			switch random.IntN(5) {
-			case 0:
-				execute(t, db, `UPDATE broker_vendors SET destination = 'ref:c' WHERE vendor = '`+origin+`'`)
-			case 1:
-				execute(t, db, `UPDATE broker_vendors SET state = CASE state WHEN 'open' THEN 'blocked' ELSE 'open' END WHERE vendor = '`+origin+`'`)
-			default:
-				amount := money.Amount(1 + random.IntN(50_000_000))
-				owe(t, db, origin, amount)
-				model.owed[origin] += amount
-			}
-		}
+	for range 20 {
+		model.trade(t, db, random, origins)
 		plan := propose(t, db, clearing.Config{})
 		if random.IntN(3) == 0 { // late, and other facts
 			origin := origins[random.IntN(len(origins))]
@@ -261,8 +260,10 @@ func TestModel(t *testing.T) {
 			if line.Outcome == clearing.OutcomeSent {
 				model.owed[line.Party] -= line.Fee + line.Amount
 				model.sent[line.Party] += line.Fee + line.Amount
+				model.orders = append(model.orders, sentOrder{line.EndToEnd, line.Party, line.Fee + line.Amount, "sent"})
 			}
 		}
+		model.hear(t, db, random)
 		model.want(t, db, origins)
 		if t.Failed() {
 			t.Fatal("after ", plan.RunID)
@@ -270,8 +271,55 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// trade lets vendors earn, move and be blocked.
+func (m *books) trade(t *testing.T, db *ledger.DB, random *rand.Rand, origins []string) {
+	t.Helper()
+	for range 1 + random.IntN(6) {
+		origin := origins[random.IntN(len(origins))]
+		switch random.IntN(5) {
+		case 0:
+			execute(t, db, `UPDATE broker_vendors SET destination = 'ref:c' WHERE vendor = '`+origin+`'`)
+		case 1:
+			execute(t, db, `UPDATE broker_vendors SET state = CASE state WHEN 'open' THEN 'blocked' ELSE 'open' END WHERE vendor = '`+origin+`'`)
+		default:
+			amount := money.Amount(1 + random.IntN(50_000_000))
+			owe(t, db, origin, amount)
+			m.owed[origin] += amount
+		}
+	}
+}
+
+// hear lets the bank answer some of the orders.
+func (m *books) hear(t *testing.T, db *ledger.DB, random *rand.Rand) {
+	t.Helper()
+	for k := range m.orders {
+		o := &m.orders[k]
+		says := bankfile.Says("")
+		switch choice := random.IntN(6); {
+		case o.state == "sent" && choice < 2:
+			says = bankfile.Booked
+			m.sent[o.party] -= o.total
+			m.gone[o.party] += o.total
+		case o.state == "sent" && choice == 2:
+			says = bankfile.Rejected
+			m.sent[o.party] -= o.total
+			m.owed[o.party] += o.total
+		case o.state == bankfile.Booked && choice == 0:
+			says = bankfile.Returned
+			m.gone[o.party] -= o.total
+			m.owed[o.party] += o.total
+		default:
+			continue
+		}
+		o.state = says
+		if _, err := clearing.SayByHand(t.Context(), db, clearing.ManualAnswer{Says: says, EndToEnd: o.endToEnd, Note: "seen"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // want compares the books with the model.
-func (m books) want(t *testing.T, db *ledger.DB, origins []string) {
+func (m *books) want(t *testing.T, db *ledger.DB, origins []string) {
 	t.Helper()
 	err := db.View(t.Context(), func(tx *ledger.Tx) error {
 		for _, origin := range origins {
@@ -280,7 +328,8 @@ func (m books) want(t *testing.T, db *ledger.DB, origins []string) {
 				return err
 			}
 			if account.Balance-account.Pending != m.owed[origin] || account.Pending != m.sent[origin] {
-				t.Errorf("%s: %s are owed and %s on their way, want %s and %s", origin, account.Balance-account.Pending, account.Pending, m.owed[origin], m.sent[origin])
+				t.Errorf("%s: %s are owed and %s on their way, want %s and %s",
+					origin, account.Balance-account.Pending, account.Pending, m.owed[origin], m.sent[origin])
 			}
 		}
 		return nil
@@ -288,14 +337,19 @@ func (m books) want(t *testing.T, db *ledger.DB, origins []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ordered int64
-	scan(t, db, `SELECT CAST(COALESCE(SUM(amount + fee), 0) AS BIGINT) FROM clearing_instructions`, &ordered)
-	sum := money.Amount(0)
-	for _, amount := range m.sent {
-		sum += amount
-	}
-	if money.Amount(ordered) != sum {
-		t.Errorf("orders of %d, want %s", ordered, sum)
+	var sent, booked, out int64
+	scan(t, db, `SELECT CAST(COALESCE(SUM(CASE state WHEN 'sent' THEN amount + fee ELSE 0 END), 0) AS BIGINT),
+		CAST(COALESCE(SUM(CASE state WHEN 'booked' THEN amount + fee ELSE 0 END), 0) AS BIGINT) FROM clearing_instructions`, &sent, &booked)
+	scan(t, db, `SELECT CAST(SUM(balance) AS BIGINT) FROM accounts WHERE id IN ('broker:bank:out', 'broker:fees')`, &out)
+	if money.Amount(sent) != sumOf(m.sent) || money.Amount(booked) != sumOf(m.gone) || out != booked {
+		t.Errorf("orders of %d sent and %d booked, and %d left the broker; want %s and %s", sent, booked, out, sumOf(m.sent), sumOf(m.gone))
 	}
 	wantSound(t, db)
+}
+
+func sumOf(amounts map[string]money.Amount) (sum money.Amount) {
+	for _, amount := range amounts {
+		sum += amount
+	}
+	return sum
 }

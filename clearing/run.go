@@ -158,7 +158,8 @@ func (r *run) startIn(ctx context.Context, tx *ledger.Tx) error {
 		return err
 	}
 	if missing := s.ApprovalsMissing(); missing > 0 {
-		return fmt.Errorf("run %s: %w: two operators must stand behind it, and %d more has to approve it", s.RunID, ErrNotApproved, missing)
+		return fmt.Errorf("run %s: %w: two operators must stand behind it, and %d more has to: payword clearing approve --plan %s",
+			s.RunID, ErrNotApproved, missing, s.PlanHash)
 	}
 	s.State, s.Started, s.StartedBy = StateRunning, tx.Now(), plannedBy(ctx)
 	err := advance(ctx, tx, s.RunID, `UPDATE clearing_runs SET state = 'running', started = ?, started_by = ? WHERE id = ? AND state = 'proposed'`,
