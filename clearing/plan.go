@@ -14,9 +14,9 @@ import (
 )
 
 // MaxLines is the most lines of one run; what does not fit waits for the next.
-// The plan is recorded in one transaction, during which nobody else can write:
-// a hundred thousand lines keep it to a few seconds, which is less than others
-// wait, and to some fifty megabytes of memory.
+// The plan is recorded in one transaction, during which nobody else can write on
+// SQLite: a hundred thousand lines keep it to a second or two, which is less than
+// others wait, and a plan to some fifty megabytes of memory.
 const MaxLines = 100_000
 
 // maxRunsADay bounds the counter in the ids of runs.
@@ -57,12 +57,13 @@ const (
 // draft is a plan that is being made, all of it in memory.
 type draft struct {
 	Settlement
-	lines []Line
+	lines   []Line
+	started int64 // runs that were, before it was made
 }
 
 // Propose plans a run: it freezes the cut-off, the positions, where they go and
-// the policy, and records them under a hash, in one transaction. The plan that
-// was proposed before and not started is discarded. Nothing is moved.
+// the policy, and records them under a hash. The plan that was proposed before
+// and not started is discarded. Nothing is moved.
 //
 // by is the operator who has proven to be that one, or the zero value for
 // whoever may open the database. ErrUnfinished means that a run was started and
@@ -79,20 +80,84 @@ func Propose(ctx context.Context, db *ledger.DB, config Config, by Operator) (Se
 	if err := migrate(ctx, db); err != nil {
 		return Settlement{}, err
 	}
-	var d draft
-	err = db.UpdateAlone(ctx, func(tx *ledger.Tx) error {
-		if d, err = makeDraft(ctx, tx, config); err != nil {
-			return err
+	for range planAttempts {
+		var d draft
+		if d, err = draftAtCut(ctx, db, config); err == nil {
+			config.step("drafted")
+			err = db.Update(ctx, func(tx *ledger.Tx) error { return d.record(ctx, tx) })
 		}
-		if err := discardProposed(ctx, tx, d.Currency, d.RunID); err != nil {
-			return err
+		if !errors.Is(err, errOvertaken) {
+			if err != nil {
+				return Settlement{}, fmt.Errorf("planning a run: %w", err)
+			}
+			return d.Settlement, nil
 		}
-		return d.save(ctx, tx)
-	})
-	if err != nil {
-		return Settlement{}, fmt.Errorf("planning a run: %w", err)
 	}
-	return d.Settlement, nil
+	return Settlement{}, fmt.Errorf("planning a run: %w", err)
+}
+
+// planAttempts is how often a plan is made anew because somebody else has planned
+// or run in the same moment. Nobody does that five times in a row.
+const planAttempts = 5
+
+// errOvertaken means that a plan was made on what is not so any more.
+var errOvertaken = errors.New("somebody else planned or ran at the same time: plan again")
+
+// draftAtCut makes a plan on one state of the books without keeping others from
+// writing, but for the moment of the cut.
+func draftAtCut(ctx context.Context, db *ledger.DB, config Config) (d draft, err error) {
+	err = db.View(ctx, func(tx *ledger.Tx) error {
+		// The state that the View sees is that of its first query. No other
+		// Update is under way then, so that what it sees up to the cut-off is
+		// all that there will ever be.
+		var cutoff int64
+		err := db.UpdateAlone(ctx, func(*ledger.Tx) (err error) {
+			cutoff, err = newestTransfer(ctx, tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		d, err = makeDraft(ctx, tx, config, cutoff)
+		return err
+	})
+	return d, err
+}
+
+func newestTransfer(ctx context.Context, tx *ledger.Tx) (seq int64, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM transfers`).Scan(&seq)
+	return seq, err
+}
+
+// record writes a plan down, in the place of the one before. errOvertaken means
+// that a run was started since the plan was made, or that its id was taken.
+func (d *draft) record(ctx context.Context, tx *ledger.Tx) error {
+	if err := refuseUnfinished(ctx, tx, d.Currency); err != nil {
+		return err
+	}
+	_, started, err := startedRuns(ctx, tx, d.Currency)
+	if err != nil {
+		return err
+	}
+	var taken int64
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM clearing_runs WHERE id = ?`, d.RunID).Scan(&taken); err != nil {
+		return err
+	}
+	if started != d.started || taken > 0 {
+		return errOvertaken
+	}
+	if err := discardProposed(ctx, tx, d.Currency, d.RunID); err != nil {
+		return err
+	}
+	return d.save(ctx, tx)
+}
+
+// startedRuns returns the cut-off of the newest run that was started, and how
+// many there are.
+func startedRuns(ctx context.Context, tx *ledger.Tx, currency money.Currency) (cutoff, count int64, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(cutoff), 0), COUNT(*) FROM clearing_runs
+		WHERE currency = ? AND state IN ('running', 'closed', 'final')`, string(currency)).Scan(&cutoff, &count)
+	return cutoff, count, err
 }
 
 // DryRun calls do with the plan that Propose would make now, line by line, and
@@ -107,7 +172,10 @@ func DryRun(ctx context.Context, db *ledger.DB, config Config, do func(Line) err
 	}
 	var d draft
 	err = db.View(ctx, func(tx *ledger.Tx) error {
-		d, err = makeDraft(ctx, tx, config)
+		cutoff, err := newestTransfer(ctx, tx)
+		if err == nil {
+			d, err = makeDraft(ctx, tx, config, cutoff)
+		}
 		return err
 	})
 	if err != nil {
@@ -144,12 +212,12 @@ func migrate(ctx context.Context, db *ledger.DB) error {
 	return db.Migrate(ctx, namespace, migrations)
 }
 
-// makeDraft looks at what is owed now.
-func makeDraft(ctx context.Context, tx *ledger.Tx, config Config) (draft, error) {
+// makeDraft looks at what is owed after the transfer of the number cutoff.
+func makeDraft(ctx context.Context, tx *ledger.Tx, config Config, cutoff int64) (draft, error) {
 	d := draft{Settlement: Settlement{
 		State: StateProposed, PeriodEnd: config.PeriodEnd, Policy: *config.Policy, FeeRule: config.Policy.Fee.Version,
 		FeesAccount: config.FeesAccount, BankAccount: config.BankAccount, PlannedBy: plannedBy(ctx),
-		Planned: tx.Now(), Approvals: []Approval{},
+		Planned: tx.Now(), Cutoff: cutoff, Approvals: []Approval{},
 	}}
 	var err error
 	if d.Currency, err = currencyOf(ctx, tx, config); err != nil {
@@ -164,9 +232,7 @@ func makeDraft(ctx context.Context, tx *ledger.Tx, config Config) (draft, error)
 	if d.RunID, err = newRunID(ctx, tx, config.RunID, d.PeriodEnd); err != nil {
 		return draft{}, err
 	}
-	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0), (SELECT COALESCE(MAX(cutoff), 0) FROM clearing_runs
-		WHERE currency = ? AND state IN ('running', 'closed', 'final')) FROM transfers`, string(d.Currency)).Scan(&d.Cutoff, &d.Since)
-	if err != nil {
+	if d.Since, d.started, err = startedRuns(ctx, tx, d.Currency); err != nil {
 		return draft{}, err
 	}
 	if err := d.collectLines(ctx, tx, config.maxLines); err != nil {

@@ -53,6 +53,57 @@ func TestLaterPlanDiscards(t *testing.T) {
 	}
 }
 
+// A run that is started while a plan is made overtakes it: the plan is made anew,
+// after that run.
+func TestPlanIsOvertaken(t *testing.T) {
+	db, _ := openWithVendors(t)
+	first := propose(t, db, clearing.Config{})
+	owe(t, db, vendorA, 5*money.Unit)
+	drafts := 0
+	var config clearing.Config
+	second := propose(t, db, config.WithStep(func(name string) {
+		if drafts++; drafts == 1 {
+			run(t, db, clearing.Config{PlanHash: first.PlanHash})
+			owe(t, db, vendorA, money.Unit)
+		}
+	}))
+	if line := linesOf(t, db, second)[vendorA]; drafts != 2 || second.Since != first.Cutoff || line.Gross != 6*money.Unit+8_641 {
+		t.Errorf("after %d drafts: got since %d and %+v, want since %d and what was earned after it", drafts, second.Since, line, first.Cutoff)
+	}
+	// Others go on writing meanwhile, and what they write is not in the plan.
+	third := propose(t, db, config.WithStep(func(string) { owe(t, db, vendorA, money.Unit) }))
+	if line := linesOf(t, db, third)[vendorA]; third.Cutoff != second.Cutoff || line.Gross != 6*money.Unit+8_641 {
+		t.Errorf("got %+v, want what was there at the cut", line)
+	}
+}
+
+// Of many plans at once one stays.
+func TestManyPlansAtOnce(t *testing.T) {
+	location := newDatabase(t)
+	db, c := openAt(t, location)
+	oweVendors(t, db)
+	const planners = 4
+	ended := make(chan error)
+	for range planners {
+		other := openWith(t, location, c)
+		go func() {
+			_, err := clearing.Propose(t.Context(), other, clearing.Config{}, clearing.Operator{})
+			ended <- err
+		}()
+	}
+	for range planners {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	var proposed, discarded int64
+	scan(t, db, `SELECT COUNT(*) FROM clearing_runs WHERE state = 'proposed'`, &proposed)
+	scan(t, db, `SELECT COUNT(*) FROM clearing_runs WHERE state = 'discarded'`, &discarded)
+	if proposed != 1 || discarded != planners-1 {
+		t.Errorf("%d are proposed and %d discarded, want 1 and %d", proposed, discarded, planners-1)
+	}
+}
+
 // A look at a plan records nothing.
 func TestDryRunRecordsNothing(t *testing.T) {
 	db, _ := openWithVendors(t)
