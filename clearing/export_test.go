@@ -32,11 +32,11 @@ func (c Config) WithMaxLines(limit int) Config {
 // ClassOf returns the class of an account.
 var ClassOf = classOf
 
-// ImportStepwise is Import with a hook that is called after every step that a
-// crash can follow.
-func ImportStepwise(ctx context.Context, db *ledger.DB, file []byte, step func(string)) error {
-	_, err := importFile(ctx, db, file, step)
-	return err
+// ImportStepwise is Import with ten entries in a transaction, and with a hook
+// that is called after every step that a crash can follow.
+func ImportStepwise(ctx context.Context, db *ledger.DB, file []byte, step func(string)) (ImportReport, error) {
+	const perUpdate = 10
+	return importFile(ctx, db, file, perUpdate, step)
 }
 
 // BankFiles returns the files for banks of a run, with at most so many orders in

@@ -93,16 +93,17 @@ type ImportReport struct {
 //
 // ErrMessageDiffers means that nothing was changed.
 func Import(ctx context.Context, db *ledger.DB, file []byte) (ImportReport, error) {
-	return importFile(ctx, db, file, func(string) {})
+	return importFile(ctx, db, file, entriesPerUpdate, func(string) {})
 }
 
-func importFile(ctx context.Context, db *ledger.DB, file []byte, step func(string)) (ImportReport, error) {
+// importFile is Import with so many entries in a transaction.
+func importFile(ctx context.Context, db *ledger.DB, file []byte, perUpdate int, step func(string)) (ImportReport, error) {
 	document, err := bankfile.Read(file)
 	if err != nil {
 		return ImportReport{}, err
 	}
 	sum := sha256.Sum256(file)
-	m := &matching{db: db, step: step, id: hex.EncodeToString(sum[:]), kind: document.Kind, message: document.MessageID, balances: document.Balances}
+	m := &matching{db: db, step: step, perUpdate: perUpdate, id: hex.EncodeToString(sum[:]), kind: document.Kind, message: document.MessageID, balances: document.Balances}
 	for k, e := range document.Entries {
 		m.entries = append(m.entries, BankEntry{
 			Document: m.id, Number: k + 1, EndToEnd: e.EndToEndID, Says: e.Says, Account: e.Account, Direction: e.Direction,
@@ -123,6 +124,7 @@ func importFile(ctx context.Context, db *ledger.DB, file []byte, step func(strin
 type matching struct {
 	db                *ledger.DB
 	step              func(name string) // called after every step that a crash can follow
+	perUpdate         int
 	id, kind, message string
 	entries           []BankEntry
 	balances          []bankfile.Balance
@@ -148,7 +150,7 @@ func (m *matching) run(ctx context.Context) (report ImportReport, err error) {
 		for _, e := range matched {
 			report.count(e)
 		}
-		done = min(done+entriesPerUpdate, len(m.entries))
+		done = min(done+m.perUpdate, len(m.entries))
 		m.step(fmt.Sprintf("entries to %d", done))
 	}
 	report.Released, report.ReleasedAmount, err = releaseReserves(ctx, m.db, m.step)
@@ -215,7 +217,7 @@ func (m *matching) part(ctx context.Context, done int) (matched []BankEntry, err
 	for {
 		err := m.db.Update(ctx, func(tx *ledger.Tx) error {
 			matched = nil
-			for _, e := range m.entries[done:min(done+entriesPerUpdate, len(m.entries))] {
+			for _, e := range m.entries[done:min(done+m.perUpdate, len(m.entries))] {
 				isNew, err := m.entry(ctx, tx, &e)
 				if err != nil {
 					return err

@@ -81,7 +81,7 @@ func sayByHand(ctx context.Context, db *ledger.DB, answer ManualAnswer, step fun
 	if len(about) == 0 {
 		return ImportReport{Kind: kindManual, Known: true, Open: []BankEntry{}}, nil
 	}
-	m := &matching{db: db, step: step, kind: kindManual, id: answer.id(about)}
+	m := &matching{db: db, step: step, perUpdate: entriesPerUpdate, kind: kindManual, id: answer.id(about)}
 	m.message = m.id[:32]
 	for k, i := range about {
 		e := BankEntry{Document: m.id, Number: k + 1, EndToEnd: i.EndToEnd, Says: answer.Says, Currency: i.Currency,
