@@ -72,7 +72,7 @@ func newPages(s *Server) (*pages, error) {
 		return nil, err
 	}
 	site, err := adminpage.New(adminpage.Config{
-		Program: "payword clearing", Self: "Clearing", Path: pathPages, FindPath: pathPages + "find",
+		Program: "payword clearing", Self: "Clearing", Subtitle: s.name(), Path: pathPages, FindPath: pathPages + "find",
 		Cookie: "payword-clearing", TokenFlag: "--operators", Currency: s.currency.Code(), Menu: menu,
 		Files: files, Functions: pageFunctions, SubjectPath: subjectPath,
 		Operators: s.siteOperators(), Sessions: s.sessions(),
@@ -108,6 +108,14 @@ func (p *pages) action(path string, a *adminpage.Action, subject func(v *visit) 
 	show := func(v *visit) { v.Act(a, subject(v)) }
 	p.page("GET "+path+"/"+a.Word, show)
 	p.page("POST "+path+"/"+a.Word, show)
+}
+
+// name returns whose clearing it is, as the policy says; "": it does not.
+func (s *Server) name() string {
+	if s.config.Policy == nil {
+		return ""
+	}
+	return s.config.Policy.Name
 }
 
 // siteOperators returns who may sign in.

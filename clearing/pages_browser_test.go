@@ -8,7 +8,6 @@ import (
 
 	"github.com/paywordhq/payword/clearing"
 	"github.com/paywordhq/payword/internal/adminpage/browsertest"
-	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -27,7 +26,8 @@ func openHistory(t *testing.T) (o *backOffice, run, plan clearing.Settlement, or
 	owe(t, db, vendorD, 7*money.Unit)
 	const long = "https://a-vendor-with-a-name-that-is-as-long-as-names-on-the-internet-may-be.of-many-labels.and-more-of-them.example"
 	register(t, db, long, "iban:DE89370400440532013000")
-	o = serveOffice(t, db, c)
+	clearer := addCard(t, db)
+	o = serveOffice(t, db, c, func(config *clearing.ServerConfig) { config.Cards = clearer })
 	for day := range 14 {
 		owe(t, db, long, money.Amount(day*day%11+1)*40*money.Unit)
 		owe(t, db, vendorF, money.Amount(day%5+1)*90*money.Unit)
@@ -52,9 +52,6 @@ func openHistory(t *testing.T) (o *backOffice, run, plan clearing.Settlement, or
 // accessibility, and for what they ask for, complain of, and do to those who
 // enlarge, print, use the keyboard alone, or have no script.
 func TestPagesInABrowser(t *testing.T) {
-	if dbtest.IsPostgreSQL() {
-		return // the pages are the same, and a browser takes a minute
-	}
 	o, run, plan, order := openHistory(t)
 	going := goingRun(t, o)
 	one, planned := "/clearing/runs/"+run.RunID, "/clearing/runs/"+plan.RunID
@@ -71,7 +68,7 @@ func TestPagesInABrowser(t *testing.T) {
 		"pages": map[string]string{
 			"overview": "/clearing/", "runs": "/clearing/runs", "run": one, "plan": planned, "lines": planned + "/lines",
 			"progress": "/clearing/runs/" + going + "/progress?refresh=no", "bank": "/clearing/bank", "order": "/clearing/instructions/" + order,
-			"balance": "/clearing/balance?run=" + run.RunID, "approve": planned + "/approve",
+			"balance": "/clearing/balance?run=" + run.RunID, "approve": planned + "/approve", "cards": "/clearing/cards", "card": "/clearing/cards/card/" + whiteCard,
 		},
 		"few": []string{"overview", "plan"}, // looked at in every way
 		"walks": map[string]walk{

@@ -19,13 +19,20 @@ const (
 	cardSeller = "A200000000000002"
 )
 
-// openCardOffice serves the pages of a clearing with one white card, on which
-// there are 20.00, an open alarm and an open dispute of 3.00.
+// openCardOffice serves the pages of a clearing with one card: see addCard.
 func openCardOffice(t testing.TB) *backOffice {
 	t.Helper()
 	location := newDatabase(t)
 	db, c := openAt(t, location)
 	oweVendors(t, db)
+	clearer := addCard(t, db)
+	return serveOffice(t, db, c, func(config *clearing.ServerConfig) { config.Cards, config.Database = clearer, location })
+}
+
+// addCard makes a white card, on which there are 17.00, with an open alarm and an
+// open dispute of 3.00 more.
+func addCard(t testing.TB, db *ledger.DB) *cards.Clearing {
+	t.Helper()
 	keys := &purse.Keys{}
 	for k, master := range []string{purse.LoadMaster, purse.ClearingMaster} {
 		if err := keys.Add(master, 1, bytes.Repeat([]byte{byte(k + 1)}, 32)); err != nil {
@@ -70,7 +77,7 @@ func openCardOffice(t testing.TB) *backOffice {
 		}
 		return err
 	})
-	return serveOffice(t, db, c, func(config *clearing.ServerConfig) { config.Cards, config.Database = clearer, location })
+	return clearer
 }
 
 func TestCardsAtThePages(t *testing.T) {

@@ -26,6 +26,7 @@ func registerRunPages(p *pages) {
 	p.page("GET "+one+"/lines", (*visit).lineList)
 	p.page("GET "+one+"/progress", (*visit).progressPage)
 	p.page("GET "+one+"/files/{name}", (*visit).download)
+	p.page("GET "+one+"/statement", (*visit).statement)
 	subject := func(v *visit) adminpage.Subject {
 		id := v.R.PathValue("run")
 		return adminpage.Subject{Kind: "Run", ID: id, Path: runPath(id), Section: "runs"}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/clearing/statement"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -377,4 +378,31 @@ func TestPagesEscape(t *testing.T) {
 		}
 	}
 	wantText(t, anna.page("/clearing/runs/"+run.RunID+"/lines"), "&lt;script&gt;alert(1)")
+}
+
+// A vendor's statement is the same at the pages as it was published.
+func TestStatementsAtThePages(t *testing.T) {
+	d := newDay(t)
+	d.trade()
+	settle(t, d.db, clearing.Config{RunID: "november", Signer: newKey()})
+	carl := serveOffice(t, d.db, new(clock)).signedIn(carlsToken)
+	vendor := d.sellers[0].origin
+	statements, err := clearing.OpenStatements(t.Context(), d.db, "november")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	if err := statements.Write(t.Context(), &want, statement.Vendor, vendor); err != nil {
+		t.Fatal(err)
+	}
+	got := carl.get("/clearing/runs/november/statement?vendor=" + url.QueryEscape(vendor))
+	if got.status != http.StatusOK || got.body != want.String() || !strings.Contains(got.header.Get("Content-Disposition"), "statement-november-") {
+		t.Errorf("got status %d, %v and %d bytes, want %d", got.status, got.header, len(got.body), want.Len())
+	}
+	for _, path := range []string{"november/statement", "november/statement?vendor=https%3A%2F%2Fnobody.example", "december/statement?vendor=x"} {
+		if got := carl.get("/clearing/runs/" + path); got.status != http.StatusNotFound {
+			t.Errorf("%s: got status %d", path, got.status)
+		}
+	}
+	wantText(t, carl.page("/clearing/runs/november"), "Statement of a vendor")
 }

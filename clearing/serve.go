@@ -86,13 +86,17 @@ func isLoopbackAddress(listen string) bool {
 // between two lines and can be gone on with.
 func (c *command) serve(ctx context.Context, db *ledger.DB) error {
 	log := slog.New(slog.NewJSONHandler(c.stderr, nil))
-	server, err := NewServer(ctx, ServerConfig{DB: db, Config: c.config, Operators: c.serving.operators, Database: c.database, Logger: log})
+	clearer, err := c.serving.cards.open(ctx, db)
+	if err != nil {
+		return err
+	}
+	server, err := NewServer(ctx, ServerConfig{DB: db, Config: c.config, Operators: c.serving.operators, Database: c.database, Cards: clearer, Logger: log})
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if err = c.listen(ctx, group, c.serving.metrics, " for metrics", server.MetricsHandler(), log); err == nil {
-		err = c.serveCards(ctx, group, db, log)
+		err = c.serveCards(ctx, group, clearer, log)
 	}
 	if err == nil {
 		err = c.listen(ctx, group, c.serving.listen, "", server.Handler(), log)

@@ -39,15 +39,19 @@ func (s *cardsServing) check(isBehindTLS bool) error {
 	return nil
 }
 
+// open returns what clears the cards that the server is told of; nil: none.
+func (s *cardsServing) open(ctx context.Context, db *ledger.DB) (*cards.Clearing, error) {
+	if s.listen == "" {
+		return nil, nil
+	}
+	return openCards(ctx, db, s.keysFile, s.feeFile)
+}
+
 // serveCards takes batches and payments of purse cards, if it is told to, and
 // does what is due.
-func (c *command) serveCards(ctx context.Context, group *errgroup.Group, db *ledger.DB, log *slog.Logger) error {
-	if c.serving.cards.listen == "" {
+func (c *command) serveCards(ctx context.Context, group *errgroup.Group, clearing *cards.Clearing, log *slog.Logger) error {
+	if clearing == nil {
 		return nil
-	}
-	clearing, err := openCards(ctx, db, c.serving.cards.keysFile, c.serving.cards.feeFile)
-	if err != nil {
-		return err
 	}
 	group.Go(func() error { return keepCardsDue(ctx, clearing, log) })
 	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(time.Now, log), log)
