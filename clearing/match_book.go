@@ -60,6 +60,8 @@ func (m *matching) reject(ctx context.Context, tx *ledger.Tx, i Instruction, e *
 		err = endPending(ctx, tx, i, "rejected", tx.VoidPending)
 	case KindAccountPayout:
 		err = m.tellBroker(ctx, tx, outcomePayoutRefused, i, e)
+	case KindCollection:
+		err = endMandate(ctx, tx, i, e.Code)
 	}
 	return m.logged(ctx, tx, err, "reject", i, e)
 }
@@ -80,6 +82,9 @@ func (m *matching) giveBack(ctx context.Context, tx *ledger.Tx, i Instruction, e
 		err = m.tellBroker(ctx, tx, outcomeDebitReturned, i, e)
 		if err == nil {
 			err = useReserve(ctx, tx, i.EndToEnd)
+		}
+		if err == nil {
+			err = endMandate(ctx, tx, i, e.Code)
 		}
 	}
 	return m.logged(ctx, tx, err, "return", i, e)

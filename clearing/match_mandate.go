@@ -149,6 +149,32 @@ func WithdrawMandate(ctx context.Context, db *ledger.DB, id string) error {
 	})
 }
 
+// endingCodes are the reasons for which a mandate must not be used again (EPC173-14,
+// guidance on reason codes): what the next run would collect with it would come
+// back again, and cost each time. Too little on the account (AM04), and what may
+// be that (MS03), are not among them.
+var endingCodes = map[string]string{
+	"AC01": "there is no such account", "AC04": "the account is closed", "AC06": "the account is blocked",
+	"AC13": "the account is a consumer's", "AG01": "the account takes no direct debits",
+	"MD01": "the debtor says that there was no mandate", "MD06": "the debtor wanted it back", "MD07": "the debtor is dead",
+	"MS02": "the debtor has refused it", "SL01": "the debtor's bank lets nobody collect, or not us",
+}
+
+// endMandate withdraws the mandate of a direct debit that the bank rejected or
+// returned for good.
+func endMandate(ctx context.Context, tx *ledger.Tx, i Instruction, code string) error {
+	why, ends := endingCodes[code]
+	if !ends {
+		return nil
+	}
+	id := strings.TrimPrefix(i.Destination, destinationMandate)
+	swapped, err := changedOne(ctx, tx, `UPDATE clearing_mandates SET state = 'withdrawn' WHERE id = ? AND state = 'active'`, id)
+	if err != nil || !swapped {
+		return err
+	}
+	return audit(ctx, tx, "withdraw-mandate", "mandate:"+id, fmt.Sprintf("for account %s: %s, %s", i.Party, code, why))
+}
+
 // Mandates returns the mandates with ids after the one given, sorted by id, at
 // most limit of them (1 to 1000).
 func Mandates(ctx context.Context, db *ledger.DB, after string, limit int) (page []Mandate, err error) {

@@ -295,11 +295,13 @@ func mandateLapsed(signed string, sent, now time.Time) bool {
 }
 
 // collectionsInFlight returns for each account what is being collected and not
-// on it yet, in micros: what the bank has not answered, and what it has booked
-// and the broker has not applied.
+// on it yet, in micros: what the bank has not answered, what it has booked and
+// the broker has not applied, and what the broker could not put on the account,
+// so that it came in for nobody.
 func collectionsInFlight(ctx context.Context, tx *ledger.Tx) (map[string]money.Amount, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT party, amount FROM clearing_instructions WHERE state = 'sent' AND kind = 'collection'
-		UNION ALL SELECT account, amount FROM broker_outcomes WHERE kind = 'debit-collected' AND state <> 'applied'`)
+		UNION ALL SELECT account, amount FROM broker_outcomes WHERE kind = 'debit-collected' AND state <> 'applied'
+		UNION ALL SELECT named, amount - reversed FROM broker_fundings WHERE account = '' AND source = 'direct-debit'`)
 	if err != nil {
 		return nil, err
 	}

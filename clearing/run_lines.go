@@ -245,8 +245,9 @@ func collectionObstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, 
 	var inFlight money.Amount
 	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM (
 		SELECT amount FROM clearing_instructions WHERE kind = 'collection' AND party = ? AND state = 'sent'
-		UNION ALL SELECT amount FROM broker_outcomes WHERE kind = 'debit-collected' AND account = ? AND state <> 'applied') AS flying`,
-		line.Party, line.Party).Scan((*int64)(&inFlight))
+		UNION ALL SELECT amount FROM broker_outcomes WHERE kind = 'debit-collected' AND account = ? AND state <> 'applied'
+		UNION ALL SELECT amount - reversed FROM broker_fundings WHERE account = '' AND source = 'direct-debit' AND named = ?) AS flying`,
+		line.Party, line.Party, line.Party).Scan((*int64)(&inFlight))
 	if err == nil && owed-inFlight < line.Amount {
 		return ReasonBalanceFell, nil
 	}
