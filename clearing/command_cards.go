@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,7 +70,8 @@ type cardsCommand struct {
 
 	card, merchant, holder, account, name, destination, expires string
 	keyVersion, exponent                                        int
-	isBlocked, isBroken, isAll                                  bool
+	isBroken, isAll                                             bool
+	blocks                                                      *bool // nil: nothing is said of it
 	file, note, reference                                       string
 	request, answer, loadName, receipt, status                  string
 	isChallenge                                                 bool
@@ -308,7 +310,11 @@ func (c *cardsCommand) merchantFlags(flags *flag.FlagSet) {
 	c.keyVersionFlag(flags)
 	flags.StringVar(&c.name, "name", "", "`NAME`, 1 to 70 characters")
 	flags.StringVar(&c.destination, "destination", "", "where runs pay to: `iban:…`, ach:… or ref:…; without it, nowhere yet")
-	flags.BoolVar(&c.isBlocked, "blocked", false, "leave the merchant out of runs; its batches are taken")
+	flags.BoolFunc("blocked", "leave the merchant out of runs, its batches are taken; --blocked=false: no more (default: as it was)", func(text string) error {
+		isBlocked, err := strconv.ParseBool(text)
+		c.blocks = &isBlocked
+		return err
+	})
 }
 
 func (c *cardsCommand) checkMerchant() error {
@@ -325,8 +331,9 @@ func (c *cardsCommand) checkMerchant() error {
 func (c *cardsCommand) registerMerchant(ctx context.Context, clearing *cards.Clearing) error {
 	id := c.merchantID()
 	err := clearing.RegisterMerchant(ctx, cards.Merchant{ID: id, KeyVersion: byte(c.keyVersion), Name: c.name, Destination: c.destination})
-	if err == nil {
-		err = clearing.SetMerchantBlocked(ctx, id, c.isBlocked)
+	// Who changes the name of a merchant does not say that it may be paid again.
+	if err == nil && c.blocks != nil {
+		err = clearing.SetMerchantBlocked(ctx, id, *c.blocks)
 	}
 	if err != nil {
 		return err

@@ -132,6 +132,19 @@ func TestCardsCommand(t *testing.T) {
 	wantExplained(t, d.database)
 }
 
+// A merchant that is blocked stays so until somebody says otherwise.
+func TestBlockedMerchantStaysBlocked(t *testing.T) {
+	d := newCardDesk(t)
+	db, _ := openAt(t, d.database)
+	for _, c := range []struct{ flag, state string }{{"--blocked", "blocked"}, {"--name=Kiosk & Son", "blocked"}, {"--blocked=false", "open"}, {"--name=Kiosk", "open"}} {
+		d.run("merchant", "--merchant", "4D00000000000009", "--name", "Kiosk", "--destination", "ref:kiosk", c.flag)
+		var state string
+		if scan(t, db, `SELECT state FROM cards_merchants`, &state); state != c.state {
+			t.Errorf("%s: the merchant is %s, want %s", c.flag, state, c.state)
+		}
+	}
+}
+
 // wantOnItsWay fails unless so much of an account is on its way out.
 func wantOnItsWay(t testing.TB, database, account string, want money.Amount) {
 	t.Helper()
