@@ -5,6 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,12 +57,50 @@ func testKeys(t testing.TB) *purse.Keys {
 	return keys
 }
 
+// usedFile returns the SQLite file of a broker that did nothing yet: each test
+// works on a copy.
+var usedFile = sync.OnceValues(func() ([]byte, error) {
+	folder, err := os.MkdirTemp("", "payword-cards")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "books.db")
+	if err := prepare(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// newDatabase returns the location of a database that a broker has used.
+func newDatabase(t testing.TB) string {
+	t.Helper()
+	location := dbtest.New(t)
+	if dbtest.IsPostgreSQL() {
+		return location // made by TestMain
+	}
+	content, err := usedFile()
+	if err == nil {
+		err = os.WriteFile(location, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return location
+}
+
 func newOffice(t testing.TB, change ...func(*cards.Config)) *office {
+	t.Helper()
+	return newOfficeWith(t, true, change...)
+}
+
+// newOfficeWith is newOffice; where isTwice is set, what may run again does.
+func newOfficeWith(t testing.TB, isTwice bool, change ...func(*cards.Config)) *office {
 	t.Helper()
 	o := &office{t: t, keys: testKeys(t)}
 	o.now.Store(start)
 	clock := func() time.Time { return time.Unix(o.now.Load(), 0) }
-	location := dbtest.New(t)
+	location := newDatabase(t)
 	o.location = location
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -71,8 +112,7 @@ func newOffice(t testing.TB, change ...func(*cards.Config)) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What may run again does.
-	o.db, err = ledger.Open(t.Context(), location, ledger.Options{Now: clock, RunTwice: func() bool { return true }})
+	o.db, err = ledger.Open(t.Context(), location, ledger.Options{Now: clock, RunTwice: func() bool { return isTwice }})
 	if err != nil {
 		t.Fatal(err)
 	}
