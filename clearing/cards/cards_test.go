@@ -308,6 +308,44 @@ func TestLoadStatusIsFresh(t *testing.T) {
 	o.wantSound()
 }
 
+// What a card says of a load that clearing knows otherwise settles nothing.
+func TestLoadStatusOfAnotherLoad(t *testing.T) {
+	o := newOffice(t)
+	card := o.card(1, o.account(1, 100*money.Unit))
+	a := o.authorise(card, 10_00)
+	card.LNo = 7
+	taken, refusal, err := o.resolve(card, a.Reference)
+	wantRefusal(t, refusal, err, cards.LoadEnded)
+	open, err := o.OpenLoads(t.Context(), 10)
+	if err != nil || taken || len(open) != 1 {
+		t.Errorf("taken %t, open loads %v (%v)", taken, open, err)
+	}
+	if kinds := o.alarms(); !slices.Equal(kinds, []cards.AlarmKind{cards.Contradiction}) {
+		t.Errorf("alarms %v", kinds)
+	}
+	o.wantSound()
+}
+
+// A card that counts in tenths of a cent pays less than the least fee, which is
+// then all of it.
+func TestFeesAreNeverMoreThanThePayment(t *testing.T) {
+	o := newOffice(t)
+	id := cardID(1)
+	err := o.IssueCard(t.Context(), cards.Card{ID: id, KeyVersion: 1, Exponent: -3, Expires: o.expiry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	card, sam := o.softCard(id, purse.ID{}), o.sam(1)
+	card.Unit.Exponent = -3
+	o.load(card, 100)
+	o.pay(sam, card, 3)
+	if receipt := o.submit(sam); receipt.Fee != 3000 || receipt.Gross != 3000 {
+		t.Errorf("got %+v", receipt)
+	}
+	o.wantBalance("merchant:"+sam.Merchant.String()+":payable", 0)
+	o.wantSound()
+}
+
 func TestRegistersAreKept(t *testing.T) {
 	o := newOffice(t)
 	account := o.account(1, 0)
