@@ -308,10 +308,16 @@ func TestCommandApproval(t *testing.T) {
 	if code, _, stderr := as("anna", annas, "run", "--out", folder, "--plan", hash); code != 77 || !strings.Contains(stderr, "not approved") {
 		t.Errorf("run before approval: got exit code %d, %s", code, stderr)
 	}
+	if _, listed, _ := command(t, "list", "--json", "--db", database); !strings.Contains(listed, `"approvals": []`) {
+		t.Errorf("list before approval: got %s", listed)
+	}
 	for range 2 {
 		if code, stdout, stderr := as("ben", bens, "approve", "--plan", hash); code != 0 || !strings.Contains(stdout, "it can be run") {
 			t.Errorf("approve: got exit code %d, %s%s", code, stdout, stderr)
 		}
+	}
+	if _, listed, _ := command(t, "list", "--json", "--db", database); !strings.Contains(listed, `"operator": "ben"`) {
+		t.Errorf("list after approval: got %s", listed)
 	}
 	code, stdout, stderr = command(t, "run", "--db", database, "--out", folder, "--plan", hash)
 	if code != 0 || !strings.Contains(stdout, "UTC by ben\n") {

@@ -275,21 +275,36 @@ func Runs(ctx context.Context, db *ledger.DB, before time.Time, limit int) (runs
 		latest = before.UnixMicro()
 	}
 	err = db.View(ctx, func(tx *ledger.Tx) error {
-		rows, err := tx.QueryContext(ctx, settlementColumns+`WHERE planned < ? ORDER BY planned DESC, id DESC LIMIT ?`, latest, limit)
-		if err != nil {
+		if runs, err = selectRuns(ctx, tx, latest, limit); err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			s, err := scanSettlement(rows.Scan)
-			if err != nil {
-				return err
+		for k := range runs {
+			if runs[k].Approvals = []Approval{}; runs[k].NeedsApproval {
+				if runs[k].Approvals, err = loadApprovals(ctx, tx, runs[k].RunID); err != nil {
+					return err
+				}
 			}
-			runs = append(runs, s)
 		}
-		return rows.Err()
+		return nil
 	})
 	return runs, err
+}
+
+// selectRuns returns runs without their approvals.
+func selectRuns(ctx context.Context, tx *ledger.Tx, latest int64, limit int) (runs []Settlement, err error) {
+	rows, err := tx.QueryContext(ctx, settlementColumns+`WHERE planned < ? ORDER BY planned DESC, id DESC LIMIT ?`, latest, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		s, err := scanSettlement(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, s)
+	}
+	return runs, rows.Err()
 }
 
 // Lines returns lines of a run in their order, from the first one after the
