@@ -78,6 +78,9 @@ func TestDocumentOfCommands(t *testing.T) {
 	}
 	ofAll, _, _ := strings.Cut(section, "\n### ")
 	for _, name := range headings {
+		if name == "cards" {
+			continue // its words have flags of their own
+		}
 		flags := commandFlags(t, name)
 		described := named(pageSection(t, "### payword clearing "+name))
 		for _, flag := range named(ofAll) {
@@ -93,6 +96,50 @@ func TestDocumentOfCommands(t *testing.T) {
 		slices.Sort(want)
 		if !slices.Equal(described, want) {
 			t.Errorf("docs/clearing.md has for payword clearing %s\n%q\nand the flags are\n%q", name, described, want)
+		}
+	}
+}
+
+var (
+	cardsWord = regexp.MustCompile(`(?m)^  ([a-z-]+) `)
+	wordRow   = regexp.MustCompile(`(?m)^\| ([a-z]+) \|(.*)\|$`)
+	flagName  = regexp.MustCompile("`--([a-z-]+)`")
+)
+
+// Every word of cards and each of its flags stands in docs/clearing.md, and
+// nothing else does.
+func TestDocumentOfCards(t *testing.T) {
+	section := pageSection(t, "### payword clearing cards")
+	_, help, _ := command(t, "cards", "help")
+	var words []string
+	for _, match := range cardsWord.FindAllStringSubmatch(help, -1) {
+		words = append(words, match[1])
+	}
+	common := []string{"--db", "--json", "--quiet"}
+	common = append(common, named(section)...)
+	described := make(map[string][]string)
+	for _, row := range wordRow.FindAllStringSubmatch(section, -1) {
+		own := slices.Clone(common)
+		for _, match := range flagName.FindAllStringSubmatch(row[2], -1) {
+			own = append(own, "--"+match[1])
+		}
+		slices.Sort(own)
+		described[row[1]] = slices.Compact(own)
+	}
+	delete(described, "flag")
+	delete(described, "word") // the headings of the tables
+	if len(words) < 10 || len(described) != len(words) {
+		t.Errorf("docs/clearing.md has words\n%q\nand there are\n%q", slices.Sorted(maps.Keys(described)), words)
+	}
+	for _, word := range words {
+		code, stdout, _ := command(t, "cards", word, "-h")
+		var want []string
+		for _, match := range helpFlag.FindAllStringSubmatch(stdout, -1) {
+			want = append(want, "--"+match[1])
+		}
+		slices.Sort(want)
+		if code != 0 || !slices.Equal(described[word], want) {
+			t.Errorf("docs/clearing.md has for payword clearing cards %s\n%q\nand the flags are\n%q", word, described[word], want)
 		}
 	}
 }
