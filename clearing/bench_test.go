@@ -13,11 +13,11 @@ import (
 
 // oweMany owes something to so many vendors, of whom each tenth has named no
 // destination.
-func oweMany(b *testing.B, db *ledger.DB, vendors int) {
-	b.Helper()
+func oweMany(t testing.TB, db *ledger.DB, vendors int) {
+	t.Helper()
 	const perUpdate = 500
 	for from := 0; from < vendors; from += perUpdate {
-		update(b, db, func(ctx context.Context, tx *ledger.Tx) error {
+		update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
 			var lists [][]ledger.Transfer
 			for k := from; k < min(from+perUpdate, vendors); k++ {
 				origin, destination := fmt.Sprintf("https://vendor-%05d.example", k), fmt.Sprintf("ref:customer-%d", k)

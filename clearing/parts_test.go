@@ -248,19 +248,30 @@ const (
 
 func oweVendors(t testing.TB, db *ledger.DB) {
 	t.Helper()
-	register(t, db, vendorA, "iban:DE89370400440532013000")
-	register(t, db, vendorB, "iban:DE89370400440532013000")
-	register(t, db, vendorC, "ref:customer-17")
-	register(t, db, vendorD, "")
-	register(t, db, vendorE, "ref:customer-18")
-	register(t, db, vendorF, "ref:customer-19")
-	owe(t, db, vendorA, 12_345_678)
-	owe(t, db, vendorB, 4_000)
-	owe(t, db, vendorC, 20_000)
-	owe(t, db, vendorD, 7*money.Unit)
-	owe(t, db, vendorE, 3*money.Unit)
-	owe(t, db, vendorF, 1_234_567_890_000)
-	execute(t, db, `UPDATE broker_vendors SET state = 'blocked' WHERE vendor = '`+vendorE+`'`)
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error { // all at once: many tests begin with it
+		for k, v := range []struct {
+			origin, destination, state string
+			owed                       money.Amount
+		}{
+			{vendorA, "iban:DE89370400440532013000", "open", 12_345_678},
+			{vendorB, "iban:DE89370400440532013000", "open", 4_000},
+			{vendorC, "ref:customer-17", "open", 20_000},
+			{vendorD, "", "open", 7 * money.Unit},
+			{vendorE, "ref:customer-18", "blocked", 3 * money.Unit},
+			{vendorF, "ref:customer-19", "open", 1_234_567_890_000},
+		} {
+			_, err := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created, destination, state) VALUES (?, 0, ?, ?)`, v.origin, v.destination, v.state)
+			err = errors.Join(err, tx.CreateAccount(ctx, ledger.Account{ID: payable(v.origin), Currency: eur}))
+			if err == nil {
+				err = tx.Post(ctx, ledger.Transfer{ID: fmt.Sprintf("first-%d", k), Debit: "broker:bank:in", Credit: payable(v.origin),
+					Amount: v.owed, Currency: eur, Kind: "redeem"})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // vendorsSent is what is pending after the vendors of oweVendors were settled.

@@ -232,10 +232,7 @@ func TestApprovals(t *testing.T) {
 // How far a run is can be seen from outside and by whoever called it.
 func TestProgress(t *testing.T) {
 	db, _ := open(t)
-	for k := range 230 {
-		register(t, db, fmt.Sprintf("https://v%03d.example", k), "ref:x")
-		owe(t, db, fmt.Sprintf("https://v%03d.example", k), money.Unit)
-	}
+	oweMany(t, db, 230)
 	plan := propose(t, db, clearing.Config{})
 	var told, seen []string
 	config := clearing.Config{PlanHash: plan.PlanHash, Holder: "me", Progress: func(p clearing.Progress) {
@@ -294,7 +291,7 @@ func TestModel(t *testing.T) {
 		origins = append(origins, origin)
 		register(t, db, origin, []string{"", "ref:a", "ref:b"}[random.IntN(3)])
 	}
-	for range 20 {
+	for range 10 {
 		model.trade(t, db, random, origins)
 		plan := propose(t, db, clearing.Config{})
 		if random.IntN(3) == 0 { // late, and other facts
