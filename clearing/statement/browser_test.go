@@ -15,7 +15,7 @@ import (
 
 const (
 	// leastBrowserChecks is the least that the browser must have looked at.
-	leastBrowserChecks = 140
+	leastBrowserChecks = 130
 
 	// browserTimeout bounds all of it; on two busy cores it takes some seconds.
 	browserTimeout = 4 * time.Minute
