@@ -188,7 +188,7 @@ func (c *Clearing) newBooking(merchant purse.ID, id string) *booking {
 }
 
 // add keeps a payment, checks it against what is known of the card, and counts
-// it in. Its sums cannot overflow: a batch is at most 10,000 payments of 2^32
+// it in. Its sums cannot overflow: a batch is at most 2000 payments of 2^32
 // units of a whole currency unit at most.
 func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
 	fee, err := b.c.feeOn(p.amount())

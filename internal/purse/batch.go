@@ -9,9 +9,10 @@ import (
 const (
 	// TotalLength is the length of a batch's signed total in bytes.
 	TotalLength = 68
-	// MaxRecords is the most transactions of one batch. Ten thousand are a busy
-	// day of one terminal, and are checked and booked in about a second.
-	MaxRecords = 10_000
+	// MaxRecords is the most transactions of one batch: more than a terminal has
+	// in a day that takes one a minute. Clearing books a batch in one transaction,
+	// during which nobody else writes to SQLite, and so many take about a second.
+	MaxRecords = 2000
 	// MaxBatchLength is the most bytes of a total and its records.
 	MaxBatchLength = TotalLength + MaxRecords*PaymentLength
 
@@ -245,7 +246,7 @@ func (c *batchCheck) record(number int, record Record) {
 		c.voids++
 	} else {
 		c.payments++
-		c.sum, _ = bits.Add64(c.sum, uint64(record.Proof.Amount), 0) // 10,000 times 2^32 fits
+		c.sum, _ = bits.Add64(c.sum, uint64(record.Proof.Amount), 0) // 2000 times 2^32 fits
 	}
 	c.entries = append(c.entries, entry)
 }
