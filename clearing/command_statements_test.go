@@ -101,6 +101,7 @@ func TestFeeSharesOfARun(t *testing.T) {
 // Evidence that was changed since is told, and comes out as no statement.
 func TestChangedEvidence(t *testing.T) {
 	d := newDay(t)
+	d.isUnsound = true
 	d.trade()
 	settle(t, d.db, clearing.Config{RunID: "november"})
 	s, err := clearing.OpenStatements(t.Context(), d.db, "november")

@@ -33,6 +33,9 @@ type bank struct {
 	db     *ledger.DB
 
 	location string
+	// isUnsound says that a test has changed the books, or stands for what is not
+	// there, so that an audit would complain.
+	isUnsound bool
 }
 
 // newBank opens a broker on a database of its own.
@@ -61,6 +64,9 @@ func newBank(t testing.TB) *bank {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if isTest {
+			b.wantAudited()
+		}
 		if err := b.db.Close(); err != nil {
 			t.Error(err)
 		}

@@ -79,6 +79,32 @@ func TestTamperedBooks(t *testing.T) {
 	w.wantFound(t, all)
 }
 
+// What does not fit into memory is summed in several passes over the journal, and
+// comes to the same: every finding once.
+func TestSeveralPasses(t *testing.T) {
+	w := newTown(t)
+	whole := w.wantClean()
+	undo := audit.SetEntriesPerPass(9)
+	defer undo()
+	if parts := w.wantClean(); parts.Looked != whole.Looked {
+		t.Errorf("it looked at %+v, in one pass at %+v", parts.Looked, whole.Looked)
+	}
+	for _, change := range []string{
+		`UPDATE accounts SET balance = balance + 1 WHERE id = 'user:` + w.user.account + `:available'`,
+		`UPDATE transfers SET amount = amount - 1 WHERE kind = 'redeem' AND reference = '` + w.reserved.m.ID.String() + `' AND amount = 30000`,
+		`UPDATE transfers SET debit = credit WHERE kind = 'payout-return'`,
+	} {
+		dbtest.Tamper(t, w.database, change)
+		parts := w.audit()
+		undo()
+		whole := w.audit()
+		undo = audit.SetEntriesPerPass(9)
+		if whole.Clean() || !slices.Equal(parts.Findings, whole.Findings) {
+			t.Errorf("%s: found %v, in one pass %v", change, parts.Findings, whole.Findings)
+		}
+	}
+}
+
 const (
 	setCommitment = `UPDATE broker_commitments SET `
 	ofReserved    = ` WHERE id = '@reserved'`
