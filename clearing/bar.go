@@ -68,8 +68,10 @@ func (b *bar) report(p Progress) {
 	case p.Steps > 0:
 		b.show(phaseTexts[p.Phase], p.Step, p.Steps)
 	default:
-		b.stage = phaseTexts[p.Phase]
-		fmt.Fprint(b.out, eraseLine+b.fitting(b.stage+" ..."))
+		// Another name than where the phase is counted, which begins with its first
+		// step and not before.
+		b.stage = phaseTexts[p.Phase] + " ..."
+		fmt.Fprint(b.out, eraseLine+b.fitting(b.stage))
 	}
 }
 

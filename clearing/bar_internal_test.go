@@ -60,6 +60,23 @@ func TestBar(t *testing.T) {
 	}
 }
 
+// A phase that is counted from its second report on is timed from there.
+func TestBarTimesWhatIsCounted(t *testing.T) {
+	var out bytes.Buffer
+	clock := time.Unix(1_700_000_000, 0)
+	b := &bar{out: &out, width: 100, now: func() time.Time { return clock }}
+	b.report(Progress{Phase: PhasePublish})
+	clock = clock.Add(time.Hour)
+	for _, step := range []int64{100, 200} {
+		out.Reset()
+		b.report(Progress{Phase: PhasePublish, Step: step, Steps: 1000})
+		clock = clock.Add(10 * time.Second)
+	}
+	if got := out.String(); !strings.HasSuffix(got, "200 of 1000, 1 min 20 s left") {
+		t.Errorf("100 in ten seconds, and 800 to go: got %q", got)
+	}
+}
+
 // Whatever is no terminal gets no bar.
 func TestBarIsForTerminals(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
