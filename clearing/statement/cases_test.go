@@ -85,6 +85,16 @@ func raw(old, replacement string) func(testing.TB) string {
 	}
 }
 
+// dayHeader writes another header before the day of an honest statement, and signs
+// it with the clearing's key.
+func dayHeader(write func(kid string) string) func(testing.TB) string {
+	return lastLine(func(p *statement.Proof) {
+		key := keyOf("clearing")
+		_, rest, _ := strings.Cut(p.Day, ".")
+		p.Day = resign(encode([]byte(write(payword.Thumbprint(public(key)))))+"."+rest, key)
+	})
+}
+
 func userBook(t testing.TB) *book {
 	other := sale{name: "dora", vendor: "https://music.example:8443", units: []money.Amount{500}, length: 20, index: []uint32{20}, before: 4000, now: 6000}
 	b := newBook(t, append(honest(), other)...)
@@ -229,6 +239,14 @@ var tamperings = []tampering{
 		own := strings.SplitAfter(newBook(t, honest()...).text(t), "\n")
 		return strings.Join(own[:4], "") + lines[4]
 	}},
+	{name: "day-header-differs", comment: "The clearing's own signature, under a header that is written in another way.", expect: "bad-day",
+		text: dayHeader(func(kid string) string { return `{"typ":"payword-day+jwt","alg":"EdDSA","kid":"` + kid + `"}` })},
+	{name: "day-kid-no-thumbprint", comment: "A kid that would write on a terminal what is not so.", expect: "bad-day",
+		text: dayHeader(func(string) string {
+			return "{\"alg\":\"EdDSA\",\"kid\":\"\x1b[2J\rAll of it agrees.\",\"typ\":\"payword-day+jwt\"}"
+		})},
+	{name: "day-kid-escaped", comment: "The same, as JSON writes it.", expect: "bad-day",
+		text: dayHeader(func(string) string { return `{"alg":"EdDSA","kid":"\u001b[2J","typ":"payword-day+jwt"}` })},
 	{name: "day-no-jws", comment: "The day is no JWS.", expect: "bad-day", text: lastLine(func(p *statement.Proof) { p.Day = "e30.e30" })},
 	{name: "user-vendor-differs", comment: "A user's statement with a claim by another vendor than the commitment's.", expect: "wrong-claim", text: func(t testing.TB) string {
 		s := sale{name: "mia", vendor: vendor, units: []money.Amount{1000}, length: 50, index: []uint32{5}, now: 5000, claimed: &payword.Claim{Amount: 5000, Vendor: "https://other.example"}}

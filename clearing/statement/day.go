@@ -110,8 +110,9 @@ func ParseDay(token string, keys map[string]ed25519.PublicKey) (d Day, keyID str
 	}
 	_, rest, _ := strings.Cut(string(decoded[0]), `"kid":"`)
 	keyID, _, _ = strings.Cut(rest, `"`)
-	if string(decoded[0]) != dayHeader(keyID) {
-		return d, "", fmt.Errorf("header: want alg EdDSA, kid and typ %s alone", typeDay)
+	// Whoever wrote the file wrote the kid, and it is shown to people.
+	if _, err := decodeHash(keyID); err != nil || string(decoded[0]) != dayHeader(keyID) {
+		return d, "", fmt.Errorf("header: want alg EdDSA, kid, the thumbprint of a key, and typ %s alone", typeDay)
 	}
 	if err := decode(append(decoded[1], '\n'), &d); err != nil {
 		return d, "", fmt.Errorf("payload: %w", err)
