@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,18 +18,27 @@ import (
 // cardsServing is what "serve" is told of purse cards.
 type cardsServing struct {
 	listen, keysFile, feeFile string
+	proxies                   []netip.Prefix
 }
 
 func (s *cardsServing) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.listen, "cards", "", "`ADDRESS` and port where SAM gateways hand in batches, for a TLS proxy in front (default: none is taken)")
 	flags.StringVar(&s.keysFile, "card-keys", "", "with --cards: the `FILE` of the masters MKL and KZD, which only its owner may read")
 	flags.StringVar(&s.feeFile, "card-fee", "", "with --cards: the `FILE` of the fee rule in JSON (default: 0.3 percent of each payment, at least 0.01)")
+	flags.Func("trusted-proxy", "with --cards: `NETWORK` of a proxy whose X-Forwarded-For says where batches come from, such as 127.0.0.1/32 (repeatable)", func(text string) error {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return errors.New("want a network such as 127.0.0.1/32 or 2001:db8::/64")
+		}
+		s.proxies = append(s.proxies, network.Masked())
+		return nil
+	})
 }
 
 func (s *cardsServing) check(isBehindTLS bool) error {
 	switch {
-	case s.listen == "" && s.keysFile+s.feeFile != "":
-		return errors.New("--card-keys and --card-fee go with --cards: say where batches are handed in")
+	case s.listen == "" && (s.keysFile+s.feeFile != "" || len(s.proxies) > 0):
+		return errors.New("--card-keys, --card-fee and --trusted-proxy go with --cards: say where batches are handed in")
 	case s.listen == "":
 		return nil
 	case s.keysFile == "":
@@ -54,7 +64,7 @@ func (c *command) serveCards(ctx context.Context, group *errgroup.Group, clearin
 		return nil
 	}
 	group.Go(func() error { return keepCardsDue(ctx, clearing, log) })
-	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(time.Now, log), log)
+	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(time.Now, log, c.serving.cards.proxies...), log)
 }
 
 // dueInterval is how often it is looked for what is due of cards: days are

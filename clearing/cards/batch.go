@@ -51,6 +51,29 @@ func (c *Clearing) SubmitBatch(ctx context.Context, text []byte) (receipt BatchR
 	return receipt, refusals, err
 }
 
+// checkSigned refuses the total of a batch, 68 bytes, that no SAM signed of a
+// merchant who is registered. It changes nothing.
+func (c *Clearing) checkSigned(ctx context.Context, text []byte) (refusal *purse.Refusal, err error) {
+	total, err := purse.ParseTotal(text)
+	if err != nil {
+		return nil, err
+	}
+	err = c.db.View(ctx, func(tx *ledger.Tx) error {
+		refusal = nil
+		merchant, found, err := loadMerchant(ctx, tx, total.Merchant)
+		if err != nil || !found {
+			refusal = refuse(purse.UnknownMerchant, "nobody registered merchant %s", total.Merchant)
+			return err
+		}
+		key, err := c.config.Keys.MerchantKey(merchant.keyVersion, merchant.id)
+		if err == nil && !total.IsSigned(key) {
+			refusal = refuse(purse.WrongTotalMAC, "MACB is not this merchant's SAM's")
+		}
+		return err
+	})
+	return refusal, err
+}
+
 func (c *Clearing) submit(ctx context.Context, tx *ledger.Tx, total purse.Total, text []byte) (BatchReceipt, []purse.Refusal, error) {
 	merchant, found, err := loadMerchant(ctx, tx, total.Merchant)
 	if err != nil || !found {

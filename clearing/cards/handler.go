@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +25,11 @@ const (
 	failuresPerMinute = 30
 	// maxAddresses bounds what is remembered of addresses.
 	maxAddresses = 10_000
+	// bodyTimeout is how long a body may take to arrive: a day's batch of 900 KB
+	// over a mobile line.
+	bodyTimeout = time.Minute
+	// maxForwarded is how many proxies are looked at in X-Forwarded-For.
+	maxForwarded = 8
 	// onlineLength is that of a payment's record and the MACM before it.
 	onlineLength = purse.PaymentLength + 16
 )
@@ -36,20 +43,30 @@ const (
 //
 // What is refused is answered with 422, or 409 where something else was taken
 // under the number, and a problem document (RFC 9457) with reason and record.
-// now is the clock, and logger takes what could not be told.
-func (c *Clearing) Handler(now func() time.Time, logger *slog.Logger) http.Handler {
-	h := &handler{clearing: c, now: now, log: logger, failures: make(map[netip.Addr]failures)}
+// now is the clock, and logger takes what could not be told. proxies are the
+// networks whose X-Forwarded-For says where requests come from. What comes from
+// this machine itself, which is a proxy that is not among them, is not counted
+// against guessing: nobody shall keep everybody else out.
+func (c *Clearing) Handler(now func() time.Time, logger *slog.Logger, proxies ...netip.Prefix) http.Handler {
+	h := &handler{clearing: c, now: now, log: logger, proxies: proxies, failures: make(map[netip.Addr]failures)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/batches", h.limited(h.batches))
 	mux.HandleFunc("POST /v1/payments", h.limited(h.payments))
 	mux.HandleFunc("GET /v1/hotlist", h.hotList)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// What nobody reads has to arrive in time, too: the server drains it before
+		// it takes the next request. A writer without deadlines, as in tests, has
+		// none to set.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		mux.ServeHTTP(w, r)
+	})
 }
 
 type handler struct {
 	clearing *Clearing
 	now      func() time.Time
 	log      *slog.Logger
+	proxies  []netip.Prefix
 
 	mutex    sync.Mutex
 	failures map[netip.Addr]failures // guarded by mutex
@@ -70,7 +87,7 @@ type answer struct {
 // limited answers by work, unless too much of the address was refused.
 func (h *handler) limited(work func(w http.ResponseWriter, r *http.Request) (answer, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		address := addressOf(r)
+		address := h.addressOf(r)
 		if !h.mayTry(address) {
 			w.Header().Set("Retry-After", "60")
 			writeProblem(w, http.StatusTooManyRequests, problem{Title: "Too much was refused: try again in a minute."})
@@ -92,19 +109,35 @@ func (h *handler) limited(work func(w http.ResponseWriter, r *http.Request) (ans
 }
 
 // addressOf returns where a request comes from; of IPv6 the network of 64 bits,
-// which is one customer's.
-func addressOf(r *http.Request) netip.Addr {
+// which is one customer's; of this machine itself none. Only what a known proxy
+// says of others counts.
+func (h *handler) addressOf(r *http.Request) netip.Addr {
 	port, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
 	address := port.Addr().Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for hop := len(hops) - 1; hop >= max(0, len(hops)-maxForwarded) && h.isProxy(address); hop-- {
+		before, err := netip.ParseAddr(strings.TrimSpace(hops[hop]))
+		if err != nil {
+			break
+		}
+		address = before.Unmap().WithZone("")
+	}
+	if address.IsLoopback() {
+		return netip.Addr{}
+	}
 	if address.Is6() {
 		if network, err := address.Prefix(64); err == nil {
 			return network.Addr()
 		}
 	}
 	return address
+}
+
+func (h *handler) isProxy(address netip.Addr) bool {
+	return slices.ContainsFunc(h.proxies, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
 func (h *handler) mayTry(address netip.Addr) bool {
@@ -115,6 +148,9 @@ func (h *handler) mayTry(address netip.Addr) bool {
 }
 
 func (h *handler) failed(address netip.Addr) {
+	if !address.IsValid() {
+		return
+	}
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	if len(h.failures) >= maxAddresses {
@@ -142,16 +178,50 @@ func statusOf(reason purse.Reason) int {
 const tooLarge purse.Reason = "too-large"
 
 // read returns the body, of at most limit bytes.
-func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *purse.Refusal, error) {
+func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *purse.Refusal) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, refuse(tooLarge, "want at most %d bytes", limit), nil
-	case err != nil: // the client broke off
-		return nil, refuse(purse.Malformed, "the request is not whole"), nil
+	// Left in place the deadline would end the request later.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, unread(err, limit)
+}
+
+// unread says why a body of at most limit bytes was not read; nil: it was.
+func unread(err error, limit int64) *purse.Refusal {
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return refuse(tooLarge, "want at most %d bytes", limit)
 	}
-	return body, nil, nil
+	if err != nil { // the client broke off
+		return refuse(purse.Malformed, "the request is not whole")
+	}
+	return nil
+}
+
+// readBatch returns a batch whose total its SAM has signed. What somebody else
+// sends is not kept: whoever has no SAM shall not fill the memory, or wait where
+// batches are booked.
+func (h *handler) readBatch(w http.ResponseWriter, r *http.Request) ([]byte, *purse.Refusal, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, purse.MaxBatchLength)
+	head := make([]byte, purse.TotalLength)
+	count, err := io.ReadFull(r.Body, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, unread(err, purse.MaxBatchLength), nil
+	}
+	if count < len(head) {
+		return head[:count], nil, nil // SubmitBatch says what is wrong
+	}
+	refusal, err := h.clearing.checkSigned(r.Context(), head)
+	if err != nil {
+		return nil, nil, err
+	}
+	if refusal != nil {
+		_, err := io.Copy(io.Discard, r.Body) // so that the client comes to read the answer
+		if broken := unread(err, purse.MaxBatchLength); broken != nil {
+			return nil, broken, nil
+		}
+		return nil, refusal, nil
+	}
+	records, refusal := read(w, r, purse.MaxBatchLength)
+	return append(head, records...), refusal, nil
 }
 
 // batchAnswer is a BatchReceipt in JSON.
@@ -169,7 +239,7 @@ type batchAnswer struct {
 }
 
 func (h *handler) batches(w http.ResponseWriter, r *http.Request) (answer, error) {
-	body, refusal, err := read(w, r, purse.MaxBatchLength)
+	body, refusal, err := h.readBatch(w, r)
 	if err != nil || refusal != nil {
 		return answer{refusal: refusal}, err
 	}
@@ -193,9 +263,9 @@ type paymentAnswer struct {
 }
 
 func (h *handler) payments(w http.ResponseWriter, r *http.Request) (answer, error) {
-	body, refusal, err := read(w, r, onlineLength)
-	if err != nil || refusal != nil {
-		return answer{refusal: refusal}, err
+	body, refusal := read(w, r, onlineLength)
+	if refusal != nil {
+		return answer{refusal: refusal}, nil
 	}
 	if len(body) != onlineLength {
 		return answer{refusal: refuse(purse.Malformed, "%d bytes: want the %d of a payment's record, and the 16 of MACM before it", len(body), purse.PaymentLength)}, nil

@@ -2,16 +2,19 @@ package cards_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
 )
 
@@ -107,5 +110,118 @@ func TestHandlerLimitsFailures(t *testing.T) {
 	o.now.Add(60)
 	if status := try("[2001:db8::1]:1"); status != 422 {
 		t.Errorf("a minute later: %d", status)
+	}
+}
+
+// A proxy is not the one who guesses: those behind it are told apart, if it is
+// known, and nobody is kept out, if it is not.
+func TestHandlerBehindProxies(t *testing.T) {
+	o := newOffice(t)
+	h := o.Handler(func() time.Time { return time.Unix(o.now.Load(), 0) }, slog.New(slog.DiscardHandler), netip.MustParsePrefix("10.0.0.0/8"))
+	try := func(from, forwarded string) int {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/batches", strings.NewReader(strings.Repeat("x", purse.TotalLength)))
+		r.RemoteAddr = from
+		r.Header.Set("X-Forwarded-For", forwarded)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	for k := range 31 {
+		want := 422
+		if k == 30 {
+			want = 429
+		}
+		if status := try("127.0.0.1:1", "192.0.2.9"); status != 422 {
+			t.Fatalf("try %d by a proxy that is not known: %d", k+1, status)
+		}
+		if status := try("10.1.2.3:1", "192.0.2.7, 192.0.2.1, 10.4.5.6"); status != want {
+			t.Fatalf("try %d by a proxy that is known: %d, want %d", k+1, status, want)
+		}
+		if status := try("198.51.100.1:1", "192.0.2.2"); status != want {
+			t.Fatalf("try %d by somebody who says to be a proxy: %d, want %d", k+1, status, want)
+		}
+	}
+	for _, forwarded := range []string{"192.0.2.2", "192.0.2.7", "192.0.2.9"} {
+		if status := try("10.1.2.3:1", forwarded); status != 422 {
+			t.Errorf("another one behind the proxy, %s: %d", forwarded, status)
+		}
+	}
+}
+
+// What no SAM signed is refused although somebody books for long: it does not
+// wait with the others, and cannot make them wait.
+func TestHandlerRefusesForgedWithoutBooking(t *testing.T) {
+	o := newOffice(t)
+	h := o.Handler(time.Now, slog.New(slog.DiscardHandler))
+	card, sam := o.card(1, ""), o.sam(1)
+	o.load(card, 50_00)
+	record, previous := o.pay(sam, card, 5_00)
+	batch := closed(sam)
+	batch[30] ^= 1
+	record[len(record)-1] ^= 1
+	err := o.db.Update(t.Context(), func(tx *ledger.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE cards_merchants SET name = name`)
+		for _, c := range []struct {
+			path   string
+			body   []byte
+			reason purse.Reason
+		}{
+			{"/v1/batches", batch, purse.WrongTotalMAC},
+			{"/v1/batches", make([]byte, purse.MaxBatchLength), purse.UnknownMerchant},
+			{"/v1/payments", append(slices.Clone(record), previous[:]...), purse.BrokenChain},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			r := httptest.NewRequestWithContext(ctx, "POST", c.path, bytes.NewReader(c.body))
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			cancel()
+			if w.Code != 422 || !strings.Contains(w.Body.String(), `"reason":"`+string(c.reason)+`"`) {
+				t.Errorf("%s: %d %s, want %s", c.path, w.Code, w.Body, c.reason)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// timed keeps the deadline for the body.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (w *timed) SetReadDeadline(at time.Time) error {
+	w.deadline = at
+	return nil
+}
+
+// slowly is a body that is read when there is a deadline for it.
+type slowly struct {
+	of    *timed
+	inner io.Reader
+	t     *testing.T
+}
+
+func (s slowly) Read(p []byte) (int, error) {
+	if left := time.Until(s.of.deadline); left <= 0 || left > 2*time.Minute {
+		s.t.Errorf("a body is read that may take %s", left)
+	}
+	return s.inner.Read(p)
+}
+
+// Who sends slowly does not hold a connection for ever.
+func TestHandlerBoundsTime(t *testing.T) {
+	o := newOffice(t)
+	h := o.Handler(time.Now, slog.New(slog.DiscardHandler))
+	for _, path := range []string{"/v1/batches", "/v1/payments", "/v1/hotlist", "/elsewhere"} {
+		for _, body := range [][]byte{nil, []byte(strings.Repeat("x", 100))} {
+			w := &timed{ResponseRecorder: httptest.NewRecorder()}
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", path, slowly{w, bytes.NewReader(body), t}))
+			if w.Code == 405 || w.Code == 404 {
+				_, _ = slowly{w, bytes.NewReader(nil), t}.Read(nil) // as the server drains it
+			}
+		}
 	}
 }

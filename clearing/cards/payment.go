@@ -91,6 +91,14 @@ func (c *Clearing) PayOnline(ctx context.Context, record []byte, previous purse.
 	if err != nil || read.IsVoid {
 		return Receipt{}, refuse(purse.Malformed, "want the record of a payment, 90 bytes: %v", err), nil
 	}
+	// What no SAM made is refused before it waits where payments are booked.
+	err = c.db.View(ctx, func(tx *ledger.Tx) (err error) {
+		_, refusal, err = c.checkRecord(ctx, tx, read, previous)
+		return err
+	})
+	if err != nil || refusal != nil {
+		return Receipt{}, refusal, err
+	}
 	err = c.db.Update(ctx, func(tx *ledger.Tx) (err error) {
 		receipt, refusal, err = c.payOnline(ctx, tx, read, previous)
 		return err
@@ -98,18 +106,26 @@ func (c *Clearing) PayOnline(ctx context.Context, record []byte, previous purse.
 	return receipt, refusal, err
 }
 
-func (c *Clearing) payOnline(ctx context.Context, tx *ledger.Tx, record purse.Record, previous purse.MAC) (Receipt, *purse.Refusal, error) {
+// checkRecord refuses a payment's record that is not of a SAM of a merchant who
+// is registered.
+func (c *Clearing) checkRecord(ctx context.Context, tx *ledger.Tx, record purse.Record, previous purse.MAC) (merchantRow, *purse.Refusal, error) {
 	proof := record.Proof
 	merchant, found, err := loadMerchant(ctx, tx, proof.Merchant)
 	if err != nil || !found {
-		return Receipt{}, refuse(purse.UnknownMerchant, "nobody registered merchant %s", proof.Merchant), err
+		return merchant, refuse(purse.UnknownMerchant, "nobody registered merchant %s", proof.Merchant), err
 	}
 	key, err := c.config.Keys.MerchantKey(merchant.keyVersion, merchant.id)
-	if err != nil {
-		return Receipt{}, nil, err
+	if err == nil && !record.IsChained(key, previous) {
+		return merchant, refuse(purse.BrokenChain, "MACM of transaction %d does not follow the record before", proof.TNo), nil
 	}
-	if !record.IsChained(key, previous) {
-		return Receipt{}, refuse(purse.BrokenChain, "MACM of transaction %d does not follow the record before", proof.TNo), nil
+	return merchant, nil, err
+}
+
+func (c *Clearing) payOnline(ctx context.Context, tx *ledger.Tx, record purse.Record, previous purse.MAC) (Receipt, *purse.Refusal, error) {
+	proof := record.Proof
+	merchant, refusal, err := c.checkRecord(ctx, tx, record, previous)
+	if err != nil || refusal != nil {
+		return Receipt{}, refusal, err
 	}
 	balance, refusal := c.checkProof(proof, record.MACZ)
 	if refusal != nil {
