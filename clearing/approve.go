@@ -43,7 +43,7 @@ func Approve(ctx context.Context, db *ledger.DB, hash string, by Operator) (Sett
 	case by.ReadOnly:
 		return Settlement{}, fmt.Errorf("operator %s may look and not approve", by.Name)
 	}
-	ctx = withActor(ctx, by.actor())
+	ctx = withActor(ctx, actor(by))
 	if err := migrate(ctx, db); err != nil {
 		return Settlement{}, err
 	}
@@ -67,7 +67,7 @@ func approve(ctx context.Context, tx *ledger.Tx, s Settlement, by Operator) erro
 		return fmt.Errorf("%w: a later plan has taken its place", ErrDiscarded)
 	case s.State != StateProposed:
 		return fmt.Errorf("it is %s: there is nothing to approve any more", s.State)
-	case s.PlannedBy == by.actor():
+	case s.PlannedBy == actor(by):
 		return fmt.Errorf("%s has planned it: another operator must approve it", by.Name)
 	}
 	result, err := tx.ExecContext(ctx, `INSERT INTO clearing_approvals (run_id, operator, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,

@@ -157,7 +157,7 @@ func (c *command) main(ctx context.Context, s subcommand, args []string) int {
 	}
 	db, err := ledger.Open(ctx, c.database, ledger.Options{Mode: s.mode})
 	if err == nil {
-		err = errors.Join(s.work(c, withActor(ctx, c.by.actor()), db), db.Close())
+		err = errors.Join(s.work(c, withActor(ctx, actor(c.by)), db), db.Close())
 	}
 	if err != nil {
 		fmt.Fprintf(c.stderr, "payword clearing %s: %s\n", s.name, explained(ctx, err))

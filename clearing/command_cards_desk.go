@@ -217,7 +217,7 @@ type alarmLine struct {
 
 func (c *cardsCommand) alarms(ctx context.Context, clearing *cards.Clearing) error {
 	if c.acknowledge != 0 {
-		if err := clearing.AcknowledgeAlarm(ctx, c.acknowledge, c.by.actor(), c.note); err != nil {
+		if err := clearing.AcknowledgeAlarm(ctx, c.acknowledge, actor(c.by), c.note); err != nil {
 			return err
 		}
 		return c.sayDone("alarm %d is acknowledged", c.acknowledge)
@@ -301,7 +301,7 @@ func (c *cardsCommand) dispute(ctx context.Context, clearing *cards.Clearing) er
 	case c.isObjection:
 		d, refusal, err = clearing.Object(ctx, c.merchantID(), uint32(c.transaction), c.note)
 	case c.inFavour != "":
-		d, refusal, err = clearing.Decide(ctx, c.merchantID(), uint32(c.transaction), c.inFavour == "holder", c.by.actor())
+		d, refusal, err = clearing.Decide(ctx, c.merchantID(), uint32(c.transaction), c.inFavour == "holder", actor(c.by))
 	default:
 		return c.listDisputes(ctx, clearing)
 	}

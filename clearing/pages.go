@@ -50,7 +50,7 @@ type visit struct {
 	server *Server
 }
 
-// by returns who is at the page, as the functions of clearing take it.
+// by returns who is at the page, without the token.
 func (v *visit) by() Operator {
 	o := v.Operator()
 	return Operator{Name: o.Name, ReadOnly: o.ReadOnly}
@@ -120,11 +120,7 @@ func (s *Server) name() string {
 
 // siteOperators returns who may sign in.
 func (s *Server) siteOperators() adminpage.Operators {
-	all := make([]adminpage.Operator, len(s.operators))
-	for k, o := range s.operators {
-		all[k] = adminpage.Operator{Name: o.Name, Token: o.Token, ReadOnly: o.ReadOnly}
-	}
-	return adminpage.NewOperators("", all)
+	return adminpage.NewOperators("", s.operators)
 }
 
 // sessions keeps who is signed in.

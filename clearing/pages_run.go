@@ -70,7 +70,7 @@ func (v *visit) runPage() {
 func (s *Server) actionsOn(data runView, by Operator) (possible []*adminpage.Action) {
 	switch run := data.Run; {
 	case run.State == StateProposed:
-		if run.NeedsApproval && run.PlannedBy != by.actor() && !isApprovedBy(run, by.Name) {
+		if run.NeedsApproval && run.PlannedBy != actor(by) && !isApprovedBy(run, by.Name) {
 			possible = append(possible, s.approveAction())
 		}
 		if data.Missing == 0 {
@@ -299,7 +299,7 @@ func (s *Server) approvable(ctx context.Context, id string, values map[string]st
 		return no("A later plan has taken the place of this one.")
 	case run.State != StateProposed:
 		return no("This run was started already: there is nothing to approve any more.")
-	case run.PlannedBy == operatorOf(ctx).actor():
+	case run.PlannedBy == actor(operatorOf(ctx)):
 		return no("You have planned this run. Another operator must approve it.")
 	case values != nil && values["hash"] != run.PlanHash[:hashPrefix]:
 		return no("That is not how the hash of this plan begins. Look at the plan that you want to approve, and type the digits that stand there.")

@@ -76,7 +76,7 @@ func Propose(ctx context.Context, db *ledger.DB, config Config, by Operator) (Se
 	if by.ReadOnly {
 		return Settlement{}, fmt.Errorf("operator %s may look and not plan", by.Name)
 	}
-	ctx = withActor(ctx, by.actor())
+	ctx = withActor(ctx, actor(by))
 	if err := migrate(ctx, db); err != nil {
 		return Settlement{}, err
 	}

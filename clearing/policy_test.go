@@ -105,17 +105,17 @@ func TestParseOperators(t *testing.T) {
 		many += fmt.Sprintf("operator-%d a-token-of-many-%d\n", k, k)
 	}
 	cases := []struct{ text, want string }{
-		{"", "want a line"},
-		{"# nobody\n", "want a line"},
-		{"only-a-token-of-16", "line 1: want"},
+		{"", "want one token of at least 16 characters, or a line"},
+		{"# nobody\n", "or a line"},
+		{"only-a-token-of-16", "who approves has a name"},
 		{"anna a-token-of-16-chars\nben", "line 2: want"},
 		{"anna a-token-of-16-chars readonly", "line 1: want"},
 		{"Anna a-token-of-16-chars", "line 1: want a name"},
 		{"anna secret", "line 1: want a token of at least 16"},
-		{"anna a-token-of-16-chars\nanna other-token-of-16", "line 2: the name or the token stands twice"},
-		{"anna a-token-of-16-chars\nben a-token-of-16-chars", "line 2: the name or the token stands twice"},
-		{many, "more than 100"},
-		{strings.Repeat("#", 1<<20+1), "want at most"},
+		{"anna a-token-of-16-chars\nanna other-token-of-16", "operator 2: the name or the token stands twice"},
+		{"anna a-token-of-16-chars\nben a-token-of-16-chars", "operator 2: the name or the token stands twice"},
+		{many, "want at most 100"},
+		{"a-token-of-16-chars anna", "line 1: want a token"}, // the other way round
 	}
 	for _, c := range cases {
 		_, err := clearing.ParseOperators([]byte(c.text))

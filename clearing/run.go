@@ -27,7 +27,7 @@ func Run(ctx context.Context, db *ledger.DB, config Config, by Operator) (Settle
 	if by.ReadOnly {
 		return Settlement{}, fmt.Errorf("operator %s may look and not run a settlement", by.Name)
 	}
-	ctx = withActor(ctx, by.actor())
+	ctx = withActor(ctx, actor(by))
 	// Before anything is paid: a run whose files cannot be written would stop
 	// half way.
 	if err := checkDirectory(config.Directory); err != nil {

@@ -3,6 +3,7 @@ package adminpage
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -37,36 +38,38 @@ func (o Operator) Title() string {
 	return o.Name
 }
 
-// check reports what is wrong with an operator of a name.
+// check reports what is wrong with an operator. It repeats neither word: whoever
+// writes the token first has it in the place of the name.
 func (o Operator) check() error {
 	for _, c := range []byte(o.Name) {
 		isWord := c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-'
 		if !isWord {
-			return fmt.Errorf("operator %.40q: want a name of a-z, 0-9, . and -", o.Name)
+			return errors.New("want a name of a-z, 0-9, . and -")
 		}
 	}
 	switch {
 	case o.Name == "" || len(o.Name) > 32:
-		return fmt.Errorf("operator %.40q: want a name of 1 to 32 characters", o.Name)
+		return errors.New("want a name of 1 to 32 characters")
 	case len(o.Token) < MinToken || strings.ContainsAny(o.Token, " \t\r\n"):
-		return fmt.Errorf("operator %s: want a token of at least %d characters without spaces", o.Name, MinToken)
+		return fmt.Errorf("want a token of at least %d characters without spaces", MinToken)
 	}
 	return nil
 }
 
 // CheckOperators reports what is wrong with the list of those who may
-// administrate: the one without a name, if token is not "", and others.
+// administrate: the one without a name, if token is not "", and others. No error
+// repeats a token.
 func CheckOperators(token string, others []Operator) error {
 	if len(others) > maxOperators {
 		return fmt.Errorf("operators: %d, want at most %d", len(others), maxOperators)
 	}
 	names, tokens := make(map[string]bool), map[string]bool{token: true}
-	for _, o := range others {
+	for k, o := range others {
 		if err := o.check(); err != nil {
-			return err
+			return fmt.Errorf("operator %d: %w", k+1, err)
 		}
 		if names[o.Name] || tokens[o.Token] {
-			return fmt.Errorf("operator %s: the name or the token stands twice", o.Name)
+			return fmt.Errorf("operator %d: the name or the token stands twice", k+1)
 		}
 		names[o.Name], tokens[o.Token] = true, true
 	}
@@ -121,7 +124,7 @@ func (o Operators) named(name string) (Operator, bool) {
 
 // ReadOperators reads what stands in a token file: one token, or a line
 // "name token" or "name token read-only" for each operator. Empty lines and
-// those that begin with # say nothing.
+// those that begin with # say nothing. No error repeats a token.
 func ReadOperators(text string) (token string, others []Operator, err error) {
 	for number, line := range strings.Split(text, "\n") {
 		words := strings.Fields(line)
@@ -143,7 +146,9 @@ func ReadOperators(text string) (token string, others []Operator, err error) {
 		if err := o.check(); err != nil {
 			return "", nil, fmt.Errorf("line %d: %w", number+1, err)
 		}
-		others = append(others, o)
+		if others = append(others, o); len(others) > maxOperators {
+			return "", nil, fmt.Errorf("line %d: want at most %d operators", number+1, maxOperators)
+		}
 	}
 	if token != "" && len(token) < MinToken || token == "" && others == nil {
 		return "", nil, fmt.Errorf("want one token of at least %d characters, or a line \"name token\" for each operator", MinToken)
