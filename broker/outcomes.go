@@ -119,7 +119,7 @@ func (b *Broker) applyOutcome(ctx context.Context, o outcome) (isApplied bool, e
 // often it is tried: the books have no such thing, or not enough.
 func ledgerSaysNo(err error) bool {
 	for _, final := range []error{ledger.ErrNotFound, ledger.ErrInsufficient, ledger.ErrTransferDiffers, ledger.ErrPendingEnded,
-		ledger.ErrPendingExpired, ledger.ErrCurrency, ledger.ErrAccountDiffers} {
+		ledger.ErrPendingExpired, ledger.ErrCurrency, ledger.ErrAccountDiffers, money.ErrOverflow} {
 		if errors.Is(err, final) {
 			return true
 		}

@@ -253,7 +253,7 @@ func (r *ledgerRefusal) Unwrap() error { return r.cause }
 // is tried.
 func isFinal(err error) bool {
 	for _, final := range []error{ledger.ErrNotFound, ledger.ErrInsufficient, ledger.ErrTransferDiffers, ledger.ErrPendingEnded,
-		ledger.ErrPendingExpired, ledger.ErrCurrency, ledger.ErrAccountDiffers} {
+		ledger.ErrPendingExpired, ledger.ErrCurrency, ledger.ErrAccountDiffers, money.ErrOverflow} {
 		if errors.Is(err, final) {
 			return true
 		}
