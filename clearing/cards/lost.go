@@ -30,7 +30,8 @@ var ErrCardState = errors.New("the card is not in a state for it")
 // on, and what is left of it is paid back when the days for claims are over:
 // until then payments arrive that were made before. A white card needs a
 // reference of 1 to 200 bytes: to whom cash is paid. For a card with an account
-// it may be empty, and is used only if the account is closed by then.
+// it may be empty, and is used only if the account is closed by then; then it can
+// be said later, by the same report again.
 func (c *Clearing) ReportCard(ctx context.Context, card purse.ID, isBroken bool, reference string) error {
 	state := "lost"
 	if isBroken {
@@ -48,6 +49,8 @@ func (c *Clearing) ReportCard(ctx context.Context, card purse.ID, isBroken bool,
 			return err
 		case !found:
 			return fmt.Errorf("card %s: %w", card, ErrUnknown)
+		case row.state == state && reference != "" && row.refundRef == "":
+			return c.nameRefund(ctx, tx, card, reference)
 		case row.state != "active":
 			return fmt.Errorf("card %s is %s, want active: %w", card, row.state, ErrCardState)
 		case row.account == "" && reference == "":
@@ -61,6 +64,16 @@ func (c *Clearing) ReportCard(ctx context.Context, card purse.ID, isBroken bool,
 		}
 		return c.config.Audit(ctx, tx, "report-card", "card:"+card.String(), state+" "+reference)
 	})
+}
+
+// nameRefund says later to whom the rest of a card is paid, if nobody has said so.
+func (c *Clearing) nameRefund(ctx context.Context, tx *ledger.Tx, card purse.ID, reference string) error {
+	err := changeOne(ctx, tx, "card "+card.String(), `UPDATE cards_cards SET refund_ref = ? WHERE cid = ? AND state IN ('lost', 'broken') AND refund_ref = ''`,
+		reference, card.String())
+	if err != nil {
+		return err
+	}
+	return c.config.Audit(ctx, tx, "report-card", "card:"+card.String(), "paid back to "+reference)
 }
 
 // FoundCard takes a report back: the card is there again. After the rest was
