@@ -57,8 +57,9 @@ const (
 // draft is a plan that is being made, all of it in memory.
 type draft struct {
 	Settlement
-	lines   []Line
-	started int64 // runs that were, before it was made
+	lines          []Line
+	started        int64        // runs that were, before it was made
+	moved, largest money.Amount // in all, out and in, and by one line
 }
 
 // Propose plans a run: it freezes the cut-off, the positions, where they go and
@@ -241,6 +242,9 @@ func makeDraft(ctx context.Context, tx *ledger.Tx, config Config, cutoff int64) 
 	if err := d.addUp(); err != nil {
 		return draft{}, fmt.Errorf("adding up run %s: %w", d.RunID, err)
 	}
+	if d.NeedsApproval, err = d.needsApproval(ctx, tx); err != nil {
+		return draft{}, err
+	}
 	d.PlanHash = d.hash()
 	return d, nil
 }
@@ -313,16 +317,15 @@ func newRunID(ctx context.Context, tx *ledger.Tx, wanted, day string) (string, e
 	return prefix + strconv.Itoa(newest+1), nil
 }
 
-// addUp sums the lines in the run's currency, and decides on the approval.
+// addUp sums the lines in the run's currency.
 func (d *draft) addUp() error {
 	t := &d.Totals
 	t.Lines = int64(len(d.lines))
-	moved, largest := money.Amount(0), money.Amount(0)
 	for _, line := range d.lines {
 		if line.Currency != d.Currency {
 			continue
 		}
-		sums := []addition{{&t.Fees, line.Fee}, {&moved, line.Amount}}
+		sums := []addition{{&t.Fees, line.Fee}, {&d.moved, line.Amount}}
 		if line.IsOut() {
 			sums = append(sums, addition{&t.Paid, line.Amount}, addition{&t.Carried, line.Carried()})
 		} else {
@@ -331,7 +334,7 @@ func (d *draft) addUp() error {
 		if err := addAll(sums); err != nil {
 			return err
 		}
-		largest = max(largest, line.Amount)
+		d.largest = max(d.largest, line.Amount)
 		switch {
 		case line.Amount == 0:
 		case line.IsOut():
@@ -339,9 +342,6 @@ func (d *draft) addUp() error {
 		default:
 			t.Collections++
 		}
-	}
-	if above := d.Policy.ApprovalAbove; above != nil {
-		d.NeedsApproval = moved > *above || largest > *above
 	}
 	return nil
 }

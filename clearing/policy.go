@@ -38,8 +38,9 @@ type Policy struct {
 	// in micros; less is carried to the next run.
 	MinimumPayout, MinimumCollection money.Amount
 	// ApprovalAbove is the amount in micros above which a plan needs the approval
-	// of a second operator: what it moves in all, out and in, or one line of it.
-	// nil: no plan needs it.
+	// of a second operator: what it moves in all, out and in, with what was moved
+	// on the same day without approval, or one line of it. nil: no plan needs it.
+	// A plan with a higher limit than the run before, or none, needs it always.
 	ApprovalAbove *money.Amount
 	// ReservePpm is the part of every collection that is kept for refunds that
 	// may still come, in parts per million, and RefundDays how long.

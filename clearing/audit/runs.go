@@ -200,17 +200,40 @@ func (r *run) lineName(number int64) string {
 	return "run " + r.id + " line " + strconv.FormatInt(number, 10)
 }
 
-// checkApproval checks that two operators stand behind a run where the policy
-// asks for it.
+// needsApproval tells whether two operators must stand behind a run: it moves more
+// than its policy lets pass, with what was moved on the same day without them, or
+// the run before it had a lower limit.
+func (a *auditor) needsApproval(r *run) bool {
+	const day = 24 * 60 * 60 * 1_000_000
+	above, moved := r.terms.approvalAbove, r.paidSum.add(r.collectedSum)
+	var last *run
+	for _, before := range a.runs {
+		if before == r {
+			break
+		}
+		if before.currency != r.currency || !before.isStarted() || !before.hasTerms {
+			continue
+		}
+		last = before
+		if before.needs == 0 && before.planned/day == r.planned/day {
+			moved = moved.add(before.paidSum).add(before.collectedSum)
+		}
+	}
+	if last != nil && last.terms.approvalAbove != nil && (above == nil || *above > *last.terms.approvalAbove) {
+		return true
+	}
+	return above != nil && (moved.minus(*above).sign() > 0 || r.largestOne.minus(*above).sign() > 0)
+}
+
+// checkApproval checks that two operators stand behind a run where that is asked
+// for.
 func (a *auditor) checkApproval(ctx context.Context, r *run) error {
 	if !r.hasTerms {
 		return nil
 	}
-	moved := r.paidSum.add(r.collectedSum)
-	above := r.terms.approvalAbove
-	needs := above != nil && (moved.minus(*above).sign() > 0 || r.largestOne.minus(*above).sign() > 0)
+	needs := a.needsApproval(r)
 	if needs != (r.needs != 0) {
-		a.find(RunApproval, "run "+r.id, fmt.Sprintf("its policy asks for approval: %t", needs), fmt.Sprintf("it says %t", r.needs != 0))
+		a.find(RunApproval, "run "+r.id, fmt.Sprintf("its policy and the runs before ask for approval: %t", needs), fmt.Sprintf("it says %t", r.needs != 0))
 	}
 	behind := make(map[string]bool)
 	planner, isOperator := strings.CutPrefix(r.plannedBy, "operator:")
