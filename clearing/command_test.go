@@ -73,7 +73,7 @@ func TestCommandUsage(t *testing.T) {
 		want string
 	}{
 		{nil, "payword clearing settles"},
-		{[]string{"pay"}, `there is no command "pay": want one of plan, approve, run`},
+		{[]string{"payouts"}, `there is no command "payouts": want one of plan, approve, run`},
 		{[]string{"run"}, "--db is missing: name the broker's database"},
 		{[]string{"plan"}, "--db is missing"},
 		{[]string{"check"}, "--db is missing"},
