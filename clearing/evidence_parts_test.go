@@ -290,6 +290,7 @@ func (d *day) trade() {
 // and publishes it.
 func (d *day) insertRun(id string) {
 	d.t.Helper()
+	d.isUnsound = true // nobody planned it
 	update(d.t, d.db, func(ctx context.Context, tx *ledger.Tx) error {
 		var since, cutoff int64
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(cutoff), 0) FROM clearing_runs`).Scan(&since); err != nil {

@@ -51,7 +51,6 @@ func noStep(string) {}
 // themselves, period by period.
 func TestStatementsOfABroker(t *testing.T) {
 	d, key := newDay(t), newKey()
-	d.isUnsound = true // nobody planned these runs
 	d.trade()
 	d.insertRun("run-1")
 	if err := clearing.Publish(t.Context(), d.db, "run-1", key, 500, noStep); err != nil {
