@@ -16,6 +16,10 @@ const (
 	// MaxEntries bounds the entries of one file, so that a small file of empty
 	// entries does not fill the memory.
 	MaxEntries = 100_000
+
+	// MaxBalances bounds the accounts and days of one file: ten years of days of
+	// one account, or a day of more accounts than anybody settles from.
+	MaxBalances = 4000
 )
 
 // The kinds of documents that Read knows.

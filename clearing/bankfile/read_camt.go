@@ -74,6 +74,9 @@ func (r *reader) endStatement() error {
 	next := Balance{Account: s.id, Day: s.closing.day, Currency: s.closing.currency, Opening: s.opening.amount, Closing: s.closing.amount}
 	k := slices.IndexFunc(r.document.Balances, func(b Balance) bool { return b.Account == next.Account && b.Day == next.Day })
 	if k < 0 {
+		if len(r.document.Balances) >= MaxBalances {
+			return fmt.Errorf("the file has statements of more than %d accounts and days: ask the bank to split it", MaxBalances)
+		}
 		r.document.Balances = append(r.document.Balances, next)
 		return nil
 	}

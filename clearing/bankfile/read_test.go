@@ -212,6 +212,31 @@ func TestReadIsBounded(t *testing.T) {
 	}
 }
 
+// A file takes about the memory of its size, and time in proportion to it.
+func TestReadBoundsWhatAFileTakes(t *testing.T) {
+	const open = `<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"`
+	header := open + `><BkToCstmrStmt><GrpHdr><MsgId>1</MsgId></GrpHdr>`
+	balance := func(code string) string {
+		return `<Bal><Tp><CdOrPrtry><Cd>` + code + `</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">1</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-22</Dt></Dt></Bal>`
+	}
+	var statements strings.Builder
+	for number := range bankfile.MaxBalances + 1 {
+		fmt.Fprintf(&statements, "<Stmt><Acct><Id><Othr><Id>%d</Id></Othr></Id></Acct>%s%s</Stmt>", number, balance("OPBD"), balance("CLBD"))
+	}
+	const long = 1<<20 + 10
+	for name, c := range map[string]struct{ text, want string }{
+		"attributes":            {open + strings.Repeat(` a=">"`, long/6), "a tag or a text has more than"},
+		"attributes further in": {header + `<Stmt><Id` + strings.Repeat(` a=""`, long/5), "a tag or a text has more than"},
+		"a text":                {header + `<Stmt><Id>` + strings.Repeat(`x`, long), "a tag or a text has more than"},
+		"a comment":             {header + `<!--` + strings.Repeat(`x`, long), "a tag or a text has more than"},
+		"accounts":              {header + statements.String(), "more than 4000 accounts and days"},
+	} {
+		if _, err := bankfile.Read([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // What others chose is shown on terminals.
 func TestReadMakesTextVisible(t *testing.T) {
 	text := strings.Replace(string(file(t, "camt.053.001.08")), id(1), "a&#x9b;31m&#x202e;b", 1)

@@ -17,6 +17,10 @@ const (
 	// documents that banks write, and what a bank adds beside.
 	maxDepth = 40
 
+	// maxToken bounds a tag with its attributes, a text, a comment, in bytes: a
+	// file of attributes alone would take thirty times its size in memory.
+	maxToken = 1 << 20
+
 	// maxUnitNodes bounds the elements of one payment's details: a few hundred
 	// where everything is said that the formats can say.
 	maxUnitNodes = 2000
@@ -102,8 +106,43 @@ var containers = map[string]bool{
 	"BkToCstmrStmt": true, "BkToCstmrDbtCdtNtfctn": true, "Stmt": true, "Ntfctn": true, "Ntry": true, "NtryDtls": true,
 }
 
+// pieces gives a document to a decoder byte by byte, and fails where it asks for
+// more than maxToken of them at once.
+type pieces struct {
+	file     []byte
+	at, from int
+}
+
+var errToken = fmt.Errorf("a tag or a text has more than %d bytes", maxToken)
+
+// ReadByte is io.ByteReader, which a decoder reads ahead of nothing.
+func (p *pieces) ReadByte() (byte, error) {
+	switch {
+	case p.at == len(p.file):
+		return 0, io.EOF
+	case p.at-p.from >= maxToken:
+		return 0, errToken
+	}
+	p.at++
+	return p.file[p.at-1], nil
+}
+
+// Read is there for the decoder's parameter alone.
+func (p *pieces) Read(to []byte) (int, error) {
+	if len(to) == 0 {
+		return 0, nil
+	}
+	next, err := p.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	to[0] = next
+	return 1, nil
+}
+
 // scanner goes through a document once.
 type scanner struct {
+	pieces    *pieces
 	decoder   *xml.Decoder
 	namespace string
 	path      []string
@@ -114,7 +153,8 @@ type scanner struct {
 // memory than what is kept.
 func scan(file []byte, r *reader) error {
 	file = bytes.TrimPrefix(file, []byte("\ufeff"))
-	s := &scanner{decoder: xml.NewDecoder(bytes.NewReader(file)), reader: r}
+	p := &pieces{file: file}
+	s := &scanner{pieces: p, decoder: xml.NewDecoder(p), reader: r}
 	for {
 		token, err := s.token()
 		if errors.Is(err, io.EOF) {
@@ -142,7 +182,11 @@ func scan(file []byte, r *reader) error {
 
 // token returns the next token that means something.
 func (s *scanner) token() (xml.Token, error) {
+	s.pieces.from = s.pieces.at
 	token, err := s.decoder.Token()
+	if errors.Is(err, errToken) {
+		return nil, s.where(errToken)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, s.where(fmt.Errorf("this is no XML as banks write it: %w", err))
 	}
