@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -106,6 +107,27 @@ func readSmall(path string, limit int64) ([]byte, error) {
 	return text, errors.Join(err, file.Close())
 }
 
+// readOperators reads a file of operators, whose tokens nobody but its owner may
+// read.
+func readOperators(path string) ([]Operator, error) {
+	about, err := os.Stat(path)
+	if err == nil {
+		err = keyfile.CheckPrivate(path, about.Mode())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--operators: %w", err)
+	}
+	text, err := readSmall(path, maxOperatorsBytes)
+	if err != nil {
+		return nil, fmt.Errorf("--operators: %w", err)
+	}
+	operators, err := ParseOperators(text)
+	if err != nil {
+		return nil, fmt.Errorf("--operators %s: %w", path, err)
+	}
+	return operators, nil
+}
+
 // operatorTokenVariable is the environment variable that an operator's token is
 // read from where there is no terminal. Arguments are for everybody to see.
 const operatorTokenVariable = "PAYWORD_OPERATOR_TOKEN"
@@ -121,13 +143,9 @@ func (c *command) proveOperator() error {
 	if c.operatorsFile == "" {
 		return errors.New("--operators is missing: name the file that the operators stand in")
 	}
-	text, err := readSmall(c.operatorsFile, maxOperatorsBytes)
+	operators, err := readOperators(c.operatorsFile)
 	if err != nil {
-		return fmt.Errorf("--operators: %w", err)
-	}
-	operators, err := ParseOperators(text)
-	if err != nil {
-		return fmt.Errorf("--operators %s: %w", c.operatorsFile, err)
+		return err
 	}
 	token, err := readToken(c.as, c.stderr)
 	if err != nil {

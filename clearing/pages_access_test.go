@@ -2,9 +2,11 @@ package clearing_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // clearingPages are all pages that operators have, for a run and an order.
@@ -92,6 +94,35 @@ func TestClearingFormsOfOthersAreRefused(t *testing.T) {
 		page := carl.page(path)
 		if strings.Contains(page, `class="button"`) || strings.Count(page, `method="post"`) != 1 { // signing out
 			t.Errorf("%s offers a reader something: %s", path, page)
+		}
+	}
+}
+
+// timed keeps the deadline by which a request must have arrived.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (w *timed) SetReadDeadline(at time.Time) error {
+	w.deadline = at
+	return nil
+}
+
+// The server drains what no page reads before it takes the next request: who
+// sends that slowly does not hold a connection for ever.
+func TestBodiesThatNobodyReadsHaveADeadline(t *testing.T) {
+	o := openOffice(t)
+	for _, c := range []struct{ method, path, kind string }{
+		{"GET", "/clearing/", ""}, {"GET", "/clearing/sign-in", ""}, {"POST", "/clearing/sign-in", "multipart/form-data; boundary=x"},
+		{"POST", "/clearing/bank/files", "multipart/form-data; boundary=x"}, {"PUT", "/clearing/sign-in", ""},
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), c.method, c.path, strings.NewReader("slowly"))
+		request.Header.Set("Content-Type", c.kind)
+		w := &timed{ResponseRecorder: httptest.NewRecorder()}
+		o.server.Handler().ServeHTTP(w, request)
+		if left := time.Until(w.deadline); left <= 0 || left > time.Minute {
+			t.Errorf("%s %s: status %d, and the body may take %s", c.method, c.path, w.Code, left)
 		}
 	}
 }

@@ -62,12 +62,9 @@ func (c *command) checkServe() error {
 	if err := c.serving.cards.check(c.serving.isBehindTLS); err != nil {
 		return err
 	}
-	text, err := readSmall(c.operatorsFile, maxOperatorsBytes)
-	if err != nil {
-		return fmt.Errorf("--operators: %w", err)
-	}
-	if c.serving.operators, err = ParseOperators(text); err != nil {
-		return fmt.Errorf("--operators %s: %w", c.operatorsFile, err)
+	var err error
+	if c.serving.operators, err = readOperators(c.operatorsFile); err != nil {
+		return err
 	}
 	return errors.Join(c.readPolicy(), c.readSigner())
 }
@@ -117,7 +114,8 @@ func (c *command) listen(ctx context.Context, group *errgroup.Group, address, wh
 	}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		WriteTimeout: answerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// A body that nobody reads is drained before the next request.
+		ReadTimeout: answerTimeout, WriteTimeout: answerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

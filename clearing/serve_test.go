@@ -101,7 +101,10 @@ func TestServe(t *testing.T) {
 }
 
 func TestServeRefusesFlags(t *testing.T) {
-	location, out, operators := newDatabase(t), t.TempDir(), operatorsFile(t)
+	location, out, operators, open := newDatabase(t), t.TempDir(), operatorsFile(t), operatorsFile(t)
+	if err := os.Chmod(open, 0o640); err != nil {
+		t.Fatal(err)
+	}
 	cases := []struct {
 		name string
 		args []string
@@ -110,6 +113,7 @@ func TestServeRefusesFlags(t *testing.T) {
 		{"no folder", []string{"--operators", operators}, "--out is missing"},
 		{"no operators", []string{"--out", out}, "--operators is missing"},
 		{"a file that is not there", []string{"--out", out, "--operators", out + "/x"}, "--operators"},
+		{"tokens that others may read", []string{"--out", out, "--operators", open}, "make it 0600"},
 		{"another address", []string{"--out", out, "--operators", operators, "--listen", "0.0.0.0:0"}, "--behind-tls"},
 		{"a name", []string{"--out", out, "--operators", operators, "--listen", "clearing.example:8404"}, "--behind-tls"},
 		{"no port", []string{"--out", out, "--operators", operators, "--listen", "127.0.0.1"}, "--listen"},

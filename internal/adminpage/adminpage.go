@@ -246,7 +246,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// no-referrer would make browsers hide the origin of forms as well.
 	header.Set("Referrer-Policy", "same-origin")
 	controller := http.NewResponseController(w)
-	// A writer without deadlines, as in tests, has none to set.
+	// A writer without deadlines, as in tests, has none to set. What no page reads
+	// has to arrive in time, too: the server drains it before the next request.
 	_ = controller.SetReadDeadline(time.Now().Add(bodyTimeout))
 	timeout := pageTimeout
 	switch isFile := strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/"); {
@@ -258,8 +259,10 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "The form is too large, broke off, or is not one.", http.StatusBadRequest)
 			return
 		}
+		_ = controller.SetReadDeadline(time.Time{})
+	case r.Body == nil || r.Body == http.NoBody:
+		_ = controller.SetReadDeadline(time.Time{})
 	}
-	_ = controller.SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	s.mux.ServeHTTP(w, r.WithContext(ctx))
