@@ -22,9 +22,16 @@ type fileRow struct {
 }
 
 // filesOf returns the files of a run that are in the folder.
-func (s *Server) filesOf(runID string) (found []fileRow, err error) {
-	for _, kind := range fileKinds {
-		info, err := s.files.Lstat(kind.name(runID))
+func (s *Server) filesOf(ctx context.Context, run Settlement) (found []fileRow, err error) {
+	if run.State != StateClosed && run.State != StateFinal {
+		return nil, nil // they are made when it is closed
+	}
+	names, err := FileNames(ctx, s.db, run.RunID)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		info, err := s.files.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -51,7 +58,7 @@ func (v *visit) download() {
 		v.Failed(err)
 		return
 	}
-	files, err := s.filesOf(run.RunID)
+	files, err := s.filesOf(v.R.Context(), run)
 	if err != nil {
 		v.Unavailable(err)
 		return

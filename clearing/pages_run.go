@@ -146,7 +146,7 @@ func (s *Server) runView(ctx context.Context, id string) (data runView, err erro
 	if data.Balances, err = TrialBalance(ctx, s.db, id); err != nil {
 		return data, err
 	}
-	if data.Files, err = s.filesOf(id); err != nil {
+	if data.Files, err = s.filesOf(ctx, data.Run); err != nil {
 		return data, err
 	}
 	log := adminpage.AuditLog{Table: "clearing_audit", View: s.db.View}

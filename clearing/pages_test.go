@@ -312,10 +312,20 @@ func TestPagesDoThingsOnce(t *testing.T) {
 }
 
 func TestFilesAtThePages(t *testing.T) {
-	o := openOffice(t)
+	db, c := openWithVendors(t)
+	o := serveOffice(t, db, c, func(config *clearing.ServerConfig) {
+		policy, above := bankPolicy(t), money.Amount(0)
+		policy.ApprovalAbove = &above
+		config.Config.Policy = policy
+	})
 	run := o.settle()
 	carl := o.signedIn(carlsToken)
-	for name, content := range readFiles(t, o.directory) {
+	files, page := readFiles(t, o.directory), carl.page("/clearing/runs/"+run.RunID)
+	if len(files) < 4 {
+		t.Errorf("the run wrote %d files, want one for a bank among them", len(files))
+	}
+	for name, content := range files {
+		wantText(t, page, "/files/"+name)
 		got := carl.get("/clearing/runs/" + run.RunID + "/files/" + name)
 		if got.status != http.StatusOK || got.body != content || !strings.Contains(got.header.Get("Content-Disposition"), "attachment") {
 			t.Errorf("%s: got status %d, %v and %d bytes, want %d", name, got.status, got.header, len(got.body), len(content))
