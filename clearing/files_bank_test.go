@@ -261,6 +261,33 @@ func TestMandatesLapse(t *testing.T) {
 	}
 }
 
+// What is more than all that a NACHA file carries is paid by hand, and the run is
+// finished.
+func TestMoreThanANACHAFileCarries(t *testing.T) {
+	db, _ := openOnce(t)
+	update(t, db, func(ctx context.Context, tx *ledger.Tx) error {
+		err := errors.Join(
+			tx.CreateAccount(ctx, ledger.Account{ID: "broker:usd:in", Currency: usd, Floor: ledger.NoFloor}),
+			tx.CreateAccount(ctx, ledger.Account{ID: "broker:usd:out", Currency: usd, Floor: ledger.NoFloor}),
+			tx.CreateAccount(ctx, ledger.Account{ID: "broker:usd:fees", Currency: usd}))
+		for k := range 102 {
+			vendor := fmt.Sprintf("https://v%03d.example", k)
+			_, inserting := tx.ExecContext(ctx, `INSERT INTO broker_vendors (vendor, created, destination) VALUES (?, 0, 'ach:021000021/1/checking')`, vendor)
+			err = errors.Join(err, inserting, tx.CreateAccount(ctx, ledger.Account{ID: payable(vendor), Currency: usd}),
+				tx.Post(ctx, ledger.Transfer{ID: vendor, Debit: "broker:usd:in", Credit: payable(vendor), Amount: 100_000_000 * money.Unit, Currency: usd, Kind: "redeem"}))
+		}
+		return err
+	})
+	s := settle(t, db, clearing.Config{Policy: bankPolicy(t), FeesAccount: "broker:usd:fees", BankAccount: "broker:usd:out"})
+	methods := map[string]int{}
+	for _, line := range linesOf(t, db, s) {
+		methods[line.Method]++
+	}
+	if s.State != clearing.StateFinal || methods[clearing.MethodACH] != 100 || methods[clearing.MethodList] != 2 {
+		t.Errorf("the run is %s, with payments by %v", s.State, methods)
+	}
+}
+
 // More orders than a file may hold go into several, each of them into one.
 func TestOrdersAreSplitOverFiles(t *testing.T) {
 	db, _ := open(t)

@@ -60,6 +60,7 @@ type draft struct {
 	lines          []Line
 	started        int64        // runs that were, before it was made
 	moved, largest money.Amount // in all, out and in, and by one line
+	byACH          money.Amount
 }
 
 // Propose plans a run: it freezes the cut-off, the positions, where they go and

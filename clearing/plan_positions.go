@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paywordhq/payword/clearing/bankfile"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -114,6 +115,14 @@ func (d *draft) line(p position) (Line, error) {
 	line.Fee, line.Amount = fee, amount
 	line.EndToEnd = endToEnd(d.RunID, line)
 	line.Method = bankMethod(d.Policy, d.Currency, line)
+	if line.Method == MethodACH {
+		// A file that carries more cannot be written, and the run not be finished.
+		if d.byACH+line.Amount > bankfile.MaxACHTotal {
+			line.Method = MethodList
+		} else {
+			d.byACH += line.Amount
+		}
+	}
 	return line, nil
 }
 

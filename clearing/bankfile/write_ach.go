@@ -15,12 +15,13 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// The most that a NACHA file carries, in micros: ten digits of cents in one
-// payment, twelve in all of them.
-const (
-	maxACH      = 99_999_999*money.Unit + 99*cent
-	maxACHTotal = 9_999_999_999*money.Unit + 99*cent
-)
+// maxACH is the most that one payment of a NACHA file carries, in micros: ten
+// digits of cents.
+const maxACH = 99_999_999*money.Unit + 99*cent
+
+// MaxACHTotal is the most that all payments of a NACHA file carry together, in
+// micros: twelve digits of cents.
+const MaxACHTotal = 9_999_999_999*money.Unit + 99*cent
 
 // ACHFilesADay is how many files of a day are told apart, by one letter or digit
 // in their head.
@@ -163,8 +164,8 @@ func (c ACHCredits) check() error {
 			err = total.add(ACHIdentification(p.EndToEndID), p.Amount)
 		}
 	}
-	if err == nil && total.sum > maxACHTotal {
-		err = fmt.Errorf("%s in all: a file holds at most %s", total.sum.Decimal(), maxACHTotal.Decimal())
+	if err == nil && total.sum > MaxACHTotal {
+		err = fmt.Errorf("%s in all: a file holds at most %s", total.sum.Decimal(), MaxACHTotal.Decimal())
 	}
 	return err
 }
