@@ -7,3 +7,11 @@ func SetEntriesPerPass(entries int64) (undo func()) {
 	entriesPerPass = entries
 	return func() { entriesPerPass = before }
 }
+
+// Told makes a report of a finding and a note.
+func Told(kind Kind, subject, evidence, books string) Report {
+	c := new(collector)
+	c.find(kind, subject, evidence, books)
+	c.note("about %s", subject)
+	return c.finish()
+}

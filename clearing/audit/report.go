@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 )
 
 // MaxFindings is how many findings a report lists, the first ones in the order
@@ -194,10 +197,28 @@ func (c *collector) find(kind Kind, subject, evidence, books string) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.wrong++
-	c.findings = append(c.findings, Finding{kind, subject, evidence, books})
+	c.findings = append(c.findings, Finding{kind, shown(subject), shown(evidence), shown(books)})
 	if len(c.findings) == 2*MaxFindings {
 		c.cut()
 	}
+}
+
+// maxShown is how much is shown of a text, in bytes; the longest of ours have a
+// few hundred.
+const maxShown = 2000
+
+// shown returns a text of the books as it is printed. Whoever can change them
+// must not be able to write on the terminal that everything agrees, or to fill
+// the memory: what cannot be seen is escaped, and what is longer is cut.
+func shown(text string) string {
+	if len(text) > maxShown {
+		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
+	}
+	if strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) || c == utf8.RuneError }) {
+		quoted := strconv.Quote(text)
+		return quoted[1 : len(quoted)-1]
+	}
+	return text
 }
 
 func (c *collector) cut() {
@@ -208,7 +229,7 @@ func (c *collector) cut() {
 func (c *collector) note(format string, args ...any) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.notes = append(c.notes, fmt.Sprintf(format, args...))
+	c.notes = append(c.notes, shown(fmt.Sprintf(format, args...)))
 }
 
 func (c *collector) finish() Report {
