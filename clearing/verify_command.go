@@ -42,6 +42,8 @@ files with public keys, got from whom you trust for them:
   --vendor-keys  of the vendor: https://<vendor>/.well-known/payword
   --days         the days that were published, a token each line: the statement's
                  is to be among them, and each is to name the one before it
+  --issuer       the broker whose keys they are, such as https://broker.example
+  --json         print one document of JSON
 
 Every signature is checked, every chain is hashed from its tail to its root, and
 all sums are made again. Exit codes: 0 all of it agrees, 1 something disagrees and
@@ -68,14 +70,12 @@ func VerifyMain(_ context.Context, args []string, stdin io.Reader, stdout, stder
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "payword verify-statement: %v\n", err)
-		return exitUsage
+		return v.fail(args, err)
 	}
 	report, err := v.verify()
 	disagreement := (*statement.Disagreement)(nil)
 	if err != nil && !errors.As(err, &disagreement) {
-		fmt.Fprintf(stderr, "payword verify-statement: could not tell: %v\n", err)
-		return exitUsage
+		return v.fail(args, fmt.Errorf("could not tell: %w", err))
 	}
 	if err := v.print(report, disagreement); err != nil {
 		fmt.Fprintf(stderr, "payword verify-statement: %v\n", err)
@@ -85,6 +85,22 @@ func VerifyMain(_ context.Context, args []string, stdin io.Reader, stdout, stder
 		return exitFailure
 	}
 	return exitOK
+}
+
+// fail says why nothing was found out, with --json as one document as well.
+func (v *verification) fail(args []string, why error) int {
+	fmt.Fprintf(v.stderr, "payword verify-statement: %v\n", why)
+	if !wantsJSON(args) {
+		return exitUsage
+	}
+	encoded, err := FormatJSON(failure{Error: why.Error(), ExitCode: exitUsage})
+	if err == nil {
+		_, err = v.stdout.Write(encoded)
+	}
+	if err != nil {
+		fmt.Fprintf(v.stderr, "payword verify-statement: %v\n", err)
+	}
+	return exitUsage
 }
 
 // parse reads the flags, which may stand before or after the file, and the keys.

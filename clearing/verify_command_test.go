@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +87,18 @@ func TestVerifyCommand(t *testing.T) {
 			got := clearing.VerifyMain(t.Context(), c.args, strings.NewReader(text), &stdout, &stderr)
 			if got != c.want || !strings.Contains(stdout.String()+stderr.String(), c.says) {
 				t.Errorf("exit code %d, want %d with %q:\n%s%s", got, c.want, c.says, stdout.String(), stderr.String())
+			}
+			if c.want != 2 {
+				return
+			}
+			stdout.Reset()
+			var failure struct {
+				Error    string
+				ExitCode int
+			}
+			clearing.VerifyMain(t.Context(), append(c.args, "--json"), strings.NewReader(text), &stdout, io.Discard)
+			if err := json.Unmarshal(stdout.Bytes(), &failure); err != nil || failure.ExitCode != 2 || !strings.Contains(failure.Error, c.says) {
+				t.Errorf("with --json: %v in %q", err, stdout.String())
 			}
 		})
 	}
