@@ -47,7 +47,7 @@ tools: ## install what the tests need, or say what is missing
 		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
 		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH.' >&2; exit 1; \
 	fi
-	@for folder in caddymodule internal/adminpage clearing/statement; do (cd $$folder/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 1; done
+	@cd internal/browsertest/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword"
-	"github.com/paywordhq/payword/internal/adminpage/browsertest"
+	"github.com/paywordhq/payword/internal/browsertest"
 	"github.com/paywordhq/payword/money"
 )
 

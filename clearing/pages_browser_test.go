@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/clearing"
-	"github.com/paywordhq/payword/internal/adminpage/browsertest"
+	"github.com/paywordhq/payword/internal/browsertest"
 	"github.com/paywordhq/payword/money"
 )
 

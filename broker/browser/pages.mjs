@@ -1,8 +1,7 @@
-// Looks at the broker's administration pages: see office.mjs.
+// Looks at the broker's administration pages: see look.mjs and office.mjs.
 import { join } from 'node:path'
-import {
-  check, checkAxe, checkPages, checkPrint, checkSignIn, checkSizes, checkSkipLink, office, pictures, run, site, walk,
-} from '../../internal/adminpage/browser/office.mjs'
+import { check, checkAxe, pictures, run, site } from '../../internal/browsertest/browser/look.mjs'
+import { checkPages, checkPrint, checkSignIn, checkSizes, checkSkipLink, office, walk } from '../../internal/adminpage/browser/office.mjs'
 
 async function checkWithoutScript(browser) {
   const { context, page } = await office(browser, { javaScriptEnabled: false })

@@ -1,19 +1,5 @@
-// Looks at the gate's pages as readers do, in Chromium, and writes one JSON
-// document: what was checked and what was wrong. Arguments: the gate's origin
-// and the path of the browser. PAYWORD_SCREENSHOTS names a folder for pictures.
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { AxeBuilder } from '@axe-core/playwright'
-import { chromium } from 'playwright-core'
-
-const [origin, executablePath] = process.argv.slice(2)
-const pictures = process.env.PAYWORD_SCREENSHOTS
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-const checked = []
-const wrong = []
-
-// The spacing that a page must bear (WCAG 2.2, success criterion 1.4.12).
-const spacing = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } p { margin-block-end: 2em !important }'
+// Looks at the gate's pages as readers do: see look.mjs.
+import { check, checkAxe, checkPrintInk, picture, run, site, spacing } from '../../internal/browsertest/browser/look.mjs'
 
 // Every page, in every way that it may be looked at.
 const refused = { Payword: 'nonsense' }
@@ -39,17 +25,6 @@ const views = [
   { name: 'teaser-narrow', locale: 'de-DE', path: '/teaser/storks', width: 320, picture: true },
 ]
 
-function check(view, what, holds, detail) {
-  checked.push(`${view.name}: ${what}`)
-  if (!holds) wrong.push(`${view.name}: ${what}${detail ? `: ${detail}` : ''}`)
-}
-
-async function picture(view, page, suffix = '') {
-  if (!pictures) return
-  await mkdir(pictures, { recursive: true })
-  await page.screenshot({ path: join(pictures, `${view.name}${suffix}.png`), fullPage: true })
-}
-
 // open visits a page and watches what it asks for and complains of.
 async function open(browser, view, options = {}) {
   const context = await browser.newContext({
@@ -65,7 +40,7 @@ async function open(browser, view, options = {}) {
     // Chromium notes the status of every page that is not found or not paid for.
     if (message.type() === 'error' && !message.text().includes('status of 402')) seen.complaints.push(message.text())
   })
-  const url = origin + (view.path ?? '/articles/storks')
+  const url = site.origin + (view.path ?? '/articles/storks')
   const response = await page.goto(url, { waitUntil: 'load' })
   return { context, page, seen, response, url }
 }
@@ -82,25 +57,20 @@ const sideways = page => page.evaluate(() => {
 
 async function checkView(browser, view) {
   const { context, page, seen, response, url } = await open(browser, view)
-  check(view, 'the status is 402', response.status() === 402, response.status())
-  check(view, 'the page is all that is asked for', seen.requests.length === 1 && seen.requests[0] === url, seen.requests)
-  check(view, 'the browser complains of nothing', seen.complaints.length === 0, seen.complaints)
+  check(view.name, 'the status is 402', response.status() === 402, response.status())
+  check(view.name, 'the page is all that is asked for', seen.requests.length === 1 && seen.requests[0] === url, seen.requests)
+  check(view.name, 'the browser complains of nothing', seen.complaints.length === 0, seen.complaints)
   if (view.language ?? !view.path) {
-    check(view, 'the language is said', await page.getAttribute('html', 'lang') === (view.language ?? 'en'))
+    check(view.name, 'the language is said', await page.getAttribute('html', 'lang') === (view.language ?? 'en'))
   }
-  const found = await new AxeBuilder({ page }).withTags(rules).analyze()
-  check(view, 'axe looked', found.passes.length > 10, found.passes.length)
-  check(view, 'axe finds nothing', found.violations.length === 0,
-    found.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html + ' ' + n.failureSummary).join('; ')}`).join('\n'))
-  const unsure = found.incomplete.filter(rule => rule.id === 'color-contrast')
-  check(view, 'axe is sure of the contrast', unsure.length === 0, unsure.map(r => r.nodes.map(n => n.html).join('; ')))
-  check(view, 'nothing stands out sideways', (await sideways(page)).length === 0, await sideways(page))
-  if (view.picture) await picture(view, page)
+  await checkAxe(page, view.name)
+  check(view.name, 'nothing stands out sideways', (await sideways(page)).length === 0, await sideways(page))
+  if (view.picture) await picture(page, view.name)
   await page.addStyleTag({ content: spacing })
-  check(view, 'wide spacing fits', (await sideways(page)).length === 0, await sideways(page))
+  check(view.name, 'wide spacing fits', (await sideways(page)).length === 0, await sideways(page))
   if (!view.width) { // 200 % of the text at 320 pixels is more than is asked for
     await page.addStyleTag({ content: 'html { font-size: 200% }' })
-    check(view, 'large text fits', (await sideways(page)).length === 0, await sideways(page))
+    check(view.name, 'large text fits', (await sideways(page)).length === 0, await sideways(page))
   }
   await context.close()
 }
@@ -117,25 +87,22 @@ async function checkKeyboard(browser) {
     await page.keyboard.press('Tab')
     const now = await focused()
     order.push(now.tag)
-    check(view, `the focus on ${now.tag} can be seen`, now.outline)
+    check(view.name, `the focus on ${now.tag} can be seen`, now.outline)
   }
-  check(view, 'Tab goes through what can be used', order.join(' ') === 'A SUMMARY', order)
-  check(view, 'the command is folded away', !await page.locator('.command').isVisible())
+  check(view.name, 'Tab goes through what can be used', order.join(' ') === 'A SUMMARY', order)
+  check(view.name, 'the command is folded away', !await page.locator('.command').isVisible())
   await page.keyboard.press('Enter')
-  check(view, 'Enter unfolds the command', await page.locator('.command').isVisible())
-  const found = await new AxeBuilder({ page }).withTags(rules).analyze()
-  check(view, 'axe finds nothing in it', found.violations.length === 0, found.violations.map(v => v.id))
-  await picture(view, page)
+  check(view.name, 'Enter unfolds the command', await page.locator('.command').isVisible())
+  await checkAxe(page, view.name)
+  await picture(page, view.name)
   await context.close()
 }
 
 async function checkPrint(browser) {
   const view = { name: 'print', locale: 'en-GB', colorScheme: 'dark', headers: refused }
   const { context, page } = await open(browser, view)
-  await page.emulateMedia({ media: 'print' })
-  const ink = await page.evaluate(() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color])
-  check(view, 'it is black on white, also in dark mode', ink.join() === 'rgb(255, 255, 255),rgb(0, 0, 0)', ink)
-  await picture(view, page)
+  await checkPrintInk(page, view.name, 'body')
+  await picture(page, view.name)
   await context.close()
 }
 
@@ -147,9 +114,9 @@ async function checkRightToLeft(browser) {
     const style = getComputedStyle(document.querySelector('.problem'))
     return [parseFloat(style.borderRightWidth), parseFloat(style.borderLeftWidth)]
   })
-  check(view, 'the bar of the problem changes sides', borders[0] > borders[1], borders)
-  check(view, 'nothing stands out sideways', (await sideways(page)).length === 0, await sideways(page))
-  await picture(view, page)
+  check(view.name, 'the bar of the problem changes sides', borders[0] > borders[1], borders)
+  check(view.name, 'nothing stands out sideways', (await sideways(page)).length === 0, await sideways(page))
+  await picture(page, view.name)
   await context.close()
 }
 
@@ -157,26 +124,16 @@ async function checkWithoutScript(browser) {
   const view = { name: 'without-script', locale: 'en-GB' }
   const { context, page } = await open(browser, view, { javaScriptEnabled: false })
   const heading = await page.textContent('h1')
-  check(view, 'the price is the heading', heading.replaceAll('\u00a0', ' ').includes('0.001 USD'), heading)
+  check(view.name, 'the price is the heading', heading.replaceAll('\u00a0', ' ').includes('0.001 USD'), heading)
   await page.click('summary')
-  check(view, 'the command unfolds', await page.locator('.command').isVisible())
+  check(view.name, 'the command unfolds', await page.locator('.command').isVisible())
   await context.close()
 }
 
-const browser = await chromium.launch({
-  executablePath, headless: false, // the flag decides
-  args: [
-    '--headless=new', '--hide-scrollbars', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  ],
-})
-try {
+await run(async browser => {
   for (const view of views) await checkView(browser, view)
   await checkKeyboard(browser)
   await checkPrint(browser)
   await checkRightToLeft(browser)
   await checkWithoutScript(browser)
-} finally {
-  await browser.close()
-}
-console.log(JSON.stringify({ checked, wrong }))
+})

@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/keyfile":     {},
 	"internal/adminpage":   {"money", "internal/ledger"},
 	"internal/dbtest":      {},
+	"internal/browsertest": {"internal/filelock"},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
@@ -47,9 +48,10 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a folder may import besides.
 var testsMayImport = map[string][]string{
-	".":               {"internal/vectors"},                  // the files are what the generator makes
-	"broker":          {"internal/dbtest", "clearing/audit"}, // every simulation ends with an audit
-	"clearing":        {"internal/dbtest", "broker"},         // what it settles and explains is the broker's
+	".":               {"internal/vectors"}, // the files are what the generator makes
+	"caddymodule":     {"internal/browsertest"},
+	"broker":          {"internal/dbtest", "internal/browsertest", "clearing/audit"}, // every simulation ends with an audit
+	"clearing":        {"internal/dbtest", "internal/browsertest", "broker"},         // what it settles and explains is the broker's
 	"clearing/audit":  {"internal/dbtest", "broker", "clearing", "internal/ledger"},
 	"internal/ledger": {"internal/dbtest"},
 	"cmd/payword":     {"internal/dbtest"},

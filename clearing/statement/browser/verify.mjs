@@ -1,34 +1,14 @@
-// Looks at the page that checks statements as people use it, in Chromium, opened
-// from the disk, and writes one JSON document: what was checked and what was wrong.
-// Arguments: the page, the folder of the vectors, and the path of the browser.
-// PAYWORD_SCREENSHOTS names a folder for pictures.
-import { mkdir, readFile, readdir, writeFile, mkdtemp, rm } from 'node:fs/promises'
+// Looks at the page that checks statements as people use it, opened from the disk:
+// see look.mjs.
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { AxeBuilder } from '@axe-core/playwright'
-import { chromium } from 'playwright-core'
+import { check, checkAxe, picture, run, site } from '../../../internal/browsertest/browser/look.mjs'
 
-const [html, folder, program] = process.argv.slice(2)
-const pictures = process.env.PAYWORD_SCREENSHOTS
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-const address = pathToFileURL(html).href
-const checked = []
-const wrong = []
-
-function check(where, what, holds, detail) {
-  checked.push(`${where}: ${what}`)
-  if (!holds) wrong.push(`${where}: ${what}${detail === undefined ? '' : `: ${JSON.stringify(detail)}`}`)
-}
-
-async function picture(page, name) {
-  if (!pictures) return
-  await mkdir(pictures, { recursive: true })
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true })
-}
-
+const address = pathToFileURL(site.page).href
 const vectors = []
-for (const name of (await readdir(folder)).sort()) vectors.push(JSON.parse(await readFile(join(folder, name), 'utf8')))
+for (const name of (await readdir(site.vectors)).sort()) vectors.push(JSON.parse(await readFile(join(site.vectors, name), 'utf8')))
 const named = name => vectors.find(v => v.name === name)
 
 // open opens the page in a window of its own.
@@ -59,7 +39,7 @@ async function checkVectors(browser) {
   }
   // A chain of the greatest length, in pieces that let the page breathe.
   const root = await page.evaluate(async () => toBase64url(await walk(new Uint8Array(32), 1 << 16)))
-  check('walk', '2^16 steps', root === process.env.PAYWORD_WALK, root)
+  check('walk', '2^16 steps', root === site.walk, root)
   check('vectors', 'nothing is asked for', seen.foreign.length === 0, seen.foreign)
   check('vectors', 'the browser complains of nothing', seen.complaints.length === 0, seen.complaints)
   await context.close()
@@ -74,13 +54,6 @@ async function choose(page, directory, v) {
     await writeFile(join(directory, 'days.json'), JSON.stringify(v.input.dayKeys))
     await page.setInputFiles('#day-keys', join(directory, 'days.json'))
   }
-}
-
-async function checkAxe(page, where) {
-  const found = await new AxeBuilder({ page }).withTags(rules).analyze()
-  check(where, 'axe looked', found.passes.length > 10, found.passes.length)
-  check(where, 'axe finds nothing', found.violations.length === 0,
-    found.violations.map(v => `${v.id}: ${v.nodes.map(n => `${n.html} ${n.failureSummary}`).join('; ')}`))
 }
 
 // checkPage does what people do, in light and in dark, wide and narrow.
@@ -155,14 +128,13 @@ async function checkDrop(browser) {
 }
 
 const directory = await mkdtemp(join(tmpdir(), 'payword-verify-'))
-const browser = await chromium.launch({ executablePath: program, args: ['--no-sandbox'] })
 try {
-  await checkVectors(browser)
-  await checkPage(browser, directory)
-  await checkKeyboard(browser, directory)
-  await checkDrop(browser)
+  await run(async browser => {
+    await checkVectors(browser)
+    await checkPage(browser, directory)
+    await checkKeyboard(browser, directory)
+    await checkDrop(browser)
+  })
 } finally {
-  await browser.close()
   await rm(directory, { recursive: true })
 }
-process.stdout.write(JSON.stringify({ checked, wrong }))

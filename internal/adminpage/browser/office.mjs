@@ -1,37 +1,12 @@
-// Looks at administration pages as operators do, in Chromium, and writes one JSON
-// document: what was checked and what was wrong. The script of each service uses
-// these parts. Arguments: a JSON document with what there is to look at, and the
-// path of the browser. PAYWORD_SCREENSHOTS names a folder for pictures.
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { AxeBuilder } from '@axe-core/playwright'
-import { chromium } from 'playwright-core'
-
-export const site = JSON.parse(process.argv[2])
-export const pictures = process.env.PAYWORD_SCREENSHOTS
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-const checked = []
-const wrong = []
-
-// The spacing that a page must bear (WCAG 2.2, success criterion 1.4.12).
-const spacing = '* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important } p { margin-block-end: 2em !important }'
+// Looks at administration pages as operators do. The script of each service uses
+// these parts, and those of look.mjs.
+import { check, checkAxe, checkPrintInk, picture, site, spacing } from '../../browsertest/browser/look.mjs'
 
 const ways = [
   { name: 'light' },
   { name: 'dark', colorScheme: 'dark', coloursAlone: true }, // nothing else differs
   { name: 'forced', forcedColors: 'active', few: true },
 ]
-
-export function check(where, what, holds, detail) {
-  checked.push(`${where}: ${what}`)
-  if (!holds) wrong.push(`${where}: ${what}${detail === undefined ? '' : `: ${JSON.stringify(detail)}`}`)
-}
-
-export async function picture(page, name) {
-  if (!pictures) return
-  await mkdir(pictures, { recursive: true })
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true })
-}
 
 async function signIn(page, token) {
   await page.goto(site.origin + site.base)
@@ -69,17 +44,6 @@ const sideways = page => page.evaluate(() => {
   if (document.documentElement.scrollWidth > width) over.push(document.documentElement)
   return over.map(element => `${element.tagName}.${element.className}`)
 })
-
-// checkAxe looks with every rule, or with that of the colours alone.
-export async function checkAxe(page, where, coloursAlone) {
-  const axe = new AxeBuilder({ page })
-  const found = await (coloursAlone ? axe.withRules(['color-contrast']) : axe.withTags(rules)).analyze()
-  check(where, 'axe looked', found.passes.length > (coloursAlone ? 0 : 10), found.passes.length)
-  check(where, 'axe finds nothing', found.violations.length === 0,
-    found.violations.map(v => `${v.id}: ${v.nodes.map(n => `${n.html} ${n.failureSummary}`).join('; ')}`))
-  const unsure = found.incomplete.filter(rule => rule.id === 'color-contrast')
-  check(where, 'axe is sure of the contrast', unsure.length === 0, unsure.map(r => r.nodes.map(n => n.html)))
-}
 
 export async function checkPages(browser) {
   for (const way of ways) {
@@ -202,27 +166,8 @@ export async function checkSignIn(browser, path) {
 export async function checkPrint(browser, path) {
   const { context, page } = await office(browser, { colorScheme: 'dark' })
   await page.goto(site.origin + path)
-  await page.emulateMedia({ media: 'print' })
-  const ink = await page.evaluate(() => [getComputedStyle(document.documentElement).backgroundColor, getComputedStyle(document.body).color])
-  check('print', 'it is black on white, also in dark mode', ink.join() === 'rgb(255, 255, 255),rgb(0, 0, 0)', ink)
+  await checkPrintInk(page, 'print', 'html')
   check('print', 'the menu stays away', !await page.locator('nav').isVisible())
   await picture(page, 'print')
   await context.close()
-}
-
-// run opens the browser, does the checks, and writes what came of them.
-export async function run(checks) {
-  const browser = await chromium.launch({
-    executablePath: process.argv[3], headless: false, // the flag decides
-    args: [
-      '--headless=new', '--hide-scrollbars', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    ],
-  })
-  try {
-    await checks(browser)
-  } finally {
-    await browser.close()
-  }
-  console.log(JSON.stringify({ checked, wrong }))
 }
