@@ -171,7 +171,7 @@ var (
 		MethodCreditTransfer: "credit transfer", MethodDirectDebit: "direct debit", MethodACH: "ACH", MethodList: "by hand", "": "nothing moves",
 	}
 	stateNames = map[string]string{
-		StateProposed: "proposed", StateDiscarded: "discarded", StateRunning: "going on", StateClosed: "closed, files not written", StateFinal: "done",
+		StateProposed: "proposed", StateDiscarded: "discarded", StateRunning: "running", StateClosed: "closed, files not written", StateFinal: "final",
 	}
 )
 
