@@ -150,8 +150,8 @@ func (c *auditCall) write(stdout io.Writer, report auditor.Report) error {
 			_, err = stdout.Write(encoded)
 		}
 		return err
-	case c.quiet && report.Clean():
-		return nil
+	case c.quiet:
+		return report.WriteFindings(stdout)
 	}
 	return report.Write(stdout)
 }

@@ -54,7 +54,12 @@ func TestAuditCommand(t *testing.T) {
 	}
 	dbtest.Tamper(t, location, `UPDATE accounts SET balance = 5 WHERE id = 'broker:fees'`)
 	var stdout, stderr bytes.Buffer
-	code := clearing.Main(t.Context(), []string{"audit", "--db", location, "--json"}, &stdout, &stderr)
+	code := clearing.Main(t.Context(), []string{"audit", "--db", location, "--quiet"}, &stdout, &stderr)
+	if code != 1 || !strings.HasPrefix(stdout.String(), "WRONG account-balance broker:fees: ") || !strings.HasSuffix(stdout.String(), "\n2 things do not agree\n") {
+		t.Errorf("--quiet: got %d and %q, want 1 and what is wrong alone", code, stdout.String())
+	}
+	stdout.Reset()
+	code = clearing.Main(t.Context(), []string{"audit", "--db", location, "--json"}, &stdout, &stderr)
 	var report audit.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, stdout.String())

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 const (
 	exitOK       = 0
 	exitFailure  = 1
-	exitUsage    = 2  // a wrong flag, or a file or folder that is not there
+	exitUsage    = 2  // a wrong flag, a file or folder that is not there, or a file that is and is not overwritten
 	exitHeld     = 75 // EX_TEMPFAIL of sysexits: try again later
 	exitApproval = 77 // EX_NOPERM of sysexits: somebody else must approve it first
 )
@@ -175,7 +176,7 @@ func exitCode(err error) int {
 	case errors.Is(err, ErrNotApproved):
 		return exitApproval
 	case errors.Is(err, ledger.ErrNoLedger), errors.Is(err, ErrNoDirectory), errors.Is(err, ErrNoBroker),
-		errors.Is(err, ErrNoKey), errors.Is(err, ErrNoStatement):
+		errors.Is(err, ErrNoKey), errors.Is(err, ErrNoStatement), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist):
 		return exitUsage
 	default:
 		return exitFailure

@@ -64,7 +64,7 @@ func TestStatementsFromTheCommandLine(t *testing.T) {
 	}
 	out := filepath.Join(directory, "user.jsonl")
 	call(0, "statement", "--db", d.location, "--user", d.payers[0].account, "--out", out)
-	call(1, "statement", "--db", d.location, "--user", d.payers[0].account, "--out", out)
+	call(2, "statement", "--db", d.location, "--user", d.payers[0].account, "--out", out)
 	call(2, "statement", "--db", d.location, "--user", "nobody")
 	call(2, "statement", "--db", d.location)
 	// Whoever signed once is reminded, before anything is paid.

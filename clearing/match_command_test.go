@@ -30,7 +30,7 @@ func TestCommandsOfAnswers(t *testing.T) {
 	}{
 		{"import --file " + path, 0, path + ": camt.053 MESSAGE-1: 2 entries, 1 matched, 0 repeated, 1 unmatched"},
 		{"import --file " + path, 0, "was read before: nothing is changed"},
-		{"import --file " + path + ".gone", 1, "no such file"},
+		{"import --file " + path + ".gone", 2, "no such file"},
 		{"import", 2, "--file is missing"},
 		{"rejected --run " + deskRun + " --code AC04", 0, "1 entries, 1 matched"},
 		{"rejected --run " + deskRun, 0, "nothing is open"},

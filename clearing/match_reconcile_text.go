@@ -10,6 +10,7 @@ func FormatReconciliation(r Reconciliation) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "OPEN BETWEEN BOOKS AND BANK, %s\n", formatTime(r.At))
 	text.WriteString("\nThe bank has not answered\n")
+	writeNone(&text, len(r.Open))
 	for _, o := range r.Open {
 		fmt.Fprintf(&text, "  %s days  %d %s  %s %s\n", o.Age, o.Count, o.Direction, o.Amount.Decimal(), o.Currency.Code())
 	}
@@ -26,14 +27,23 @@ func FormatReconciliation(r Reconciliation) string {
 	}
 	writeBank(&text, r)
 	text.WriteString("\nKept for refunds, by the day on which it is due\n")
+	writeNone(&text, len(r.Reserves))
 	for _, d := range r.Reserves {
 		fmt.Fprintf(&text, "  %s  %d  %s\n", d.Day, d.Count, d.Amount.Decimal())
 	}
 	return text.String()
 }
 
+// writeNone says that a part has nothing in it, so that nobody looks for it.
+func writeNone(text *strings.Builder, count int) {
+	if count == 0 {
+		text.WriteString("  none\n")
+	}
+}
+
 func writeBank(text *strings.Builder, r Reconciliation) {
 	text.WriteString("\nStatements of the bank, the newest first\n")
+	writeNone(text, len(r.Days))
 	for _, d := range r.Days {
 		fmt.Fprintf(text, "  %s  %s  %s to %s %s: moved %s, of that ours %s, unmatched %s\n", d.Day, d.Account,
 			d.Opening.Decimal(), d.Closing.Decimal(), d.Currency.Code(), d.Moved.Decimal(), d.Known.Decimal(), d.Unmatched.Decimal())

@@ -150,12 +150,24 @@ func (r Report) Write(w io.Writer) error {
 	for _, note := range r.Notes {
 		fmt.Fprintf(&text, "note: %s\n", note)
 	}
+	if r.Clean() {
+		text.WriteString("everything agrees\n")
+	}
+	if _, err := io.WriteString(w, text.String()); err != nil {
+		return err
+	}
+	return r.WriteFindings(w)
+}
+
+// WriteFindings writes for people what does not agree, and nothing if everything
+// does. Its errors are those of w.
+func (r Report) WriteFindings(w io.Writer) error {
+	var text strings.Builder
 	for _, f := range r.Findings {
 		fmt.Fprintf(&text, "WRONG %s %s: %s; the books say %s\n", f.Kind, f.Subject, f.Evidence, f.Books)
 	}
 	switch {
 	case r.Clean():
-		text.WriteString("everything agrees\n")
 	case r.Wrong > int64(len(r.Findings)):
 		fmt.Fprintf(&text, "%d things do not agree, of which the first %d are listed\n", r.Wrong, len(r.Findings))
 	default:

@@ -339,7 +339,7 @@ func (a *auditor) loadDays(ctx context.Context) (map[string]*signedDay, error) {
 		return nil
 	}, `SELECT run_id, number, root, leaves, previous, token FROM clearing_days ORDER BY number`)
 	if err == nil && number > 0 && a.options.DayKeys == nil {
-		a.note("the signatures of %d days were not checked: give the clearing's published key set", number)
+		a.note("the signatures of %d days were not checked: give the published keys of clearing", number)
 	}
 	return days, err
 }

@@ -146,7 +146,7 @@ func TestReadRefuses(t *testing.T) {
 		{"no UTF-8", camt, "Fees of the month", "Geb\xfchren", "no XML as banks write it"},
 		{"an end that is missing", camt, "</Document>", "", "no XML as banks write it"},
 		{"a second document", camt, "</Document>", "</Document><Document/>", "second document"},
-		{"nothing", camt, "*", "", "the file is empty"},
+		{"nothing", camt, "*", "", "there is no XML in the file"},
 		{"a comma", camt, ">3.10<", ">3,10<", "want an amount such as 12.50"},
 		{"a sign", camt, ">3.10<", ">-3.10<", "want an amount such as 12.50"},
 		{"an exponent", camt, ">3.10<", ">3e10<", "want an amount such as 12.50"},

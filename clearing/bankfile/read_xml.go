@@ -175,7 +175,7 @@ func scan(file []byte, r *reader) error {
 		}
 	}
 	if s.namespace == "" {
-		return errors.New("the file is empty: want a pain.002, camt.053 or camt.054 document in XML")
+		return errors.New("there is no XML in the file: want a pain.002, camt.053 or camt.054 document in XML")
 	}
 	return nil
 }
