@@ -47,6 +47,13 @@ func fillRedeemed(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var present int
+	err = db.View(ctx, func(tx *ledger.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_commitments`).Scan(&present)
+	})
+	if err != nil || present >= s.settled {
+		return errors.Join(err, db.Close()) // they are there already
+	}
 	began := time.Now()
 	err = db.Update(ctx, func(tx *ledger.Tx) error { return fillDestinations(ctx, tx, s.vendors) })
 	for from := 0; err == nil && from < s.settled; from += commitmentsPerTransaction {
