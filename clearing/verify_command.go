@@ -251,9 +251,12 @@ func (v *verification) print(report statement.Report, disagreement *statement.Di
 	}
 	var text strings.Builder
 	writeReport(&text, report, v.options)
-	if disagreement != nil {
+	switch {
+	case disagreement != nil:
 		fmt.Fprintf(&text, "\nDISAGREES in %v.\nNothing after it was checked.\n", disagreement)
-	} else {
+	case v.options.DayKeys == nil: // nobody signs the sums of the settlement but by the day
+		fmt.Fprint(&text, "\nWhat users, vendor and broker signed agrees. The settlement's sums are as the file says them.\n")
+	default:
 		fmt.Fprint(&text, "\nAll of it agrees.\n")
 	}
 	_, err := io.WriteString(v.stdout, text.String())

@@ -64,6 +64,7 @@ func TestVerifyCommand(t *testing.T) {
 		says string
 	}{
 		{"all of it", []string{good, "--keys", keys, "--day-keys", dayKeys, "--vendor-keys", vendorKeys, "--days", published, "--issuer", bankIssuer}, 0, "All of it agrees."},
+		{"what nobody signed", []string{good, "--keys", keys}, 0, "sums are as the file says"},
 		{"flags first", []string{"--keys", keys, good}, 0, "not checked: give --day-keys"},
 		{"standard input", []string{"--keys", keys, "-"}, 0, "see that it is yours"},
 		{"a changed file", []string{bad, "--keys", keys}, 1, "DISAGREES in line"},
