@@ -65,6 +65,9 @@ func TestCrashAtEveryStep(t *testing.T) {
 			break
 		}
 		names = append(names, died)
+		if dbtest.IsPostgreSQL() && strings.Contains(died, "-run-") {
+			continue // what is about files is the same with SQLite
+		}
 		db = openWith(t, location, c)
 		// Whoever comes too early is told to wait.
 		var held *clearing.HeldError

@@ -106,7 +106,7 @@ type twin struct {
 var onPostgreSQL twin
 
 func (w *twin) start() {
-	arguments := []string{"-test.timeout=19m"}
+	arguments := []string{"-test.timeout=40m"}
 	if w.skip != "" {
 		arguments = append(arguments, "-test.skip="+w.skip)
 	}
