@@ -327,7 +327,7 @@ func (s *store) setAge(ctx context.Context, account string, years int) (payword.
 		return payword.Refusal{}, fmt.Errorf("age %d: want 0 to 150 years", years)
 	}
 	return s.update(ctx, "set age", func(tx *ledger.Tx) error {
-		changed, err := execOne(ctx, tx, `UPDATE broker_accounts SET age = ? WHERE id = ?`, years, account)
+		changed, err := tx.ExecOne(ctx, `UPDATE broker_accounts SET age = ? WHERE id = ?`, years, account)
 		if err == nil && !changed {
 			return refused(unknownAccount())
 		}
@@ -358,7 +358,7 @@ func (s *store) accounts(ctx context.Context, after string, limit int) (page []p
 }
 
 func accountIDs(ctx context.Context, tx *ledger.Tx, after string, limit int) (ids []string, err error) {
-	return textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
+	return tx.Texts(ctx, `SELECT id FROM broker_accounts WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
 }
 
 // ready reports whether the database answers.

@@ -211,7 +211,7 @@ func (s *store) endPending(ctx context.Context, tx *ledger.Tx, p payout, state, 
 	if err := end(ctx, ending); err != nil {
 		return err
 	}
-	swapped, err := execOne(ctx, tx, `UPDATE broker_payouts SET state = ?, note = ?, ended = ? WHERE account = ? AND id = ? AND state = 'pending'`,
+	swapped, err := tx.ExecOne(ctx, `UPDATE broker_payouts SET state = ?, note = ?, ended = ? WHERE account = ? AND id = ? AND state = 'pending'`,
 		state, note, tx.Now().UnixMicro(), p.account, p.id)
 	if err == nil && !swapped {
 		err = fmt.Errorf("payout %s of %s changed within a transaction", p.id, p.account)

@@ -225,7 +225,7 @@ func storeCertificates(ctx context.Context, tx *ledger.Tx, account string, issue
 func storeCertificate(ctx context.Context, tx *ledger.Tx, account string, one issue) error {
 	c := one.certificate
 	if one.isRenewal {
-		isValid, err := execOne(ctx, tx, `UPDATE broker_certificates SET expires = ? WHERE subject = ? AND account = ? AND revoked = 0`,
+		isValid, err := tx.ExecOne(ctx, `UPDATE broker_certificates SET expires = ? WHERE subject = ? AND account = ? AND revoked = 0`,
 			c.Expires, c.Subject, account)
 		if err == nil && !isValid { // revoked since it was looked at
 			return refused(revokedCertificate())
@@ -245,7 +245,7 @@ func storeCertificate(ctx context.Context, tx *ledger.Tx, account string, one is
 			return err
 		}
 	}
-	isFree, err := execOne(ctx, tx, `INSERT INTO broker_statuses (certificate, list, place, subject, account, expires)
+	isFree, err := tx.ExecOne(ctx, `INSERT INTO broker_statuses (certificate, list, place, subject, account, expires)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		certificateID(&c), one.place.list, one.place.index, c.Subject, account, c.Expires)
 	if err == nil && !isFree {

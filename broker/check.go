@@ -35,7 +35,7 @@ func (s *store) check(ctx context.Context) (wrong []string, err error) {
 			wrong = append(wrong, found...)
 		}
 		for _, look := range impossible {
-			subjects, err := textColumn(ctx, tx, look.query, ledger.MaxDisagreements)
+			subjects, err := tx.Texts(ctx, look.query, ledger.MaxDisagreements)
 			if err != nil {
 				return err
 			}

@@ -99,7 +99,7 @@ func (s *store) directRest(ctx context.Context, tx *ledger.Tx, known closing, wh
 	if err != nil || row.isSub() || row.state == stateClosed || known.destination.kind != "" || where.kind == "" {
 		return err
 	}
-	_, err = execOne(ctx, tx, `UPDATE broker_closings SET kind = ?, destination = ? WHERE account = ? AND kind = ''`,
+	_, err = tx.ExecOne(ctx, `UPDATE broker_closings SET kind = ?, destination = ? WHERE account = ? AND kind = ''`,
 		where.kind, where.text, known.account)
 	if err == nil {
 		err = audit(ctx, tx, auditEntry{"close-account", "account:" + known.account, "its owner said where the rest goes"})
@@ -164,7 +164,7 @@ func (b *Broker) FinishClosings(ctx context.Context) (finished int, err error) {
 // balance to give away, or with nothing on them at all.
 func (s *store) closingIDs(ctx context.Context, where, after string) (ids []string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		ids, err = textColumn(ctx, tx, `SELECT a.id FROM broker_accounts a JOIN accounts l ON l.id = 'user:' || a.id || ':available'
+		ids, err = tx.Texts(ctx, `SELECT a.id FROM broker_accounts a JOIN accounts l ON l.id = 'user:' || a.id || ':available'
 			WHERE a.state = 'closing' AND a.`+where+` AND a.id > ? AND (l.balance > l.pending OR l.balance = 0)
 			AND NOT EXISTS (SELECT 1 FROM broker_commitments c WHERE c.account = a.id AND c.held > 0)
 			AND NOT EXISTS (SELECT 1 FROM broker_accounts s WHERE s.parent = a.id AND s.parent <> '' AND s.state <> 'closed')

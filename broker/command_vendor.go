@@ -85,6 +85,6 @@ func (s *store) vendors(ctx context.Context, named, after string) (page []vendor
 }
 
 func vendorNames(ctx context.Context, tx *ledger.Tx, named, after string) (names []string, err error) {
-	return textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE vendor > ? AND (? = '' OR vendor = ?) ORDER BY vendor LIMIT ?`,
+	return tx.Texts(ctx, `SELECT vendor FROM broker_vendors WHERE vendor > ? AND (? = '' OR vendor = ?) ORDER BY vendor LIMIT ?`,
 		after, named, named, perRound)
 }

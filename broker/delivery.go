@@ -133,7 +133,7 @@ func (b *Broker) deliverTo(ctx context.Context, vendor string) (delivered int, e
 // waited longest first.
 func (s *store) vendorsToTell(ctx context.Context) (vendors []string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		vendors, err = textColumn(ctx, tx, `SELECT vendor FROM broker_deliveries WHERE state = 'waiting' AND due <= ?
+		vendors, err = tx.Texts(ctx, `SELECT vendor FROM broker_deliveries WHERE state = 'waiting' AND due <= ?
 			GROUP BY vendor ORDER BY MIN(due) LIMIT ?`, tx.Now().UnixMicro(), perRound)
 		return err
 	})
@@ -157,7 +157,7 @@ func (s *store) takeDelivery(ctx context.Context, vendor string) (next outgoing,
 		if err != nil {
 			return err
 		}
-		found, err = execOne(ctx, tx, `UPDATE broker_deliveries SET due = ?, attempts = attempts + 1
+		found, err = tx.ExecOne(ctx, `UPDATE broker_deliveries SET due = ?, attempts = attempts + 1
 			WHERE seq = ? AND state = 'waiting' AND due = ? AND attempts = ?`,
 			now.Add(deliveryLease).UnixMicro(), next.seq, next.due, next.attempts)
 		next.attempts++
@@ -219,7 +219,7 @@ func (s *store) endAttempt(ctx context.Context, m outgoing, status int, failure 
 		}
 		// Another attempt may have begun when this one's lease was over: then
 		// that one's word counts.
-		isOurs, err := execOne(ctx, tx, `UPDATE broker_deliveries SET state = ?, status = ?, error = ?, ended = ?, due = ?
+		isOurs, err := tx.ExecOne(ctx, `UPDATE broker_deliveries SET state = ?, status = ?, error = ?, ended = ?, due = ?
 			WHERE seq = ? AND state = 'waiting' AND attempts = ?`, state, status, describeFailure(failure), ended, due, m.seq, m.attempts)
 		if err != nil || !isOurs || state == "waiting" {
 			return err
@@ -258,7 +258,7 @@ func describeFailure(err error) string {
 // anything reached it since that message was made, and tells the vendor's other
 // webhooks.
 func (s *store) disableFailing(ctx context.Context, tx *ledger.Tx, m outgoing) error {
-	isDisabled, err := execOne(ctx, tx, `UPDATE broker_webhooks SET state = 'disabled'
+	isDisabled, err := tx.ExecOne(ctx, `UPDATE broker_webhooks SET state = 'disabled'
 		WHERE id = ? AND state = 'enabled' AND succeeded <= ?`, m.webhook, m.created)
 	if err != nil || !isDisabled {
 		return err
@@ -331,7 +331,7 @@ func (b *Broker) deliveries(ctx context.Context, by caller, vendor string, l Lis
 // the vendor has no such message or it waits anyway.
 func (b *Broker) retryDelivery(ctx context.Context, by caller, vendor, id string) (refusal payword.Refusal, err error) {
 	err = b.changeVendor(ctx, by, vendor, "retry delivery", &refusal, func(ctx context.Context, tx *ledger.Tx) error {
-		isRetried, err := execOne(ctx, tx, `UPDATE broker_deliveries SET state = 'waiting', attempts = 0, due = ?, ended = 0
+		isRetried, err := tx.ExecOne(ctx, `UPDATE broker_deliveries SET state = 'waiting', attempts = 0, due = ?, ended = 0
 			WHERE id = ? AND vendor = ? AND state <> 'waiting'
 			AND EXISTS (SELECT 1 FROM broker_webhooks w WHERE w.id = broker_deliveries.webhook AND w.state = 'enabled')`,
 			tx.Now().UnixMicro(), id, vendor)

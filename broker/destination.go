@@ -148,7 +148,7 @@ func (b *Broker) SettleDestinations(ctx context.Context) error {
 
 // vendorsWaiting returns the vendors whose next destination's time has come.
 func vendorsWaiting(ctx context.Context, tx *ledger.Tx) (vendors []string, err error) {
-	return textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE next_from > 0 AND next_from <= ? ORDER BY next_from LIMIT ?`,
+	return tx.Texts(ctx, `SELECT vendor FROM broker_vendors WHERE next_from > 0 AND next_from <= ? ORDER BY next_from LIMIT ?`,
 		tx.Now().Unix(), perRound)
 }
 

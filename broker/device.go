@@ -181,7 +181,7 @@ func (b *Broker) renameDevice(ctx context.Context, by caller, keyID, name string
 		if err != nil {
 			return err
 		}
-		if _, err = execOne(ctx, tx, `UPDATE broker_devices SET name = ? WHERE key_id = ?`, name, keyID); err != nil {
+		if _, err = tx.ExecOne(ctx, `UPDATE broker_devices SET name = ? WHERE key_id = ?`, name, keyID); err != nil {
 			return err
 		}
 		d.name = name
@@ -221,7 +221,7 @@ func (b *Broker) RemoveDevice(ctx context.Context, account, keyID string) (paywo
 		if others == 0 {
 			return refused(refuse(payword.NotPermitted, "this is the last device of the account: nobody could speak for it any more. Add another first"))
 		}
-		swapped, err := execOne(ctx, tx, `UPDATE broker_devices SET removed = ? WHERE key_id = ? AND removed = 0`, tx.Now().UnixMicro(), keyID)
+		swapped, err := tx.ExecOne(ctx, `UPDATE broker_devices SET removed = ? WHERE key_id = ? AND removed = 0`, tx.Now().UnixMicro(), keyID)
 		if err == nil && !swapped {
 			err = fmt.Errorf("device %s changed within a transaction", keyID)
 		}

@@ -103,7 +103,7 @@ func exportDevices(account string) exportReader {
 func (s *store) exportSubAccounts(parent string) exportReader {
 	after := ""
 	return func(ctx context.Context, tx *ledger.Tx) (items []any, isLast bool, err error) {
-		ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`, parent, after, s.exportPage)
+		ids, err := tx.Texts(ctx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`, parent, after, s.exportPage)
 		if err != nil {
 			return nil, false, err
 		}
@@ -129,7 +129,7 @@ func (s *store) exportSpending(parent string) exportReader {
 	account, after := "", ""
 	return func(ctx context.Context, tx *ledger.Tx) (items []any, isLast bool, err error) {
 		if after == "" {
-			next, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT 1`, parent, account)
+			next, err := tx.Texts(ctx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT 1`, parent, account)
 			if err != nil || len(next) == 0 {
 				return nil, true, err
 			}

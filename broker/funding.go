@@ -161,7 +161,7 @@ func insertFunding(ctx context.Context, tx *ledger.Tx, f fundingRecord) (seq int
 // saveFunding stores what changes of a payment if the stored version is still
 // f.version, and counts it up.
 func saveFunding(ctx context.Context, tx *ledger.Tx, f *fundingRecord) error {
-	swapped, err := execOne(ctx, tx, `UPDATE broker_fundings SET account = ?, reversed = ?, version = version + 1
+	swapped, err := tx.ExecOne(ctx, `UPDATE broker_fundings SET account = ?, reversed = ?, version = version + 1
 		WHERE seq = ? AND version = ?`, f.account, f.reversed, f.seq, f.version)
 	if err == nil && !swapped {
 		err = fmt.Errorf("funding %d changed within a transaction", f.seq)

@@ -299,7 +299,7 @@ func (s *store) registerKeys(ctx context.Context, keys []ed25519.PublicKey) erro
 	_, err := s.update(ctx, "register keys", func(tx *ledger.Tx) error {
 		for _, key := range keys {
 			id := payword.Thumbprint(key)
-			isNew, err := execOne(ctx, tx, `INSERT INTO broker_keys (key_id, key, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+			isNew, err := tx.ExecOne(ctx, `INSERT INTO broker_keys (key_id, key, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 				id, []byte(key), tx.Now().UnixMicro())
 			if err == nil && isNew {
 				err = audit(ctx, tx, auditEntry{"publish-key", "key:" + id, ""})
@@ -339,7 +339,7 @@ func (s *store) brokerKeys(ctx context.Context) (known map[string]brokerKey, err
 // noteSigned remembers that a key is needed until a time, in seconds since 1970.
 func (s *store) noteSigned(ctx context.Context, keyID string, until int64) error {
 	_, err := s.update(ctx, "note signed", func(tx *ledger.Tx) error {
-		found, err := execOne(ctx, tx, `UPDATE broker_keys
+		found, err := tx.ExecOne(ctx, `UPDATE broker_keys
 			SET signed_until = CASE WHEN signed_until < ? THEN ? ELSE signed_until END
 			WHERE key_id = ? AND withdrawn = 0`, until, until, keyID)
 		if err == nil && !found {
@@ -362,7 +362,7 @@ func (b *Broker) WithdrawKey(ctx context.Context, keyID string) (bool, error) {
 // thief signs with it must not count. It reports whether the key was known.
 func (s *store) withdrawKey(ctx context.Context, keyID string) (found bool, err error) {
 	_, err = s.update(ctx, "withdraw key", func(tx *ledger.Tx) error {
-		found, err = execOne(ctx, tx, `UPDATE broker_keys SET withdrawn = 1 WHERE key_id = ?`, keyID)
+		found, err = tx.ExecOne(ctx, `UPDATE broker_keys SET withdrawn = 1 WHERE key_id = ?`, keyID)
 		if err != nil || !found {
 			return err
 		}

@@ -94,7 +94,7 @@ func (s *store) waitingOutcomes(ctx context.Context) (waiting []outcome, err err
 func (b *Broker) applyOutcome(ctx context.Context, o outcome) (isApplied bool, err error) {
 	refusal, err := b.store.update(ctx, "apply outcome", func(tx *ledger.Tx) error {
 		isApplied = false
-		swapped, err := execOne(ctx, tx, `UPDATE broker_outcomes SET state = 'applied', applied = ? WHERE seq = ? AND state = 'waiting'`,
+		swapped, err := tx.ExecOne(ctx, `UPDATE broker_outcomes SET state = 'applied', applied = ? WHERE seq = ? AND state = 'waiting'`,
 			tx.Now().UnixMicro(), o.seq)
 		if err != nil || !swapped {
 			return err
@@ -129,7 +129,7 @@ func ledgerSaysNo(err error) bool {
 
 func (s *store) failOutcome(ctx context.Context, o outcome, why string) error {
 	_, err := s.update(ctx, "fail outcome", func(tx *ledger.Tx) error {
-		swapped, err := execOne(ctx, tx, `UPDATE broker_outcomes SET state = 'failed', detail = ?, applied = ? WHERE seq = ? AND state = 'waiting'`,
+		swapped, err := tx.ExecOne(ctx, `UPDATE broker_outcomes SET state = 'failed', detail = ?, applied = ? WHERE seq = ? AND state = 'waiting'`,
 			cutText(why, maxOutcomeDetail), tx.Now().UnixMicro(), o.seq)
 		if err != nil || !swapped {
 			return err
@@ -201,7 +201,7 @@ func (s *store) returnPayout(ctx context.Context, tx *ledger.Tx, p payout, note 
 	if err != nil {
 		return err
 	}
-	swapped, err := execOne(ctx, tx, `UPDATE broker_payouts SET note = ? WHERE account = ? AND id = ? AND state = 'paid'`,
+	swapped, err := tx.ExecOne(ctx, `UPDATE broker_payouts SET note = ? WHERE account = ? AND id = ? AND state = 'paid'`,
 		cutText("returned: "+note, maxReason), p.account, p.id)
 	if err == nil && !swapped {
 		err = fmt.Errorf("payout %s of %s changed within a transaction", p.id, p.account)

@@ -47,7 +47,7 @@ func (s *store) setPull(ctx context.Context, tx *ledger.Tx, vendor string, pull 
 	if pull {
 		wanted = 1
 	}
-	isChanged, err := execOne(ctx, tx, `UPDATE broker_vendors SET pull = ?, pull_due = 0, pull_failures = 0
+	isChanged, err := tx.ExecOne(ctx, `UPDATE broker_vendors SET pull = ?, pull_due = 0, pull_failures = 0
 		WHERE vendor = ? AND pull <> ?`, wanted, vendor, wanted)
 	if err != nil || !isChanged {
 		return err
@@ -100,7 +100,7 @@ func (b *Broker) pullInTurn(ctx context.Context, vendor string) error {
 // vendorsToPull returns vendors whose turn it is.
 func (s *store) vendorsToPull(ctx context.Context) (vendors []string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		vendors, err = textColumn(ctx, tx, `SELECT vendor FROM broker_vendors WHERE pull = 1 AND pull_due <= ? ORDER BY pull_due LIMIT ?`,
+		vendors, err = tx.Texts(ctx, `SELECT vendor FROM broker_vendors WHERE pull = 1 AND pull_due <= ? ORDER BY pull_due LIMIT ?`,
 			tx.Now().UnixMicro(), perRound)
 		return err
 	})
@@ -113,7 +113,7 @@ func (s *store) takePull(ctx context.Context, vendor string) (failures int, isOu
 	_, err = s.update(ctx, "take pull", func(tx *ledger.Tx) error {
 		now := tx.Now()
 		var err error
-		isOurs, err = execOne(ctx, tx, `UPDATE broker_vendors SET pull_due = ? WHERE vendor = ? AND pull = 1 AND pull_due <= ?`,
+		isOurs, err = tx.ExecOne(ctx, `UPDATE broker_vendors SET pull_due = ? WHERE vendor = ? AND pull = 1 AND pull_due <= ?`,
 			now.Add(pullLease).UnixMicro(), vendor, now.UnixMicro())
 		if err != nil || !isOurs {
 			return err

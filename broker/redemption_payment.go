@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"iter"
@@ -38,8 +37,8 @@ func (s *store) loadClaimed(ctx context.Context, groups []*claimed) error {
 		byID[g.id.String()] = g
 	}
 	return s.db.View(ctx, func(tx *ledger.Tx) error {
-		return selectAmong(ctx, tx, `SELECT `+recordColumns+` FROM broker_commitments WHERE id IN`, ids, func(rows *sql.Rows) error {
-			r, err := scanRecord(rows.Scan)
+		return selectAmong(ctx, tx, `SELECT `+recordColumns+` FROM broker_commitments WHERE id IN`, ids, func(scan func(target ...any) error) error {
+			r, err := scanRecord(scan)
 			if flawed := (*flawedRecord)(nil); errors.As(err, &flawed) {
 				byID[flawed.id].fault = err
 				return nil
@@ -53,29 +52,15 @@ func (s *store) loadClaimed(ctx context.Context, groups []*claimed) error {
 }
 
 // selectAmong runs a query that ends in IN for some of the ids after the other
-// and gives each row to scan.
-func selectAmong(ctx context.Context, tx *ledger.Tx, query string, ids []any, scan func(*sql.Rows) error, more ...any) error {
+// and gives each row to take.
+func selectAmong(ctx context.Context, tx *ledger.Tx, query string, ids []any, take func(scan func(target ...any) error) error, more ...any) error {
 	for from, to := range ledger.Spans(len(ids)) {
 		list := query + ` (` + ledger.List(to-from) + `)`
-		if err := selectRows(ctx, tx, list, append(slices.Clone(more), ids[from:to]...), scan); err != nil {
+		if err := tx.Each(ctx, take, list, append(slices.Clone(more), ids[from:to]...)...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func selectRows(ctx context.Context, tx *ledger.Tx, query string, arguments []any, scan func(*sql.Rows) error) error {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // fraud is a root that was paid on in two commitments.
@@ -234,10 +219,10 @@ func checkVersions(ctx context.Context, tx *ledger.Tx, payments []*payment) erro
 		ids[k] = p.id.String()
 	}
 	versions := make(map[string]int64, len(payments))
-	err := selectAmong(ctx, tx, `SELECT id, version FROM broker_commitments WHERE id IN`, ids, func(rows *sql.Rows) error {
+	err := selectAmong(ctx, tx, `SELECT id, version FROM broker_commitments WHERE id IN`, ids, func(scan func(target ...any) error) error {
 		var id string
 		var version int64
-		err := rows.Scan(&id, &version)
+		err := scan(&id, &version)
 		versions[id] = version
 		return err
 	})
@@ -256,9 +241,9 @@ func (s *store) checkOwners(ctx context.Context, tx *ledger.Tx, payments []*paym
 			subjects[p.m.Certificate.Subject] = ""
 		}
 	}
-	if err := selectAmong(ctx, tx, `SELECT subject, account FROM broker_certificates WHERE subject IN`, anys(maps.Keys(subjects)), func(rows *sql.Rows) error {
+	if err := selectAmong(ctx, tx, `SELECT subject, account FROM broker_certificates WHERE subject IN`, anys(maps.Keys(subjects)), func(scan func(target ...any) error) error {
 		var subject, account string
-		err := rows.Scan(&subject, &account)
+		err := scan(&subject, &account)
 		subjects[subject] = account
 		return err
 	}); err != nil {
@@ -307,13 +292,13 @@ func commitmentsOfDay(ctx context.Context, tx *ledger.Tx, subjects map[string]st
 	for from, to := range ledger.Spans(len(accounts)) {
 		query := `SELECT account, COUNT(*) FROM broker_commitments WHERE created >= ? AND account IN (` +
 			ledger.List(to-from) + `) GROUP BY account`
-		err := selectRows(ctx, tx, query, append([]any{midnight.UnixMicro()}, accounts[from:to]...), func(rows *sql.Rows) error {
+		err := tx.Each(ctx, func(scan func(target ...any) error) error {
 			var account string
 			var stored int64
-			err := rows.Scan(&account, &stored)
+			err := scan(&account, &stored)
 			today[account] = stored
 			return err
-		})
+		}, query, append([]any{midnight.UnixMicro()}, accounts[from:to]...)...)
 		if err != nil {
 			return nil, err
 		}

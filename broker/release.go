@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -182,8 +181,8 @@ func (r *releaseRound) find(ctx context.Context, tx *ledger.Tx) (due []record, e
 	query := `SELECT ` + recordColumns + ` FROM broker_commitments WHERE held > 0 AND redeem_by <= ?
 		AND NOT EXISTS (SELECT 1 FROM broker_unsound u WHERE u.commitment = broker_commitments.id AND u.retry > ?)
 		ORDER BY redeem_by, id LIMIT ?`
-	err = selectRows(ctx, tx, query, []any{r.now, r.now, r.limit}, func(rows *sql.Rows) error {
-		found, err := scanRecord(rows.Scan)
+	err = tx.Each(ctx, func(scan func(target ...any) error) error {
+		found, err := scanRecord(scan)
 		id := found.id.String()
 		if flawed := (*flawedRecord)(nil); errors.As(err, &flawed) {
 			id = flawed.id
@@ -197,7 +196,7 @@ func (r *releaseRound) find(ctx context.Context, tx *ledger.Tx) (due []record, e
 			r.first = id
 		}
 		return nil
-	})
+	}, query, r.now, r.now, r.limit)
 	return due, err
 }
 

@@ -66,7 +66,7 @@ func saveReversal(ctx context.Context, tx *ledger.Tx, r reversal) error {
 	if r.isEnded {
 		ended = 1
 	}
-	isNew, err := execOne(ctx, tx, `INSERT INTO broker_reversals (source, id, payment, cause, amount, currency, ended, created)
+	isNew, err := tx.ExecOne(ctx, `INSERT INTO broker_reversals (source, id, payment, cause, amount, currency, ended, created)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		r.source, r.id, r.payment, r.cause, r.amount, r.currency, ended, tx.Now().UnixMicro())
 	if err != nil {
@@ -74,7 +74,7 @@ func saveReversal(ctx context.Context, tx *ledger.Tx, r reversal) error {
 	}
 	isChanged := false
 	if !isNew {
-		isChanged, err = execOne(ctx, tx, `UPDATE broker_reversals
+		isChanged, err = tx.ExecOne(ctx, `UPDATE broker_reversals
 			SET amount = CASE WHEN amount < ? THEN ? ELSE amount END, ended = CASE WHEN ended < ? THEN ? ELSE ended END
 			WHERE source = ? AND id = ? AND (amount < ? OR ended < ?)`,
 			r.amount, r.amount, ended, ended, r.source, r.id, r.amount, ended)
@@ -280,7 +280,7 @@ func (s *store) collectDue(ctx context.Context) error {
 }
 
 func debtors(ctx context.Context, tx *ledger.Tx) (accounts []string, err error) {
-	return textColumn(ctx, tx, `SELECT d.account FROM broker_debts d
+	return tx.Texts(ctx, `SELECT d.account FROM broker_debts d
 		JOIN accounts a ON a.id = 'user:' || d.account || ':available'
 		WHERE d.open = 1 AND a.balance - a.pending > 0 ORDER BY d.account LIMIT ?`, perRound)
 }

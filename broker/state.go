@@ -120,7 +120,7 @@ func (s *store) requireMain(ctx context.Context, tx *ledger.Tx, account, what st
 // setState swaps the state of an account. It reports whether it did; if not,
 // the account was in another state than before.
 func setState(ctx context.Context, tx *ledger.Tx, account, before, after string) (bool, error) {
-	return execOne(ctx, tx, `UPDATE broker_accounts SET state = ? WHERE id = ? AND state = ?`, after, account, before)
+	return tx.ExecOne(ctx, `UPDATE broker_accounts SET state = ? WHERE id = ? AND state = ?`, after, account, before)
 }
 
 // BlockAccount makes sure that nothing new is promised from an account and its
@@ -250,7 +250,7 @@ func (s *store) setHolder(ctx context.Context, account, holder string) (after pa
 		if row.isSub() {
 			return refused(refuse(payword.NotPermitted, "a sub-account is held by whoever holds the account that it belongs to"))
 		}
-		if _, err := execOne(ctx, tx, `UPDATE broker_accounts SET holder = ? WHERE id = ?`, holder, account); err != nil {
+		if _, err := tx.ExecOne(ctx, `UPDATE broker_accounts SET holder = ? WHERE id = ?`, holder, account); err != nil {
 			return err
 		}
 		if after, err = s.accountIn(ctx, tx, account); err != nil {
@@ -299,7 +299,7 @@ func (s *store) checkCeiling(ctx context.Context, tx *ledger.Tx, account string,
 // familyIDs returns the ids of an account and of its sub-accounts that are not
 // closed.
 func familyIDs(ctx context.Context, tx *ledger.Tx, account string) ([]string, error) {
-	ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND state <> 'closed' ORDER BY id LIMIT ?`,
+	ids, err := tx.Texts(ctx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND state <> 'closed' ORDER BY id LIMIT ?`,
 		account, maxSubAccounts)
 	return append(ids, account), err
 }

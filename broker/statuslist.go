@@ -230,7 +230,7 @@ func (b *Broker) signList(ctx context.Context, list listRow, statuses map[uint32
 // storeList stores a list that was signed, unless another broker was faster.
 func (s *store) storeList(ctx context.Context, list listRow) (isStored bool, err error) {
 	_, err = s.update(ctx, "sign list", func(tx *ledger.Tx) error {
-		isStored, err = execOne(ctx, tx, `UPDATE broker_status_lists
+		isStored, err = tx.ExecOne(ctx, `UPDATE broker_status_lists
 			SET token = ?, token_changes = ?, token_key = ?, token_issued = ?, version = version + 1
 			WHERE number = ? AND version = ?`,
 			list.token, list.tokenChanges, list.tokenKey, list.issued, list.number, list.version)

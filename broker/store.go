@@ -165,16 +165,6 @@ func (s *store) fail(ctx context.Context, point string) error {
 	return s.fault(ctx, point)
 }
 
-// execOne runs a statement and says whether it changed a row, of at most one.
-func execOne(ctx context.Context, tx *ledger.Tx, query string, args ...any) (bool, error) {
-	result, err := tx.ExecContext(ctx, query, args...)
-	if err != nil {
-		return false, err
-	}
-	count, err := result.RowsAffected()
-	return count == 1, err
-}
-
 // record is what the broker knows of one commitment. Version 0 means that it is
 // not stored yet.
 type record struct {
@@ -263,9 +253,9 @@ func loadRecord(ctx context.Context, tx *ledger.Tx, id payword.CommitmentID) (re
 // was faster and nothing was changed.
 func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
 	if r.version == 0 {
-		return execOne(ctx, tx, insertRecords+ledger.Rows(1, recordArguments)+` ON CONFLICT DO NOTHING`, r.arguments(tx)...)
+		return tx.ExecOne(ctx, insertRecords+ledger.Rows(1, recordArguments)+` ON CONFLICT DO NOTHING`, r.arguments(tx)...)
 	}
-	return execOne(ctx, tx, `UPDATE broker_commitments
+	return tx.ExecOne(ctx, `UPDATE broker_commitments
 		SET reserved = ?, held = ?, paid = ?, sequence = ?, redeem_by = ?, day = ?, reservation = ?, tails = ?,
 			claim = ?, closed = ?, version = version + 1
 		WHERE id = ? AND version = ?`,
@@ -276,7 +266,7 @@ func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
 // savePaid is saveRecord for a stored record of which only what was paid on it
 // has changed: the indexes over the rest need not be touched.
 func savePaid(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
-	return execOne(ctx, tx, `UPDATE broker_commitments
+	return tx.ExecOne(ctx, `UPDATE broker_commitments
 		SET held = ?, paid = ?, tails = ?, claim = ?, closed = ?, version = version + 1
 		WHERE id = ? AND version = ?`,
 		int64(r.held), int64(r.redeemed.Paid), encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), r.id.String(), r.version)
@@ -457,21 +447,4 @@ func (s *store) accountOf(ctx context.Context, keyID string) (account string, ke
 		return err
 	})
 	return account, key, err
-}
-
-// textColumn returns the one column of a query.
-func textColumn(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (texts []string, err error) {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, rows.Err()
 }

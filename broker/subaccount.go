@@ -104,7 +104,7 @@ func (s *store) subAccountIn(ctx context.Context, tx *ledger.Tx, id string) (pay
 func (s *store) subAccounts(ctx context.Context, parent string, l Listing) (list payword.SubAccountList, err error) {
 	list.SubAccounts = []payword.SubAccount{}
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		ids, err := textColumn(ctx, tx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`,
+		ids, err := tx.Texts(ctx, `SELECT id FROM broker_accounts WHERE parent = ? AND parent <> '' AND id > ? ORDER BY id LIMIT ?`,
 			parent, l.After, l.Limit+1)
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func applyChange(ctx context.Context, tx *ledger.Tx, row accountRow, request pay
 	if row.paused {
 		paused = 1
 	}
-	if _, err := execOne(ctx, tx, `UPDATE broker_accounts SET name = ?, paused = ? WHERE id = ?`, row.name, paused, row.id); err != nil {
+	if _, err := tx.ExecOne(ctx, `UPDATE broker_accounts SET name = ?, paused = ? WHERE id = ?`, row.name, paused, row.id); err != nil {
 		return err
 	}
 	if err := followState(ctx, tx, row.id); err != nil || request.Limits == nil {

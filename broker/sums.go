@@ -175,7 +175,7 @@ func sumProgress(ctx context.Context, tx *ledger.Tx) (seq, created int64, err er
 
 // saveSums adds sums to the stored ones, unless somebody else did since before.
 func saveSums(ctx context.Context, tx *ledger.Tx, before int64, sums journalSums) error {
-	isNext, err := execOne(ctx, tx, `UPDATE broker_sums_progress SET seq = ?, created = ? WHERE one = 1 AND seq = ?`,
+	isNext, err := tx.ExecOne(ctx, `UPDATE broker_sums_progress SET seq = ?, created = ? WHERE one = 1 AND seq = ?`,
 		sums.seq, sums.created, before)
 	if err != nil || !isNext {
 		return err

@@ -141,7 +141,7 @@ func (s *store) storeVendor(ctx context.Context, tx *ledger.Tx, vendor string, a
 
 func (s *store) addVendorKey(ctx context.Context, tx *ledger.Tx, vendor string, key ed25519.PublicKey) error {
 	keyID := payword.Thumbprint(key)
-	isNew, err := execOne(ctx, tx,
+	isNew, err := tx.ExecOne(ctx,
 		`INSERT INTO broker_vendor_keys (vendor, key_id, key, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		vendor, keyID, []byte(key), tx.Now().UnixMicro())
 	if err != nil || !isNew {

@@ -80,7 +80,7 @@ func (s *store) makeVouchers(ctx context.Context, batch VoucherBatch, now time.T
 		codes = append(codes, newVoucherCode())
 	}
 	refusal, err = s.update(ctx, "make vouchers", func(tx *ledger.Tx) error {
-		isNew, err := execOne(ctx, tx, `INSERT INTO broker_voucher_batches (id, count, amount, expires, created)
+		isNew, err := tx.ExecOne(ctx, `INSERT INTO broker_voucher_batches (id, count, amount, expires, created)
 			VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, batch.ID, batch.Count, batch.Amount, batch.Expires.Unix(), tx.Now().UnixMicro())
 		if err != nil {
 			return err
@@ -236,7 +236,7 @@ func (s *store) payVoucher(ctx context.Context, tx *ledger.Tx, account string, v
 	if err := s.checkFundable(ctx, tx, account, v.amount); err != nil {
 		return err
 	}
-	swapped, err := execOne(ctx, tx, `UPDATE broker_vouchers SET state = 'redeemed', account = ?, ended = ? WHERE id = ? AND state = 'open'`,
+	swapped, err := tx.ExecOne(ctx, `UPDATE broker_vouchers SET state = 'redeemed', account = ?, ended = ? WHERE id = ? AND state = 'open'`,
 		account, tx.Now().UnixMicro(), v.id)
 	if err == nil && !swapped {
 		err = fmt.Errorf("voucher %s changed within a transaction", v.id)
@@ -262,7 +262,7 @@ func (s *store) payVoucher(ctx context.Context, tx *ledger.Tx, account string, v
 func (s *store) expireVouchers(ctx context.Context, now int64) (count int, err error) {
 	var due []string
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		due, err = textColumn(ctx, tx, `SELECT id FROM broker_vouchers WHERE state = 'open' AND expires <= ? ORDER BY expires, id LIMIT ?`, now, perRound)
+		due, err = tx.Texts(ctx, `SELECT id FROM broker_vouchers WHERE state = 'open' AND expires <= ? ORDER BY expires, id LIMIT ?`, now, perRound)
 		return err
 	})
 	if err != nil || len(due) == 0 {
@@ -284,7 +284,7 @@ func (s *store) expireVoucher(ctx context.Context, tx *ledger.Tx, id string) err
 	if err != nil || v.state != voucherOpen {
 		return err // another broker was faster
 	}
-	if _, err := execOne(ctx, tx, `UPDATE broker_vouchers SET state = 'expired', ended = ? WHERE id = ? AND state = 'open'`, tx.Now().UnixMicro(), id); err != nil {
+	if _, err := tx.ExecOne(ctx, `UPDATE broker_vouchers SET state = 'expired', ended = ? WHERE id = ? AND state = 'open'`, tx.Now().UnixMicro(), id); err != nil {
 		return err
 	}
 	return tx.Post(ctx, ledger.Transfer{

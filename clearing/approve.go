@@ -70,13 +70,9 @@ func approve(ctx context.Context, tx *ledger.Tx, s Settlement, by Operator) erro
 	case s.PlannedBy == actor(by):
 		return fmt.Errorf("%s has planned it: another operator must approve it", by.Name)
 	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO clearing_approvals (run_id, operator, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+	isNew, err := tx.ExecOne(ctx, `INSERT INTO clearing_approvals (run_id, operator, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 		s.RunID, by.Name, tx.Now().UnixMicro())
-	if err != nil {
-		return err
-	}
-	made, err := result.RowsAffected()
-	if err != nil || made == 0 {
+	if err != nil || !isNew {
 		return err
 	}
 	return audit(ctx, tx, "approve", "run:"+s.RunID, "plan "+s.PlanHash)

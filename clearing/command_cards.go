@@ -17,7 +17,6 @@ import (
 	"github.com/paywordhq/payword/clearing/fee"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
-	"github.com/paywordhq/payword/money"
 )
 
 // maxCardKeysBytes is more than the masters of every key version take.
@@ -352,19 +351,6 @@ func (c *cardsCommand) checkBatch() error {
 	return nil
 }
 
-// batchResult is what became of a batch, in JSON.
-type batchResult struct {
-	Merchant     string       `json:"merchant"`
-	Batch        uint32       `json:"batch"`
-	Ack          string       `json:"acknowledgement"`
-	Payments     uint32       `json:"payments"`
-	Voids        uint32       `json:"voids"`
-	GrossMicros  money.Amount `json:"grossMicros"`
-	BookedMicros money.Amount `json:"bookedMicros"`
-	FeeMicros    money.Amount `json:"feeMicros"`
-	Repeated     bool         `json:"repeated"`
-}
-
 func (c *cardsCommand) submitBatch(ctx context.Context, clearing *cards.Clearing) error {
 	text, err := readSmall(c.file, purse.MaxBatchLength)
 	if err != nil {
@@ -377,8 +363,7 @@ func (c *cardsCommand) submitBatch(ctx context.Context, clearing *cards.Clearing
 	if err != nil {
 		return err
 	}
-	result := batchResult{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Repeated}
-	return c.say(result, "batch %d of merchant %s: %d payments of %s, %d voids, fee %s\nacknowledgement %s",
+	return c.say(b, "batch %d of merchant %s: %d payments of %s, %d voids, fee %s\nacknowledgement %s",
 		b.Batch, b.Merchant, b.Payments, b.Gross.Decimal(), b.Voids, b.Fee.Decimal(), b.Ack)
 }
 

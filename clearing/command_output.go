@@ -28,6 +28,7 @@ type output struct {
 // result is the stdout of a command.
 type result struct{ *output }
 
+// Write implements io.Writer.
 func (r result) Write(text []byte) (int, error) {
 	r.hasResult = r.hasResult || len(text) > 0
 	return r.stdout.Write(text)
@@ -36,6 +37,7 @@ func (r result) Write(text []byte) (int, error) {
 // messages is the stderr of a command.
 type messages struct{ *output }
 
+// Write implements io.Writer.
 func (m messages) Write(text []byte) (int, error) {
 	m.said = append(m.said, text...)
 	m.said = m.said[max(0, len(m.said)-maxSentence):]

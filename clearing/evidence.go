@@ -3,7 +3,6 @@ package clearing
 import (
 	"context"
 	"crypto"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -216,19 +215,18 @@ func (p *publication) keep(ctx context.Context, tx *ledger.Tx, sums map[string]r
 func loadEvidence(ctx context.Context, tx *ledger.Tx, sums map[string]redeemed) (list []evidence, err error) {
 	ids := slices.Sorted(maps.Keys(sums))
 	for from, to := range ledger.Spans(len(ids)) {
-		err := eachRow(ctx, tx, `SELECT id, vendor, account, tails, claim FROM broker_commitments WHERE id IN (`+ledger.List(to-from)+`)`,
-			anys(ids[from:to]), func(rows *sql.Rows) error {
-				var e evidence
-				var id string
-				if err := rows.Scan(&id, &e.vendor, &e.account, &e.tails, &e.claim); err != nil {
-					return err
-				}
-				e.redeemed, e.tails, e.claimKey = sums[id], trimTails(e.tails), []byte{}
-				if e.credit == payableAccount(e.vendor) && e.paid >= e.amount {
-					list = append(list, e)
-				}
-				return nil
-			})
+		err := tx.Each(ctx, func(scan func(target ...any) error) error {
+			var e evidence
+			var id string
+			if err := scan(&id, &e.vendor, &e.account, &e.tails, &e.claim); err != nil {
+				return err
+			}
+			e.redeemed, e.tails, e.claimKey = sums[id], trimTails(e.tails), []byte{}
+			if e.credit == payableAccount(e.vendor) && e.paid >= e.amount {
+				list = append(list, e)
+			}
+			return nil
+		}, `SELECT id, vendor, account, tails, claim FROM broker_commitments WHERE id IN (`+ledger.List(to-from)+`)`, anys(ids[from:to])...)
 		if err != nil {
 			return nil, err
 		}
@@ -263,16 +261,15 @@ func loadClaimKeys(ctx context.Context, tx *ledger.Tx, list []evidence) error {
 	}
 	ids := slices.Sorted(maps.Keys(kids))
 	for from, to := range ledger.Spans(len(ids)) {
-		err := eachRow(ctx, tx, `SELECT vendor, key_id, key FROM broker_vendor_keys WHERE key_id IN (`+ledger.List(to-from)+`)`,
-			anys(ids[from:to]), func(rows *sql.Rows) error {
-				var vendor, kid string
-				var key []byte
-				err := rows.Scan(&vendor, &kid, &key)
-				for _, e := range signers[vendor+" "+kid] {
-					e.claimKey = key
-				}
-				return err
-			})
+		err := tx.Each(ctx, func(scan func(target ...any) error) error {
+			var vendor, kid string
+			var key []byte
+			err := scan(&vendor, &kid, &key)
+			for _, e := range signers[vendor+" "+kid] {
+				e.claimKey = key
+			}
+			return err
+		}, `SELECT vendor, key_id, key FROM broker_vendor_keys WHERE key_id IN (`+ledger.List(to-from)+`)`, anys(ids[from:to])...)
 		if err != nil {
 			return err
 		}
@@ -292,21 +289,6 @@ func keyIDOf(token string) string {
 		return ""
 	}
 	return header.KeyID
-}
-
-// eachRow gives every row of a query to scan.
-func eachRow(ctx context.Context, tx *ledger.Tx, query string, arguments []any, scan func(*sql.Rows) error) error {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // anys returns texts as arguments.

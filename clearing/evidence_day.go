@@ -25,18 +25,17 @@ func (p *publication) tree(ctx context.Context) (*statement.Tree, int64, error) 
 	tree, err := statement.NewTree(leaves, func(first int64, count int) (digests []statement.Digest, err error) {
 		err = p.db.View(ctx, func(tx *ledger.Tx) error {
 			digests = digests[:0]
-			return eachRow(ctx, tx, `SELECT digest FROM clearing_statements WHERE run_id = ? AND number >= ? ORDER BY number LIMIT ?`,
-				[]any{p.run.id, first, count}, func(rows *sql.Rows) error {
-					var digest []byte
-					if err := rows.Scan(&digest); err != nil {
-						return err
-					}
-					if len(digest) != len(statement.Digest{}) {
-						return fmt.Errorf("a leaf has %d bytes", len(digest))
-					}
-					digests = append(digests, statement.Digest(digest))
-					return nil
-				})
+			return tx.Each(ctx, func(scan func(target ...any) error) error {
+				var digest []byte
+				if err := scan(&digest); err != nil {
+					return err
+				}
+				if len(digest) != len(statement.Digest{}) {
+					return fmt.Errorf("a leaf has %d bytes", len(digest))
+				}
+				digests = append(digests, statement.Digest(digest))
+				return nil
+			}, `SELECT digest FROM clearing_statements WHERE run_id = ? AND number >= ? ORDER BY number LIMIT ?`, p.run.id, first, count)
 		})
 		return digests, err
 	})
@@ -118,16 +117,16 @@ type Day struct {
 func Days(ctx context.Context, db *ledger.DB, after int64, limit int) (days []Day, err error) {
 	err = db.View(ctx, func(tx *ledger.Tx) error {
 		days = nil
-		return eachRow(ctx, tx, `SELECT token FROM clearing_days WHERE number > ? ORDER BY number LIMIT ?`, []any{after, limit}, func(rows *sql.Rows) error {
+		return tx.Each(ctx, func(scan func(target ...any) error) error {
 			var day Day
-			if err := rows.Scan(&day.Token); err != nil {
+			if err := scan(&day.Token); err != nil {
 				return err
 			}
 			var err error
 			day.Day, _, err = statement.ParseDay(day.Token, nil)
 			days = append(days, day)
 			return err
-		})
+		}, `SELECT token FROM clearing_days WHERE number > ? ORDER BY number LIMIT ?`, after, limit)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the days: %w", err)

@@ -103,13 +103,12 @@ func (s *Statements) leaf(ctx context.Context, kind statement.Kind, name string)
 func (s *Statements) Parties(ctx context.Context, kind statement.Kind, after string, limit int) (names []string, err error) {
 	err = s.publication.db.View(ctx, func(tx *ledger.Tx) error {
 		names = nil
-		return eachRow(ctx, tx, `SELECT party FROM clearing_statements WHERE run_id = ? AND kind = ? AND party > ? ORDER BY party LIMIT ?`,
-			[]any{s.publication.run.id, string(kind), after, limit}, func(rows *sql.Rows) error {
-				var name string
-				err := rows.Scan(&name)
-				names = append(names, name)
-				return err
-			})
+		return tx.Each(ctx, func(scan func(target ...any) error) error {
+			var name string
+			err := scan(&name)
+			names = append(names, name)
+			return err
+		}, `SELECT party FROM clearing_statements WHERE run_id = ? AND kind = ? AND party > ? ORDER BY party LIMIT ?`, s.publication.run.id, string(kind), after, limit)
 	})
 	return names, err
 }

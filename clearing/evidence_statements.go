@@ -126,13 +126,12 @@ func (p *publication) parties(ctx context.Context, kind statement.Kind, relation
 	}
 	err = p.db.View(ctx, func(tx *ledger.Tx) error {
 		list = nil
-		err := eachRow(ctx, tx, `SELECT party, CAST(commitments AS BIGINT), CAST(paid AS BIGINT) FROM (`+query+`) AS page ORDER BY party`,
-			arguments, func(rows *sql.Rows) error {
-				one := party{kind: kind}
-				err := rows.Scan(&one.name, &one.commitments, &one.paid)
-				list = append(list, one)
-				return err
-			})
+		err := tx.Each(ctx, func(scan func(target ...any) error) error {
+			one := party{kind: kind}
+			err := scan(&one.name, &one.commitments, &one.paid)
+			list = append(list, one)
+			return err
+		}, `SELECT party, CAST(commitments AS BIGINT), CAST(paid AS BIGINT) FROM (`+query+`) AS page ORDER BY party`, arguments...)
 		if err != nil || kind != statement.Vendor || len(list) == 0 {
 			return err
 		}
@@ -147,23 +146,22 @@ func (p *publication) loadSettlements(ctx context.Context, tx *ledger.Tx, list [
 	for k := range list {
 		byName[list[k].name] = &list[k]
 	}
-	return eachRow(ctx, tx, `SELECT party, gross, fee, amount, outcome FROM clearing_lines
-		WHERE run_id = ? AND kind = 'vendor' AND party >= ? AND party <= ?`,
-		[]any{p.run.id, list[0].name, list[len(list)-1].name}, func(rows *sql.Rows) error {
-			var name, outcome string
-			s := statement.Settlement{FeeRule: p.run.feeRule}
-			if err := rows.Scan(&name, (*int64)(&s.Gross), (*int64)(&s.Fee), (*int64)(&s.Payout), &outcome); err != nil {
-				return err
-			}
-			if outcome != "sent" {
-				s.Fee, s.Payout = 0, 0
-			}
-			s.Carried = s.Gross - s.Fee - s.Payout
-			if one := byName[name]; one != nil {
-				one.settlement = &s
-			}
-			return nil
-		})
+	return tx.Each(ctx, func(scan func(target ...any) error) error {
+		var name, outcome string
+		s := statement.Settlement{FeeRule: p.run.feeRule}
+		if err := scan(&name, (*int64)(&s.Gross), (*int64)(&s.Fee), (*int64)(&s.Payout), &outcome); err != nil {
+			return err
+		}
+		if outcome != "sent" {
+			s.Fee, s.Payout = 0, 0
+		}
+		s.Carried = s.Gross - s.Fee - s.Payout
+		if one := byName[name]; one != nil {
+			one.settlement = &s
+		}
+		return nil
+	}, `SELECT party, gross, fee, amount, outcome FROM clearing_lines
+		WHERE run_id = ? AND kind = 'vendor' AND party >= ? AND party <= ?`, p.run.id, list[0].name, list[len(list)-1].name)
 }
 
 // header returns the first line of a party's statement.
@@ -210,19 +208,18 @@ func (p *publication) entries(ctx context.Context, kind statement.Kind, from, to
 	for {
 		count := 0
 		err := p.db.View(ctx, func(tx *ledger.Tx) error {
-			return eachRow(ctx, tx, `SELECT e.`+column+`, e.commitment, e.amount, e.paid, e.tails, e.claim, e.claim_key, COALESCE(c.token, '')
+			return tx.Each(ctx, func(scan func(target ...any) error) error {
+				count++
+				name, e, err := scanEntry(scan)
+				if err != nil {
+					return err
+				}
+				afterParty, afterCommitment = name, e.Commitment.String()
+				return add(name, e)
+			}, `SELECT e.`+column+`, e.commitment, e.amount, e.paid, e.tails, e.claim, e.claim_key, COALESCE(c.token, '')
 				FROM clearing_evidence AS e LEFT JOIN broker_commitments AS c ON c.id = e.commitment
 				WHERE e.run_id = ? AND (e.`+column+`, e.commitment) > (?, ?) AND e.`+column+` <= ?
-				ORDER BY e.`+column+`, e.commitment LIMIT ?`,
-				[]any{p.run.id, afterParty, afterCommitment, to, p.page}, func(rows *sql.Rows) error {
-					count++
-					name, e, err := scanEntry(rows)
-					if err != nil {
-						return err
-					}
-					afterParty, afterCommitment = name, e.Commitment.String()
-					return add(name, e)
-				})
+				ORDER BY e.`+column+`, e.commitment LIMIT ?`, p.run.id, afterParty, afterCommitment, to, p.page)
 		})
 		if err != nil || count < p.page {
 			return err
@@ -231,11 +228,11 @@ func (p *publication) entries(ctx context.Context, kind statement.Kind, from, to
 }
 
 // scanEntry makes an entry of a row.
-func scanEntry(rows *sql.Rows) (name string, e statement.Entry, err error) {
+func scanEntry(scan func(target ...any) error) (name string, e statement.Entry, err error) {
 	var id string
 	var paid int64
 	var tails, claimKey []byte
-	err = rows.Scan(&name, &id, (*int64)(&e.Paid), &paid, &tails, &e.Claim, &claimKey, &e.Token)
+	err = scan(&name, &id, (*int64)(&e.Paid), &paid, &tails, &e.Claim, &claimKey, &e.Token)
 	if err == nil {
 		err = e.Commitment.UnmarshalText([]byte(id))
 	}

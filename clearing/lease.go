@@ -35,16 +35,12 @@ func acquire(ctx context.Context, db *ledger.DB, holder string) (*lease, error) 
 	l := &lease{db: db, token: rand.Text()}
 	err := db.Update(ctx, func(tx *ledger.Tx) error {
 		// One compare-and-swap: a row that is over is taken over.
-		result, err := tx.ExecContext(ctx, `INSERT INTO settlement_leases (name, token, holder, until)
+		isTaken, err := tx.ExecOne(ctx, `INSERT INTO settlement_leases (name, token, holder, until)
 			VALUES ('settlement', ?, ?, ?) ON CONFLICT (name) DO UPDATE
 			SET token = excluded.token, holder = excluded.holder, until = excluded.until
 			WHERE settlement_leases.until <= ?`,
 			l.token, holder, tx.Now().Add(leaseDuration).UnixMicro(), tx.Now().UnixMicro())
-		if err != nil {
-			return err
-		}
-		taken, err := result.RowsAffected()
-		if err != nil || taken == 1 {
+		if err != nil || isTaken {
 			return err
 		}
 		var held HeldError
@@ -64,13 +60,9 @@ func acquire(ctx context.Context, db *ledger.DB, holder string) (*lease, error) 
 
 // renew belongs into every transaction of a run.
 func (l *lease) renew(ctx context.Context, tx *ledger.Tx) error {
-	result, err := tx.ExecContext(ctx, `UPDATE settlement_leases SET until = ? WHERE name = 'settlement' AND token = ?`,
+	isKept, err := tx.ExecOne(ctx, `UPDATE settlement_leases SET until = ? WHERE name = 'settlement' AND token = ?`,
 		tx.Now().Add(leaseDuration).UnixMicro(), l.token)
-	if err != nil {
-		return err
-	}
-	kept, err := result.RowsAffected()
-	if err == nil && kept == 0 {
+	if err == nil && !isKept {
 		err = errLeaseLost
 	}
 	return err

@@ -246,7 +246,10 @@ type ledgerRefusal struct {
 	cause  error
 }
 
+// Error says what the ledger said.
 func (r *ledgerRefusal) Error() string { return "the books do not allow it: " + r.cause.Error() }
+
+// Unwrap returns the error of the ledger.
 func (r *ledgerRefusal) Unwrap() error { return r.cause }
 
 // isFinal reports whether an error of the ledger stays the same however often it

@@ -102,22 +102,11 @@ func (m *matching) logged(ctx context.Context, tx *ledger.Tx, err error, action 
 // advanceInstruction runs a statement that compares the state of an instruction
 // and swaps it.
 func advanceInstruction(ctx context.Context, tx *ledger.Tx, i Instruction, statement string, arguments ...any) error {
-	swapped, err := changedOne(ctx, tx, statement, arguments...)
+	swapped, err := tx.ExecOne(ctx, statement, arguments...)
 	if err == nil && !swapped {
 		err = fmt.Errorf("instruction %s changed within a transaction", i.EndToEnd)
 	}
 	return err
-}
-
-// changedOne runs a statement that changes at most one row, and reports whether
-// it did.
-func changedOne(ctx context.Context, tx *ledger.Tx, statement string, arguments ...any) (bool, error) {
-	result, err := tx.ExecContext(ctx, statement, arguments...)
-	if err != nil {
-		return false, err
-	}
-	count, err := result.RowsAffected()
-	return count == 1, err
 }
 
 // endPending ends the pending transfers of an instruction: payment and fee.
@@ -179,7 +168,7 @@ func (m *matching) tellBroker(ctx context.Context, tx *ledger.Tx, kind string, i
 			return errors.New("the party of an account's payout is no ACCOUNT/ID")
 		}
 	}
-	isNew, err := changedOne(ctx, tx, `INSERT INTO broker_outcomes (kind, account, id, amount, note, created) VALUES (?, ?, ?, ?, ?, ?)
+	isNew, err := tx.ExecOne(ctx, `INSERT INTO broker_outcomes (kind, account, id, amount, note, created) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`, kind, account, id, int64(i.Amount), e.words(), tx.Now().UnixMicro())
 	if err == nil && !isNew {
 		err = errToldBefore

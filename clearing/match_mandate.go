@@ -141,7 +141,7 @@ func WithdrawMandate(ctx context.Context, db *ledger.DB, id string) error {
 		if err != nil {
 			return err
 		}
-		swapped, err := changedOne(ctx, tx, `UPDATE clearing_mandates SET state = 'withdrawn' WHERE id = ? AND state = 'active'`, id)
+		swapped, err := tx.ExecOne(ctx, `UPDATE clearing_mandates SET state = 'withdrawn' WHERE id = ? AND state = 'active'`, id)
 		if err != nil || !swapped {
 			return err
 		}
@@ -168,7 +168,7 @@ func endMandate(ctx context.Context, tx *ledger.Tx, i Instruction, code string) 
 		return nil
 	}
 	id := strings.TrimPrefix(i.Destination, destinationMandate)
-	swapped, err := changedOne(ctx, tx, `UPDATE clearing_mandates SET state = 'withdrawn' WHERE id = ? AND state = 'active'`, id)
+	swapped, err := tx.ExecOne(ctx, `UPDATE clearing_mandates SET state = 'withdrawn' WHERE id = ? AND state = 'active'`, id)
 	if err != nil || !swapped {
 		return err
 	}

@@ -121,25 +121,10 @@ func Reconcile(ctx context.Context, db *ledger.DB) (Reconciliation, error) {
 	return found, err
 }
 
-// each runs a query and calls take for each of its rows.
-func each(ctx context.Context, tx *ledger.Tx, take func(scan func(...any) error) error, query string, arguments ...any) error {
-	rows, err := tx.QueryContext(ctx, query, arguments...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := take(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 const secondsPerDay = 24 * 60 * 60
 
 func (r *Reconciliation) loadOpen(ctx context.Context, tx *ledger.Tx) error {
-	err := each(ctx, tx, func(scan func(...any) error) error {
+	err := tx.Each(ctx, func(scan func(...any) error) error {
 		var o OpenAge
 		err := scan(&o.Age, &o.Direction, (*string)(&o.Currency), &o.Count, (*int64)(&o.Amount))
 		o.Age = o.Age[2:]
@@ -175,7 +160,7 @@ func (r *Reconciliation) loadUnmatched(ctx context.Context, tx *ledger.Tx) (err 
 	if err != nil {
 		return err
 	}
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		e, err := scanBankEntry(scan)
 		r.UnmatchedEntries = append(r.UnmatchedEntries, e)
 		return err
@@ -189,7 +174,7 @@ func (r *Reconciliation) loadOutcomes(ctx context.Context, tx *ledger.Tx) (err e
 	if r.Outcomes.Failed, err = countOf(ctx, tx, `SELECT COUNT(*) FROM broker_outcomes WHERE state = 'failed'`); err != nil {
 		return err
 	}
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var o Outcome
 		var created int64
 		err := scan(&o.Seq, &o.Kind, &o.Account, &o.ID, (*int64)(&o.Amount), &o.Note, &o.Detail, &created)
@@ -200,7 +185,7 @@ func (r *Reconciliation) loadOutcomes(ctx context.Context, tx *ledger.Tx) (err e
 }
 
 func (r *Reconciliation) loadDays(ctx context.Context, tx *ledger.Tx) error {
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var d BankDay
 		var before int64
 		err := scan(&d.Document, &d.Account, &d.Day, (*string)(&d.Currency), (*int64)(&d.Opening), (*int64)(&d.Closing),
@@ -225,7 +210,7 @@ func (r *Reconciliation) loadDays(ctx context.Context, tx *ledger.Tx) error {
 }
 
 func (r *Reconciliation) loadLedger(ctx context.Context, tx *ledger.Tx) error {
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var p BankPosition
 		err := scan(&p.Account, (*string)(&p.Currency), (*int64)(&p.Balance))
 		r.Ledger = append(r.Ledger, p)
@@ -235,7 +220,7 @@ func (r *Reconciliation) loadLedger(ctx context.Context, tx *ledger.Tx) error {
 }
 
 func (r *Reconciliation) loadReserves(ctx context.Context, tx *ledger.Tx) error {
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var d ReserveDue
 		var day int64
 		err := scan(&day, &d.Count, (*int64)(&d.Amount))
@@ -268,7 +253,7 @@ func Resolve(ctx context.Context, db *ledger.DB, seq int64, note string) (e Bank
 	}
 	err = db.Update(ctx, func(tx *ledger.Tx) error {
 		found := 0
-		err := each(ctx, tx, func(scan func(...any) error) (err error) {
+		err := tx.Each(ctx, func(scan func(...any) error) (err error) {
 			found++
 			e, err = scanBankEntry(scan)
 			return err
@@ -283,7 +268,7 @@ func Resolve(ctx context.Context, db *ledger.DB, seq int64, note string) (e Bank
 		}
 		why := e.Note
 		e.State, e.Note = EntryResolved, "resolved: "+note+"; it was unmatched because "+why
-		swapped, err := changedOne(ctx, tx, `UPDATE clearing_bank_entries SET state = 'resolved', note = ? WHERE seq = ? AND state = 'unmatched'`, e.Note, seq)
+		swapped, err := tx.ExecOne(ctx, `UPDATE clearing_bank_entries SET state = 'resolved', note = ? WHERE seq = ? AND state = 'unmatched'`, e.Note, seq)
 		if err == nil && !swapped {
 			err = fmt.Errorf("entry %d changed within a transaction", seq)
 		}

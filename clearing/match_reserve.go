@@ -73,7 +73,7 @@ func endReserve(ctx context.Context, tx *ledger.Tx, endToEnd, state, credit stri
 	if err != nil {
 		return err
 	}
-	swapped, err := changedOne(ctx, tx, `UPDATE clearing_reserves SET state = ?, ended = ? WHERE end_to_end = ? AND state = 'held'`,
+	swapped, err := tx.ExecOne(ctx, `UPDATE clearing_reserves SET state = ?, ended = ? WHERE end_to_end = ? AND state = 'held'`,
 		state, tx.Now().UnixMicro(), endToEnd)
 	if err == nil && !swapped {
 		err = fmt.Errorf("the reserve of %s changed within a transaction", endToEnd)

@@ -265,29 +265,18 @@ func (v *visit) find() {
 func (s *Server) findByID(ctx context.Context, id string) (target string, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
 		target = ""
-		runs, err := texts(ctx, tx, `SELECT id FROM clearing_runs WHERE id = ? OR plan_hash = ? LIMIT 1`, id, id)
+		runs, err := tx.Texts(ctx, `SELECT id FROM clearing_runs WHERE id = ? OR plan_hash = ? LIMIT 1`, id, id)
 		if err != nil || len(runs) > 0 {
 			for _, run := range runs {
 				target = runPath(run)
 			}
 			return err
 		}
-		orders, err := texts(ctx, tx, `SELECT end_to_end FROM clearing_instructions WHERE end_to_end = ?`, id)
+		orders, err := tx.Texts(ctx, `SELECT end_to_end FROM clearing_instructions WHERE end_to_end = ?`, id)
 		for _, order := range orders {
 			target = instructionPath(order)
 		}
 		return err
 	})
 	return target, err
-}
-
-// texts returns the only column of a query.
-func texts(ctx context.Context, tx *ledger.Tx, query string, arguments ...any) (all []string, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
-		var one string
-		err := scan(&one)
-		all = append(all, one)
-		return err
-	}, query, arguments...)
-	return all, err
 }

@@ -106,7 +106,7 @@ func (v *visit) balancePage() {
 func (s *Server) closedRuns(ctx context.Context) (runs []Settlement, err error) {
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
 		runs = nil
-		return each(ctx, tx, func(scan func(...any) error) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
 			run, err := scanSettlement(scan)
 			runs = append(runs, run)
 			return err
@@ -136,7 +136,7 @@ func (v *visit) healthPage() {
 		if data.Holder, err = holderOf(ctx, tx); err != nil {
 			return err
 		}
-		return each(ctx, tx, func(scan func(...any) error) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
 			var namespace, name string
 			err := scan(&namespace, &name)
 			data.Migrations = append(data.Migrations, fact{namespace, name})

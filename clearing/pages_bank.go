@@ -33,7 +33,7 @@ func registerBankPages(p *pages) {
 
 // selectEntries returns the bank's entries that the rest of a query chooses.
 func selectEntries(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []BankEntry, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
+	err = tx.Each(ctx, func(scan func(...any) error) error {
 		e, err := scanBankEntry(scan)
 		found = append(found, e)
 		return err
@@ -90,7 +90,7 @@ func (d *bankView) readDocuments(ctx context.Context, tx *ledger.Tx) (err error)
 }
 
 func selectDocuments(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []documentRow, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
+	err = tx.Each(ctx, func(scan func(...any) error) error {
 		var one documentRow
 		err := scan(&one.ID, &one.Kind, &one.MessageID, &one.Operator, &one.Entries, &one.Created)
 		found = append(found, one)
@@ -100,7 +100,7 @@ func selectDocuments(ctx context.Context, tx *ledger.Tx, where string, arguments
 }
 
 func (d *bankView) readReturned(ctx context.Context, tx *ledger.Tx) error {
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var one groupRow
 		err := scan(&one.Name, &one.Other, &one.Count, (*int64)(&one.Amount))
 		d.Returned = append(d.Returned, one)

@@ -97,7 +97,7 @@ func (v *visit) documentPage() {
 		if data.Entries, err = selectEntries(ctx, tx, `WHERE document = ? AND number > ? ORDER BY number LIMIT ?`, id, after, rowsPerPage+1); err != nil {
 			return err
 		}
-		return each(ctx, tx, func(scan func(...any) error) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
 			var one groupRow
 			err := scan(&one.Name, &one.Count)
 			data.States = append(data.States, one)

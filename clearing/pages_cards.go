@@ -57,7 +57,7 @@ const cardColumns = `SELECT c.cid, c.holder, c.account, c.state, c.refund_ref, C
 	FROM cards_cards AS c LEFT JOIN accounts AS a ON a.id = 'card:' || c.cid || ':shadow' `
 
 func selectCards(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []cardRow, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
+	err = tx.Each(ctx, func(scan func(...any) error) error {
 		var c cardRow
 		err := scan(&c.ID, &c.Holder, &c.Account, &c.State, &c.RefundReference, (*int64)(&c.Shadow), (*int64)(&c.MaxBalance), (*int64)(&c.Refunded),
 			(*string)(&c.Currency), &c.Expires, &c.Reported, &c.ClaimUntil, &c.Created)
@@ -75,7 +75,7 @@ type alarmRow struct {
 }
 
 func selectAlarms(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []alarmRow, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
+	err = tx.Each(ctx, func(scan func(...any) error) error {
 		var a alarmRow
 		err := scan(&a.Seq, &a.Created, &a.Kind, &a.Card, &a.Merchant, &a.TNo, &a.Detail, &a.State, &a.Operator, &a.Note)
 		found = append(found, a)
@@ -92,7 +92,7 @@ type disputeRow struct {
 }
 
 func selectDisputes(ctx context.Context, tx *ledger.Tx, where string, arguments ...any) (found []disputeRow, err error) {
-	err = each(ctx, tx, func(scan func(...any) error) error {
+	err = tx.Each(ctx, func(scan func(...any) error) error {
 		var d disputeRow
 		err := scan(&d.Merchant, &d.TNo, &d.Card, (*int64)(&d.Amount), &d.Reason, &d.Note, &d.State, &d.Rule, &d.Operator, &d.Due, &d.Created)
 		found = append(found, d)
@@ -179,7 +179,7 @@ func cardFigures(ctx context.Context, tx *ledger.Tx) (figures []figure, err erro
 
 func (d *cardsView) readBatches(ctx context.Context, tx *ledger.Tx) error {
 	d.Batches, d.Refusals = nil, nil
-	err := each(ctx, tx, func(scan func(...any) error) error {
+	err := tx.Each(ctx, func(scan func(...any) error) error {
 		var b batchRow
 		err := scan(&b.Merchant, &b.Number, &b.Payments, &b.Voids, (*int64)(&b.Gross), (*int64)(&b.Booked), (*int64)(&b.Fee), &b.Created)
 		d.Batches = append(d.Batches, b)
@@ -188,7 +188,7 @@ func (d *cardsView) readBatches(ctx context.Context, tx *ledger.Tx) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var r refusalRow
 		err := scan(&r.Merchant, &r.Number, &r.Reason, &r.Record, &r.Detail, &r.Times, &r.Last)
 		d.Refusals = append(d.Refusals, r)
@@ -198,7 +198,7 @@ func (d *cardsView) readBatches(ctx context.Context, tx *ledger.Tx) error {
 
 func (d *cardsView) readMerchants(ctx context.Context, tx *ledger.Tx) error {
 	d.Merchants = nil
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var m merchantRow
 		err := scan(&m.ID, &m.Name, &m.Destination, &m.State, (*int64)(&m.Payable), &m.LastBatch)
 		d.Merchants = append(d.Merchants, m)
@@ -303,7 +303,7 @@ func (v *visit) cardPage() {
 
 func (d *cardView) readLoads(ctx context.Context, tx *ledger.Tx) error {
 	d.Loads = nil
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var l loadRow
 		err := scan(&l.Reference, &l.LNo, (*int64)(&l.Amount), &l.State, &l.Evidence, &l.Created, &l.Ended)
 		d.Loads = append(d.Loads, l)
@@ -313,7 +313,7 @@ func (d *cardView) readLoads(ctx context.Context, tx *ledger.Tx) error {
 
 func (d *cardView) readPayments(ctx context.Context, tx *ledger.Tx) error {
 	d.Payments = nil
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var p cardPaymentRow
 		err := scan(&p.Merchant, &p.TNo, &p.SNo, (*int64)(&p.Amount), (*int64)(&p.Fee), (*int64)(&p.BalanceOfCard), &p.Made, &p.Batch, &p.Source, &p.IsRepeated, &p.State)
 		d.Payments = append(d.Payments, p)

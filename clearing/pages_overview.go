@@ -219,7 +219,7 @@ func (s *Server) openByAge(ctx context.Context, tx *ledger.Tx) ([]ageRow, error)
 		if k+1 < len(agesOfOrders) {
 			earliest = now.Add(-agesOfOrders[k+1].from).UnixMicro()
 		}
-		err := each(ctx, tx, func(scan func(...any) error) error {
+		err := tx.Each(ctx, func(scan func(...any) error) error {
 			var direction string
 			var count int64
 			var sum money.Amount

@@ -180,15 +180,15 @@ func (d *runView) readGroups(ctx context.Context, tx *ledger.Tx) error {
 	const sums = `COUNT(*), CAST(SUM(gross) AS BIGINT), CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT) FROM clearing_lines
 		WHERE run_id = ? AND currency = ? AND `
 	id, code := d.Run.RunID, string(d.Run.Currency)
-	err := each(ctx, tx, into(&d.Groups), `SELECT kind, method, `+sums+`amount > 0 GROUP BY kind, method ORDER BY kind DESC, method`, id, code)
+	err := tx.Each(ctx, into(&d.Groups), `SELECT kind, method, `+sums+`amount > 0 GROUP BY kind, method ORDER BY kind DESC, method`, id, code)
 	if err != nil {
 		return err
 	}
-	err = each(ctx, tx, into(&d.Carried), `SELECT reason, '', `+sums+`amount = 0 GROUP BY reason ORDER BY reason`, id, code)
+	err = tx.Each(ctx, into(&d.Carried), `SELECT reason, '', `+sums+`amount = 0 GROUP BY reason ORDER BY reason`, id, code)
 	if err != nil {
 		return err
 	}
-	err = each(ctx, tx, into(&d.Orders), `SELECT direction, state, COUNT(*), 0, CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT)
+	err = tx.Each(ctx, into(&d.Orders), `SELECT direction, state, COUNT(*), 0, CAST(SUM(fee) AS BIGINT), CAST(SUM(amount) AS BIGINT)
 		FROM clearing_instructions WHERE run_id = ? GROUP BY direction, state ORDER BY direction DESC, state`, id)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (d *runView) readChanges(ctx context.Context, tx *ledger.Tx) error {
 	if d.Previous == nil {
 		return nil
 	}
-	return each(ctx, tx, func(scan func(...any) error) error {
+	return tx.Each(ctx, func(scan func(...any) error) error {
 		var row changeRow
 		err := scan(&row.Kind, &row.Party, (*int64)(&row.Before), (*int64)(&row.Amount))
 		d.Changes = append(d.Changes, row)

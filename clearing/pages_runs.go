@@ -80,7 +80,7 @@ func (s *Server) runCharts(ctx context.Context) (adminpage.Charts, error) {
 	var paid, fees, payments, seconds []money.Amount
 	err := s.db.View(ctx, func(tx *ledger.Tx) error {
 		items, paid, fees, payments, seconds = nil, nil, nil, nil, nil
-		return each(ctx, tx, func(scan func(...any) error) error {
+		return tx.Each(ctx, func(scan func(...any) error) error {
 			run, err := scanSettlement(scan)
 			items = append(items, adminpage.Item{Name: run.RunID, Path: runPath(run.RunID)})
 			paid, fees = append(paid, run.Totals.Paid), append(fees, run.Totals.Fees)

@@ -440,12 +440,8 @@ func saveFeeRule(ctx context.Context, tx *ledger.Tx, policy Policy) error {
 
 // advance runs the compare-and-swap of a run's state, which must change one row.
 func advance(ctx context.Context, tx *ledger.Tx, runID, query string, arguments ...any) error {
-	result, err := tx.ExecContext(ctx, query, arguments...)
-	if err != nil {
-		return err
-	}
-	changed, err := result.RowsAffected()
-	if err == nil && changed != 1 {
+	changed, err := tx.ExecOne(ctx, query, arguments...)
+	if err == nil && !changed {
 		err = fmt.Errorf("run %s is not in the state any more that this needs", runID)
 	}
 	return err

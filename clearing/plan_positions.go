@@ -158,25 +158,30 @@ func (d *draft) split(p position) (charged, moved money.Amount, reason Reason, e
 
 // readVendors reads what is owed to vendors.
 func readVendors(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
-	rows, err := tx.QueryContext(ctx, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(v.destination, ''), COALESCE(v.state, '')
+	return readPayables(ctx, tx, KindVendor, take, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(v.destination, ''), COALESCE(v.state, '')
 		FROM accounts a LEFT JOIN broker_vendors v ON v.vendor = SUBSTR(a.id, 8, LENGTH(a.id) - 15)
 		WHERE a.id >= 'vendor:' AND a.id < 'vendor;' AND a.id LIKE 'vendor:%:payable' AND a.balance - a.pending > 0 ORDER BY a.id`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		p := position{kind: KindVendor}
+}
+
+// readMerchants reads what is owed to merchants who take cards.
+func readMerchants(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
+	return readPayables(ctx, tx, KindMerchant, take, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(m.destination, ''), COALESCE(m.state, '')
+		FROM accounts a LEFT JOIN cards_merchants m ON m.account = a.id
+		WHERE a.id >= 'merchant:' AND a.id < 'merchant;' AND a.id LIKE 'merchant:%:payable' AND a.balance - a.pending > 0 ORDER BY a.id`)
+}
+
+// readPayables reads accounts of what is owed, each with its destination and the
+// state of whose it is.
+func readPayables(ctx context.Context, tx *ledger.Tx, kind string, take func(position) error, query string) error {
+	return tx.Each(ctx, func(scan func(target ...any) error) error {
+		p := position{kind: kind}
 		var state string
-		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount), &p.destination, &state); err != nil {
+		if err := scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount), &p.destination, &state); err != nil {
 			return err
 		}
 		p.party, p.isBlocked = partyOf(p.account), state == "blocked"
-		if err := take(p); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+		return take(p)
+	}, query)
 }
 
 // partyOf returns the origin in "vendor:<origin>:payable", or the id of a
@@ -184,29 +189,6 @@ func readVendors(ctx context.Context, tx *ledger.Tx, _ *draft, take func(positio
 func partyOf(account string) string {
 	_, party, _ := strings.Cut(strings.TrimSuffix(account, payableSuffix), ":")
 	return party
-}
-
-// readMerchants reads what is owed to merchants who take cards.
-func readMerchants(ctx context.Context, tx *ledger.Tx, _ *draft, take func(position) error) error {
-	rows, err := tx.QueryContext(ctx, `SELECT a.id, a.currency, a.balance - a.pending, COALESCE(m.destination, ''), COALESCE(m.state, '')
-		FROM accounts a LEFT JOIN cards_merchants m ON m.account = a.id
-		WHERE a.id >= 'merchant:' AND a.id < 'merchant;' AND a.id LIKE 'merchant:%:payable' AND a.balance - a.pending > 0 ORDER BY a.id`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		p := position{kind: KindMerchant}
-		var state string
-		if err := rows.Scan(&p.account, (*string)(&p.currency), (*int64)(&p.amount), &p.destination, &state); err != nil {
-			return err
-		}
-		p.party, p.isBlocked = partyOf(p.account), state == "blocked"
-		if err := take(p); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // readAccountPayouts reads what owners of accounts asked to be paid out. The

@@ -155,14 +155,7 @@ func loadFacts(ctx context.Context, tx *ledger.Tx, lines []Line) (facts, error) 
 // eachOf calls read with the rows of a query that ends in IN, for the arguments.
 func eachOf(ctx context.Context, tx *ledger.Tx, query string, arguments []any, read func(scan func(...any) error) error) error {
 	for from, to := range ledger.Spans(len(arguments)) {
-		rows, err := tx.QueryContext(ctx, query+`(`+ledger.List(to-from)+`)`, arguments[from:to]...)
-		if err != nil {
-			return err
-		}
-		for err == nil && rows.Next() {
-			err = read(rows.Scan)
-		}
-		if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		if err := tx.Each(ctx, read, query+`(`+ledger.List(to-from)+`)`, arguments[from:to]...); err != nil {
 			return err
 		}
 	}
@@ -215,13 +208,9 @@ func payoutObstacle(ctx context.Context, tx *ledger.Tx, line Line) (Reason, erro
 // by hand: it would be paid twice.
 func holdPayout(ctx context.Context, tx *ledger.Tx, line Line) error {
 	account, id, _ := strings.Cut(line.Party, "/")
-	result, err := tx.ExecContext(ctx, `UPDATE broker_payouts SET instruction = ? WHERE account = ? AND id = ? AND state = 'pending' AND instruction = ''`,
+	held, err := tx.ExecOne(ctx, `UPDATE broker_payouts SET instruction = ? WHERE account = ? AND id = ? AND state = 'pending' AND instruction = ''`,
 		line.EndToEnd, account, id)
-	if err != nil {
-		return err
-	}
-	held, err := result.RowsAffected()
-	if err == nil && held != 1 {
+	if err == nil && !held {
 		err = errors.New("the payout was ended or sent by somebody else")
 	}
 	return err

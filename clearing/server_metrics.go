@@ -60,7 +60,7 @@ func (s *Server) metrics(ctx context.Context) (string, error) {
 			m.value("open_orders", fmt.Sprintf(`{direction="in",days="%d"}`, days), row.In)
 		}
 		m.head("runs", "Runs by state.")
-		err = each(ctx, tx, func(scan func(...any) error) error {
+		err = tx.Each(ctx, func(scan func(...any) error) error {
 			var state string
 			var count int64
 			err := scan(&state, &count)

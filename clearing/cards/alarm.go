@@ -52,13 +52,10 @@ func (c *Clearing) raise(ctx context.Context, tx *ledger.Tx, a Alarm) error {
 	if a.Merchant != (purse.ID{}) {
 		merchant = a.Merchant.String()
 	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO cards_alarms (kind, cid, mid, tno, number, detail, evidence, created)
+	isNew, err := tx.ExecOne(ctx, `INSERT INTO cards_alarms (kind, cid, mid, tno, number, detail, evidence, created)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		string(a.Kind), a.Card.String(), merchant, int64(a.TNo), int64(a.Number), a.Detail, a.Evidence, tx.Now().UnixMicro())
-	if err != nil {
-		return err
-	}
-	if raised, err := result.RowsAffected(); err != nil || raised == 0 {
+	if err != nil || !isNew {
 		return err
 	}
 	return c.config.Audit(ctx, tx, "alarm", "card:"+a.Card.String(), fmt.Sprintf("%s: %s", a.Kind, a.Detail))

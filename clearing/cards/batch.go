@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -26,6 +27,22 @@ type BatchReceipt struct {
 	Fee      money.Amount // of what was booked
 	// Repeated says that the batch was taken before.
 	Repeated bool
+}
+
+// MarshalJSON writes it as gateways and programs read it, the acknowledgement in
+// hexadecimal digits.
+func (b BatchReceipt) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Merchant     string       `json:"merchant"`
+		Batch        uint32       `json:"batch"`
+		Ack          string       `json:"acknowledgement"`
+		Payments     uint32       `json:"payments"`
+		Voids        uint32       `json:"voids"`
+		GrossMicros  money.Amount `json:"grossMicros"`
+		BookedMicros money.Amount `json:"bookedMicros"`
+		FeeMicros    money.Amount `json:"feeMicros"`
+		Repeated     bool         `json:"repeated"`
+	}{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Repeated})
 }
 
 // SubmitBatch takes a batch: its total of 68 bytes and then its records. All of

@@ -224,20 +224,6 @@ func (h *handler) readBatch(w http.ResponseWriter, r *http.Request) ([]byte, *pu
 	return append(head, records...), refusal, nil
 }
 
-// batchAnswer is a BatchReceipt in JSON.
-type batchAnswer struct {
-	Merchant string `json:"merchant"`
-	Batch    uint32 `json:"batch"`
-	// Ack is the data of ACK BATCH, in hexadecimal digits.
-	Ack          string       `json:"acknowledgement"`
-	Payments     uint32       `json:"payments"`
-	Voids        uint32       `json:"voids"`
-	GrossMicros  money.Amount `json:"grossMicros"`
-	BookedMicros money.Amount `json:"bookedMicros"`
-	FeeMicros    money.Amount `json:"feeMicros"`
-	Repeated     bool         `json:"repeated"`
-}
-
 func (h *handler) batches(w http.ResponseWriter, r *http.Request) (answer, error) {
 	body, refusal, err := h.readBatch(w, r)
 	if err != nil || refusal != nil {
@@ -250,7 +236,7 @@ func (h *handler) batches(w http.ResponseWriter, r *http.Request) (answer, error
 		}
 		return answer{refusal: refusal}, err
 	}
-	return answer{body: batchAnswer{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Repeated}}, nil
+	return answer{body: b}, nil
 }
 
 // paymentAnswer is a Receipt in JSON.

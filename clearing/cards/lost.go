@@ -80,13 +80,13 @@ func (c *Clearing) nameRefund(ctx context.Context, tx *ledger.Tx, card purse.ID,
 // paid back it is ErrCardState.
 func (c *Clearing) FoundCard(ctx context.Context, card purse.ID) error {
 	return c.db.Update(ctx, func(tx *ledger.Tx) error {
-		result, err := tx.ExecContext(ctx, `UPDATE cards_cards SET state = 'active', reported = 0, claim_until = 0, listed = 0, refund_ref = ''
+		isFound, err := tx.ExecOne(ctx, `UPDATE cards_cards SET state = 'active', reported = 0, claim_until = 0, listed = 0, refund_ref = ''
 			WHERE cid = ? AND state IN ('lost', 'broken')`, card.String())
 		if err != nil {
 			return err
 		}
-		if changed, err := result.RowsAffected(); err != nil || changed != 1 {
-			return errors.Join(err, fmt.Errorf("card %s is not reported as lost or broken: %w", card, ErrCardState))
+		if !isFound {
+			return fmt.Errorf("card %s is not reported as lost or broken: %w", card, ErrCardState)
 		}
 		return c.config.Audit(ctx, tx, "found-card", "card:"+card.String(), "")
 	})
@@ -142,23 +142,19 @@ func (c *Clearing) dueCards(ctx context.Context, limit int) (due []purse.ID, err
 
 // listCards reads a column of ids.
 func listCards(ctx context.Context, tx *ledger.Tx, query string, args ...any) (cards []purse.ID, err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
+	err = tx.Each(ctx, func(scan func(target ...any) error) error {
+		var text string
+		if err := scan(&text); err != nil {
+			return err
+		}
+		card, err := purse.ParseID(text)
+		cards = append(cards, card)
+		return err
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		card, err := purse.ParseID(text)
-		if err != nil {
-			return nil, err
-		}
-		cards = append(cards, card)
-	}
-	return cards, rows.Err()
+	return cards, nil
 }
 
 // payBack closes one card. isDone is false if there is nobody to pay to.

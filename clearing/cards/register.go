@@ -51,7 +51,7 @@ func (c *Clearing) RegisterMerchant(ctx context.Context, m Merchant) error {
 		if err := tx.CreateAccount(ctx, ledger.Account{ID: account, Currency: c.config.Currency}); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, `INSERT INTO cards_merchants
+		isKept, err := tx.ExecOne(ctx, `INSERT INTO cards_merchants
 			(mid, key_version, name, destination, currency, state, account, created) VALUES (?, ?, ?, ?, ?, 'open', ?, ?)
 			ON CONFLICT (mid) DO UPDATE SET name = excluded.name, destination = excluded.destination
 			WHERE cards_merchants.key_version = excluded.key_version`,
@@ -59,8 +59,8 @@ func (c *Clearing) RegisterMerchant(ctx context.Context, m Merchant) error {
 		if err != nil {
 			return err
 		}
-		if changed, err := result.RowsAffected(); err != nil || changed == 0 {
-			return errors.Join(err, fmt.Errorf("merchant %s: %w", m.ID, ErrDiffers))
+		if !isKept {
+			return fmt.Errorf("merchant %s: %w", m.ID, ErrDiffers)
 		}
 		return c.config.Audit(ctx, tx, "register-merchant", "merchant:"+m.ID.String(), fmt.Sprintf("%s, paid to %q", m.Name, m.Destination))
 	})
@@ -86,12 +86,8 @@ var ErrUnknown = errors.New("clearing does not know it")
 
 // changeOne runs a statement that must change one row.
 func changeOne(ctx context.Context, tx *ledger.Tx, what, statement string, args ...any) error {
-	result, err := tx.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return err
-	}
-	changed, err := result.RowsAffected()
-	if err == nil && changed != 1 {
+	changed, err := tx.ExecOne(ctx, statement, args...)
+	if err == nil && !changed {
 		err = fmt.Errorf("%s: %w", what, ErrUnknown)
 	}
 	return err
@@ -192,17 +188,13 @@ func (c *Clearing) insertCard(ctx context.Context, tx *ledger.Tx, card Card, sta
 	if err != nil {
 		return false, err
 	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO cards_cards
+	isNew, err = tx.ExecOne(ctx, `INSERT INTO cards_cards
 		(cid, key_version, holder, account, currency, exponent, max_balance, expires, state, created)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		card.ID.String(), int64(card.KeyVersion), card.Holder.String(), card.Account, string(c.config.Currency), int64(card.Exponent),
 		int64(c.config.MaxBalance), card.Expires.Unix(), state, tx.Now().UnixMicro())
-	if err != nil {
-		return false, err
-	}
-	inserted, err := result.RowsAffected()
-	if err != nil || inserted == 1 {
-		return inserted == 1, err
+	if err != nil || isNew {
+		return isNew, err
 	}
 	kept, _, err := loadCard(ctx, tx, card.ID)
 	if err == nil && (kept.keyVersion != card.KeyVersion || kept.holder != card.Holder || kept.account != card.Account ||

@@ -85,7 +85,7 @@ func (tx *Tx) SetFloor(ctx context.Context, id string, floor money.Amount) error
 	if err := checkFloor(floor); err != nil {
 		return err
 	}
-	changed, err := tx.execOne(ctx,
+	changed, err := tx.ExecOne(ctx,
 		`UPDATE accounts SET floor = ? WHERE id = ? AND balance - pending >= ?`, int64(floor), id, int64(floor))
 	if err != nil || changed {
 		return err

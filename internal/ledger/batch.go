@@ -235,7 +235,7 @@ func (b *posting) save(ctx context.Context, tx *Tx) error {
 		if pended != 0 {
 			statement, arguments = `UPDATE accounts SET pending = pending + ? WHERE id = ? AND balance - pending - ? >= floor`, []any{pended, id, pended}
 		}
-		changed, err := tx.execOne(ctx, statement, arguments...)
+		changed, err := tx.ExecOne(ctx, statement, arguments...)
 		if err == nil && !changed {
 			err = tx.fail(fmt.Errorf("account %s changed within a transaction", id))
 		}

@@ -214,7 +214,7 @@ func (db *DB) ExecOne(ctx context.Context, statement string, args ...any) (bool,
 	if db.relay != nil {
 		var changed bool
 		err := db.Update(ctx, func(tx *Tx) (err error) {
-			changed, err = tx.execOne(ctx, statement, args...)
+			changed, err = tx.ExecOne(ctx, statement, args...)
 			return err
 		})
 		return changed && err == nil, err

@@ -158,11 +158,11 @@ func (tx *Tx) take(ctx context.Context, t Transfer) (bool, error) {
 	if t.Phase == Pending {
 		change = `UPDATE accounts SET pending = pending + ? WHERE id = ? AND balance - pending - ? >= floor`
 	}
-	return tx.execOne(ctx, change, int64(t.Amount), t.Debit, int64(t.Amount))
+	return tx.ExecOne(ctx, change, int64(t.Amount), t.Debit, int64(t.Amount))
 }
 
 func (tx *Tx) give(ctx context.Context, t Transfer) error {
-	given, err := tx.execOne(ctx, `UPDATE accounts SET balance = balance + ? WHERE id = ?`, int64(t.Amount), t.Credit)
+	given, err := tx.ExecOne(ctx, `UPDATE accounts SET balance = balance + ? WHERE id = ?`, int64(t.Amount), t.Credit)
 	if err == nil && !given {
 		err = tx.fail(fmt.Errorf("transfer %s: account %s vanished", t.ID, t.Credit))
 	}
@@ -277,7 +277,7 @@ func (tx *Tx) endChecked(ctx context.Context, t, pending Transfer) error {
 	if t.Phase == Posted {
 		moved = t.Amount
 	}
-	released, err := tx.execOne(ctx,
+	released, err := tx.ExecOne(ctx,
 		`UPDATE accounts SET pending = pending - ?, balance = balance - ? WHERE id = ? AND pending >= ?`,
 		int64(pending.Amount), int64(moved), t.Debit, int64(pending.Amount))
 	if err == nil && !released {

@@ -89,8 +89,9 @@ func (tx *Tx) fail(err error) error {
 	return err
 }
 
-// execOne runs a statement and says whether it changed a row.
-func (tx *Tx) execOne(ctx context.Context, query string, args ...any) (bool, error) {
+// ExecOne runs a statement that changes at most one row, and reports whether it
+// did.
+func (tx *Tx) ExecOne(ctx context.Context, query string, args ...any) (bool, error) {
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return false, err
@@ -100,4 +101,34 @@ func (tx *Tx) execOne(ctx context.Context, query string, args ...any) (bool, err
 		return false, tx.fail(err)
 	}
 	return count > 0, nil
+}
+
+// Each runs a query and gives each of its rows to take, until one is an error,
+// which comes back. take runs no statement of its own: the rows are still open.
+func (tx *Tx) Each(ctx context.Context, take func(scan func(target ...any) error) error, query string, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := take(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Texts returns the rows of a query of one column, none as nil.
+func (tx *Tx) Texts(ctx context.Context, query string, args ...any) (texts []string, err error) {
+	err = tx.Each(ctx, func(scan func(target ...any) error) error {
+		var text string
+		err := scan(&text)
+		texts = append(texts, text)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return texts, nil
 }

@@ -168,6 +168,41 @@ func TestExecOne(t *testing.T) {
 	}
 }
 
+// What reads rows closes them, however it ends, so that the next statement runs.
+func TestRowsAreClosed(t *testing.T) {
+	db, ctx, enough := openWithNotes(t), t.Context(), errors.New("enough")
+	err := db.Update(ctx, func(tx *ledger.Tx) error {
+		for _, id := range []string{"a", "b", "c"} {
+			isNew, err := tx.ExecOne(ctx, `INSERT INTO notes (id, made) VALUES (?, 0) ON CONFLICT DO NOTHING`, id)
+			if err != nil || !isNew {
+				t.Errorf("%s: got %t, %v", id, isNew, err)
+			}
+		}
+		if isNew, err := tx.ExecOne(ctx, `INSERT INTO notes (id, made) VALUES ('a', 0) ON CONFLICT DO NOTHING`); err != nil || isNew {
+			t.Errorf("again: got %t, %v", isNew, err)
+		}
+		seen := 0
+		err := tx.Each(ctx, func(func(target ...any) error) error {
+			seen++
+			return enough
+		}, `SELECT id FROM notes ORDER BY id`)
+		if err != enough || seen != 1 {
+			t.Errorf("got %v after %d rows, want the error of the first", err, seen)
+		}
+		texts, err := tx.Texts(ctx, `SELECT id FROM notes WHERE id > ? ORDER BY id`, "a")
+		if err != nil || strings.Join(texts, " ") != "b c" {
+			t.Errorf("got %q, %v", texts, err)
+		}
+		if texts, err = tx.Texts(ctx, `SELECT id FROM notes WHERE id > ?`, "c"); err != nil || texts != nil {
+			t.Errorf("got %q, %v, want nothing", texts, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestViewWritesNothing(t *testing.T) {
 	db := openWithNotes(t)
 	err := db.View(t.Context(), func(tx *ledger.Tx) error { return payAndNote(t.Context(), tx, "a") })
