@@ -6,7 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests need of the system: programs, each with the package of Debian
 # that brings it. Debian keeps the server of PostgreSQL out of PATH.
-PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils pcscd=pcscd unshare=util-linux ip=iproute2 pkg-config=pkg-config
 
 # The most that the tests of one package may take. Those of the broker run on
 # SQLite and on PostgreSQL, beside those of other packages: about twenty minutes

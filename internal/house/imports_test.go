@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile", "internal/adminpage"},
 	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "internal/adminpage", "clearing/audit"},
 	"clearing/audit":       {".", "money", "internal/purse"}, // nothing of what it checks
-	"samgateway":           {".", "money", "internal/purse"},
+	"samgateway":           {".", "money", "internal/purse", "internal/keyfile", "internal/filelock"},
 	"internal/ledger":      {".", "money"},
 	"internal/purse":       {".", "money"},
 	"internal/filelock":    {},
@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/adminpage":   {"money", "internal/ledger"},
 	"internal/dbtest":      {},
 	"internal/browsertest": {"internal/filelock"},
+	"internal/pcsctest":    {},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 	"cmd/payword": {
 		".", "money", "caddymodule", "client", "broker", "clearing", "samgateway", "internal/purse",
 	},
-	"cmd/samgateway": {".", "money", "samgateway", "internal/purse"},
+	"cmd/samgateway": {".", "money", "samgateway", "internal/purse", "internal/keyfile"},
 }
 
 // testsMayImport is what the tests of a folder may import besides.
@@ -55,6 +56,9 @@ var testsMayImport = map[string][]string{
 	"clearing/audit":  {"internal/dbtest", "broker", "clearing", "internal/ledger"},
 	"internal/ledger": {"internal/dbtest"},
 	"cmd/payword":     {"internal/dbtest"},
+	// What a gateway does ends in the books of broker and clearing.
+	"samgateway":     {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit"},
+	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit"},
 }
 
 // caddyFolders are those that may import Caddy, or compile it at all.
