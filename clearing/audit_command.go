@@ -12,6 +12,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	auditor "github.com/paywordhq/payword/clearing/audit" // audit is the log of changes
+	"github.com/paywordhq/payword/internal/commandline"
 	"github.com/paywordhq/payword/internal/purse"
 )
 
@@ -75,7 +76,7 @@ func (c *auditCall) parse(args []string, stdout io.Writer) error {
 	flags.StringVar(&c.options.Database, "db", "", "the broker's `FILE`, or postgres://…, which must exist and is only read")
 	flags.BoolVar(&c.json, "json", false, "print JSON instead of text; amounts are in micros")
 	flags.BoolVar(&c.quiet, "quiet", false, "print nothing but JSON, errors, and what does not agree")
-	err := parseFlags(flags, args)
+	err := commandline.Parse(flags, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintln(stdout, "Flags of payword clearing audit:")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/paywordhq/payword/internal/commandline"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
@@ -121,7 +122,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr, terminal io.Wr
 		}
 		names = append(names, s.name)
 	}
-	fmt.Fprintf(stderr, "payword clearing: there is no command %.80q%s: want one of %s\n", args[0], meant("", args[0], names), strings.Join(names, ", "))
+	fmt.Fprintf(stderr, "payword clearing: there is no command %.80q%s: want one of %s\n", args[0], commandline.Meant("", args[0], names), strings.Join(names, ", "))
 	return exitUsage
 }
 
@@ -194,7 +195,7 @@ func (c *command) parse(s subcommand, args []string) error {
 	if s.flags != nil {
 		s.flags(c, flags)
 	}
-	err := parseFlags(flags, args)
+	err := commandline.Parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(c.stdout, "Flags of payword clearing %s:\n", s.name)
 		flags.SetOutput(c.stdout)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/clearing/fee"
+	"github.com/paywordhq/payword/internal/commandline"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
 )
@@ -98,7 +99,7 @@ func cardsMain(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		}
 		names = append(names, word.name)
 	}
-	fmt.Fprintf(stderr, "payword clearing cards: there is no command %.80q%s: want one of %s\n", args[0], meant("", args[0], names), strings.Join(names, ", "))
+	fmt.Fprintf(stderr, "payword clearing cards: there is no command %.80q%s: want one of %s\n", args[0], commandline.Meant("", args[0], names), strings.Join(names, ", "))
 	return exitUsage
 }
 

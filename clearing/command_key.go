@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/commandline"
 	"github.com/paywordhq/payword/internal/keyfile"
 )
 
@@ -51,7 +52,7 @@ func keyMain(_ context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.BoolVar(&c.encrypt, "encrypt", false, "encrypt it under a passphrase, which a terminal is asked for")
 		work = c.make
 	}
-	err := parseFlags(flags, args[1:])
+	err := commandline.Parse(flags, args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(stdout, "%s\nFlags of payword clearing key %s:\n", keyHelp, args[0])
 		flags.SetOutput(stdout)
