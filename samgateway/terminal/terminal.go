@@ -3,3 +3,224 @@
 // afterwards finds out what became of it, so that a card that was pulled, or a
 // process that was killed, loses nothing and creates nothing.
 package terminal
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+)
+
+// DefaultPatience is how long a card that was pulled is waited for before the
+// next customer may pay: long enough to clean a card and put it in again, and
+// short enough for a queue.
+const DefaultPatience = 2 * time.Minute
+
+// Config is what Open needs.
+type Config struct {
+	// SAM is the merchant's, in a reader or in software.
+	SAM smartcard.Card
+	// Journal is the path of the file in which everything is written down that is
+	// not decided; it is made with mode 0600. It belongs to the SAM, and goes with
+	// it to another machine.
+	Journal string
+	// Host is clearing.
+	Host Host
+	// Accounts is the broker; nil: nothing is funded here.
+	Accounts Accounts
+	// LoadTerminal (LDA) names this place in loads.
+	LoadTerminal purse.ID
+	// Patience is how long a card that was pulled is waited for; 0 means
+	// DefaultPatience.
+	Patience time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Log takes what somebody should look at; nil: nobody does.
+	Log *slog.Logger
+}
+
+// What can be wrong beside a purse.StatusWord of a card or a SAM, a
+// *purse.Refusal of clearing and a *Refused of the broker. Errors that wrap
+// these say more.
+var (
+	// ErrUndecided means that an order went to the card and its answer did not
+	// come back. Meet with the card, or Resolve after Patience, decides it.
+	ErrUndecided = errors.New("it is not known yet whether the card paid: put it in again")
+	// ErrLoadUndecided means the same of a load.
+	ErrLoadUndecided = errors.New("it is not known yet whether the card took the load: put it in again")
+	// ErrOccupied means that the payment of another card is not decided, and that
+	// card may still come back.
+	ErrOccupied = errors.New("the payment of another card is not decided yet: put that card in again, or wait two minutes")
+	// ErrSAMFull means that the SAM takes no more before its batch is turned in,
+	// and that clearing cannot be reached for that.
+	ErrSAMFull = errors.New("the SAM took as much as it may: its batch has to be turned in first, and clearing cannot be reached")
+	// ErrBatchClosed means that the batch is closed and clearing has not taken it
+	// yet.
+	ErrBatchClosed = errors.New("the batch is closed, and clearing has not taken it yet: turn it in first")
+	// ErrOtherSAM means that the journal is another SAM's.
+	ErrOtherSAM = errors.New("the journal belongs to another SAM: put that one in, or begin a new journal for this one")
+	// ErrNothingToCancel means that the card's last payment is none of this
+	// batch, is cancelled, or funded an account.
+	ErrNothingToCancel = errors.New("the card's last payment cannot be cancelled here")
+)
+
+// Payment is what a card is asked to pay.
+type Payment struct {
+	// Amount is in units, above 0.
+	Amount uint32
+	Unit   purse.Unit
+	// Account is the broker's account that is to be funded with it; empty: none.
+	Account string
+	// Online has clearing book it at once, instead of with the batch. A payment
+	// that funds an account, or is paid out in cash, always is.
+	Online bool
+	// Cash has it paid out in cash, for a white card alone.
+	Cash bool
+}
+
+// Receipt is about a payment or a cancellation that the card made.
+type Receipt struct {
+	Merchant purse.ID
+	TNo      uint32
+	Card     purse.ID
+	SNo      uint32
+	Amount   uint32 // in units
+	Unit     purse.Unit
+	Time     time.Time
+	// CancelledTNo is the transaction that was cancelled; 0: this is a payment.
+	CancelledTNo uint32
+	// Account was, or will be, funded; empty: none is.
+	Account string
+	// IsBooked, IsFunded and IsCash say what is done of what was asked for:
+	// clearing has booked it online, the account is funded, the cash may be handed
+	// out. What is not done yet waits in the journal and is repeated.
+	IsBooked, IsFunded, IsCash bool
+	// Waiting says for people why something is not done yet; empty: all is.
+	Waiting string
+}
+
+// LoadReceipt is about a load that the card took.
+type LoadReceipt struct {
+	Card      purse.ID
+	LNo       uint32
+	Amount    uint32 // in units
+	Unit      purse.Unit
+	Balance   uint32 // after it, in units; 0 where the card has not said it in this load
+	Reference purse.ID
+	// IsConfirmed says that clearing knows that the card took it. Until then that
+	// waits in the journal and is repeated.
+	IsConfirmed bool
+}
+
+// Kind is what something in the journal is.
+type Kind string
+
+// The kinds.
+const (
+	KindPayment      Kind = "payment"
+	KindCancellation Kind = "cancellation"
+	KindLoad         Kind = "load"
+	KindScript       Kind = "script"
+)
+
+// Matter is what something is about.
+type Matter struct {
+	Kind     Kind
+	Merchant purse.ID // zero for a load and a script
+	TNo      uint32   // 0 for a load and a script
+	Load     purse.ID // reference of a load; zero: clearing did not say it
+	Card     purse.ID // zero: none was there yet
+	Amount   uint32   // in units
+	Unit     purse.Unit
+	Account  string // that is to be funded; empty: none
+	Began    time.Time
+}
+
+// Outcome is what became of something that was not decided.
+type Outcome struct {
+	Matter
+	State State
+	// Sentence is for people.
+	Sentence string
+}
+
+// Undecided is something of which it is not known what becomes of it, or that
+// has still to be told to clearing or broker.
+type Undecided struct {
+	Matter
+	State State
+	// Reason says why it waits; empty: nothing went wrong yet.
+	Reason string
+	// Due is when it is tried again; zero: when the card is there.
+	Due time.Time
+}
+
+// Turned is a batch that clearing has taken.
+type Turned struct {
+	Merchant purse.ID
+	Batch    uint32 // 0: there was nothing to turn in
+	First    uint32
+	Last     uint32
+	Payments uint32 // and cancellations
+	Voids    uint32
+	Sum      uint64 // in units
+}
+
+// Terminal is a SAM with its journal. It is safe for concurrent use: one
+// transaction takes place at a time.
+type Terminal struct{ config Config }
+
+var errNotBuilt = errors.New("this is not built yet")
+
+// Open opens the journal. It talks to nobody: the first Resolve does.
+func Open(_ context.Context, config Config) (*Terminal, error) {
+	return &Terminal{config}, errNotBuilt
+}
+
+// Pay has a card pay. What was open about SAM and card is decided before. Errors:
+// a purse.StatusWord is a no of the card's or the SAM's, and nothing was taken;
+// ErrUndecided says that the card may have paid. A payment that the card made is
+// no error, even if clearing or broker cannot be reached: the receipt says so.
+func (t *Terminal) Pay(context.Context, smartcard.Card, Payment) (Receipt, error) {
+	return Receipt{}, errNotBuilt
+}
+
+// Load has a card take amount units. The card is selected, and its holder has
+// entered the PIN in this session, unless it is a white card. ErrLoadUndecided
+// says that the card may have taken it.
+func (t *Terminal) Load(_ context.Context, _ smartcard.Card, amount uint32) (LoadReceipt, error) {
+	return LoadReceipt{Amount: amount}, errNotBuilt
+}
+
+// CancelLast cancels the card's last payment, if it is of the open batch and
+// funded nothing.
+func (t *Terminal) CancelLast(context.Context, smartcard.Card) (Receipt, error) {
+	return Receipt{}, errNotBuilt
+}
+
+// Meet decides what is open about a card that is there, and gives it what its
+// issuer has for it.
+func (t *Terminal) Meet(context.Context, smartcard.Card) ([]Outcome, error) {
+	return nil, errNotBuilt
+}
+
+// Resolve decides what can be decided without a card, and repeats what clearing
+// and broker have not answered. Call it when the terminal begins, and then every
+// few seconds.
+func (t *Terminal) Resolve(context.Context) ([]Outcome, error) { return nil, errNotBuilt }
+
+// Void ends the open transaction, which must be tno, without waiting for its
+// card any longer.
+func (t *Terminal) Void(context.Context, uint32) error { return errNotBuilt }
+
+// TurnIn closes the batch, has clearing take it, and tells the SAM so.
+func (t *Terminal) TurnIn(context.Context) (Turned, error) { return Turned{}, errNotBuilt }
+
+// Undecided lists what is not decided, or waits, in the order in which it began.
+func (t *Terminal) Undecided(context.Context) ([]Undecided, error) { return nil, errNotBuilt }
+
+// Close closes the journal.
+func (t *Terminal) Close() error { return nil }
