@@ -54,11 +54,7 @@ const (
 // Command returns the bytes of a command of short form (ISO/IEC 7816-4 case 4),
 // for whatever length of answer. data is at most 255 bytes.
 func Command(instruction Instruction, p1, p2 byte, data []byte) []byte {
-	class := byte(0x80)
-	if instruction == Select || instruction == Verify || instruction == ReadRecord {
-		class = 0
-	}
-	command := []byte{class, byte(instruction), p1, p2}
+	command := []byte{classOf(instruction), byte(instruction), p1, p2}
 	if len(data) > 0 {
 		command = append(append(command, byte(len(data))), data...)
 	}
@@ -139,3 +135,53 @@ func Answer(answer []byte) (data []byte, status StatusWord, err error) {
 
 // AID writes an application identifier for people.
 func AID(aid string) string { return strings.ToUpper(hex.EncodeToString([]byte(aid))) }
+
+// command is a command that somebody sent.
+type command struct {
+	class       byte
+	instruction Instruction
+	p1, p2      byte
+	data        []byte
+}
+
+// parseCommand reads a command of short form, of any of the four cases. Nothing
+// more than what fits into one is taken, and how long an answer may be (Le) is
+// not looked at: the answers here have one length each, at most 94 bytes.
+func parseCommand(text []byte) (command, StatusWord) {
+	if len(text) < 4 {
+		return command{}, WrongLength
+	}
+	c := command{text[0], Instruction(text[1]), text[2], text[3], nil}
+	rest := text[4:]
+	if len(rest) <= 1 {
+		return c, Done
+	}
+	length := int(rest[0])
+	if length == 0 || len(rest) != 1+length && len(rest) != 2+length {
+		return command{}, WrongLength // also what is of extended form
+	}
+	c.data = rest[1 : 1+length]
+	return c, Done
+}
+
+// classOf returns the class of commands with this instruction.
+func classOf(instruction Instruction) byte {
+	if instruction == Select || instruction == Verify || instruction == ReadRecord {
+		return 0
+	}
+	return 0x80
+}
+
+// answered appends the status to an answer.
+func answered(data []byte, status StatusWord) []byte {
+	if status != Done {
+		data = nil
+	}
+	return big.AppendUint16(data, uint16(status))
+}
+
+// selected is the answer to SELECT: template of control information, with the
+// name of the application.
+func selected(aid string) []byte {
+	return append([]byte{0x6F, byte(2 + len(aid)), 0x84, byte(len(aid))}, aid...)
+}

@@ -89,9 +89,23 @@ func (k *Key) MAC(parts ...[]byte) MAC {
 // derive makes a key of another one for a label and a context: SP 800-108r1 in
 // counter mode with CMAC. Keys of 128 bits are one block.
 func (k *Key) derive(label string, context ...[]byte) *Key {
+	return keyOf(k.deriveSecret(label, context...))
+}
+
+// deriveSecret returns the bytes of such a key, for the memory of a card.
+func (k *Key) deriveSecret(label string, context ...[]byte) secret {
 	parts := append([][]byte{{1}, []byte(label), {0}}, context...)
-	secret := k.MAC(append(parts, []byte{0, 8 * block})...)
-	derived, err := NewKey(secret[:])
+	return secret(k.MAC(append(parts, []byte{0, 8 * block})...))
+}
+
+// secret is the bytes of a key of 128 bits.
+type secret [block]byte
+
+// String keeps it out of logs and errors.
+func (s secret) String() string { return "(key)" }
+
+func keyOf(s secret) *Key {
+	derived, err := NewKey(s[:])
 	if err != nil {
 		panic(err) // a MAC has the length of a key
 	}

@@ -1,6 +1,7 @@
 package purse
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ const masterBytes = 32
 // concurrent use once it is filled.
 type Keys struct {
 	masters map[masterName]*Key
+	// purses are the bytes of PurseMaster by version: they go into SAMs as they are.
+	purses map[byte][]byte
 }
 
 type masterName struct {
@@ -97,6 +100,12 @@ func (k *Keys) Add(name string, version byte, secret []byte) error {
 		k.masters = make(map[masterName]*Key)
 	}
 	k.masters[masterName{name, version}] = key
+	if name == PurseMaster {
+		if k.purses == nil {
+			k.purses = make(map[byte][]byte)
+		}
+		k.purses[version] = bytes.Clone(secret)
+	}
 	return nil
 }
 
@@ -135,9 +144,19 @@ func (k *Keys) MerchantKey(version byte, merchant ID) (*Key, error) {
 }
 
 func (k *Keys) diversify(master, label string, version byte, id ID) (*Key, error) {
+	derived, err := k.diversifySecret(master, label, version, id)
+	if err != nil {
+		return nil, err
+	}
+	return keyOf(derived), nil
+}
+
+// diversifySecret returns the bytes of such a key, for the memory of a card or a
+// SAM.
+func (k *Keys) diversifySecret(master, label string, version byte, id ID) (secret, error) {
 	key, found := k.masters[masterName{master, version}]
 	if !found {
-		return nil, fmt.Errorf("%s of version %d: %w", master, version, ErrNoMaster)
+		return secret{}, fmt.Errorf("%s of version %d: %w", master, version, ErrNoMaster)
 	}
-	return key.derive(label, []byte{version}, id[:]), nil
+	return key.deriveSecret(label, []byte{version}, id[:]), nil
 }

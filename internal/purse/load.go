@@ -31,6 +31,16 @@ func (r LoadRequest) Append(to []byte) []byte {
 	return append(big.AppendUint32(r.Unit.append(to), r.Time), r.Terminal[:]...)
 }
 
+// ParseLoadRequest reads the 19 bytes. Whether the unit makes sense is not looked
+// at.
+func ParseLoadRequest(text []byte) (LoadRequest, error) {
+	if len(text) != LoadRequestLength {
+		return LoadRequest{}, lengthError("load request", len(text), LoadRequestLength)
+	}
+	r := reader(text)
+	return LoadRequest{Amount: r.uint32(), Unit: r.unit(), Time: r.uint32(), Terminal: r.id()}, nil
+}
+
 // LoadAnswer is what the card answers to INIT LOAD.
 type LoadAnswer struct {
 	Card       ID
@@ -60,15 +70,15 @@ type Load struct {
 
 // ParseLoad reads the data of INIT LOAD and the answer of the card.
 func ParseLoad(request, answer []byte) (Load, error) {
-	if len(request) != LoadRequestLength {
-		return Load{}, lengthError("load request", len(request), LoadRequestLength)
+	parsed, err := ParseLoadRequest(request)
+	if err != nil {
+		return Load{}, err
 	}
 	if len(answer) != LoadAnswerLength {
 		return Load{}, lengthError("answer to a load request", len(answer), LoadAnswerLength)
 	}
-	r := reader(request)
-	load := Load{Request: LoadRequest{Amount: r.uint32(), Unit: r.unit(), Time: r.uint32(), Terminal: r.id()}}
-	r = reader(answer)
+	r := reader(answer)
+	load := Load{Request: parsed}
 	load.Answer = LoadAnswer{Card: r.id(), Holder: r.id(), KeyVersion: r.byte(), LNo: r.uint32(), Balance: r.uint32()}
 	copy(load.Answer.Random[:], r.take(len(Random{})))
 	load.Answer.MAC = r.mac()

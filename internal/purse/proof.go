@@ -45,11 +45,16 @@ func ParseProof(text []byte) (Proof, error) {
 	if version := r.byte(); version != proofVersion {
 		return Proof{}, fmt.Errorf("proof of version %d: want %d", version, proofVersion)
 	}
-	p := Proof{
+	p := parseProofFields(&r)
+	return p, p.check()
+}
+
+// parseProofFields reads what comes after the version.
+func parseProofFields(r *reader) Proof {
+	return Proof{
 		Amount: r.uint32(), Unit: r.unit(), Time: r.uint32(), Merchant: r.id(), TNo: r.uint32(),
 		Card: r.id(), Holder: r.id(), KeyVersion: r.byte(), SNo: r.uint32(), LNo: r.uint32(), Hidden: r.uint32(),
 	}
-	return p, p.check()
 }
 
 func (p Proof) check() error {

@@ -132,7 +132,12 @@ func (r *reader) take(count int) []byte {
 func (r *reader) byte() byte     { return r.take(1)[0] }
 func (r *reader) uint32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
 func (r *reader) id() (id ID)    { copy(id[:], r.take(8)); return id }
-func (r *reader) mac() (m MAC)   { copy(m[:], r.take(16)); return m }
+func (r *reader) uint64() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
+func (r *reader) random() (n Random) {
+	copy(n[:], r.take(16))
+	return n
+}
+func (r *reader) mac() (m MAC) { copy(m[:], r.take(16)); return m }
 func (r *reader) unit() Unit {
 	return Unit{Currency(binary.BigEndian.Uint16(r.take(2))), int8(r.byte())}
 }

@@ -7,11 +7,13 @@ import (
 
 // The lengths of records in bytes, by their first byte.
 const (
-	PaymentLength = 90
-	VoidLength    = 54
+	PaymentLength            = 90
+	VoidLength               = 54
+	CancellationRecordLength = 98
 
-	paymentType = 1
-	voidType    = 2
+	paymentType      = 1
+	voidType         = 2
+	cancellationType = 3
 )
 
 // Proved says how sure it is that a void transaction took nothing off the card.
@@ -27,12 +29,18 @@ const (
 	NeverOrdered Proved = 2
 )
 
-// Record is what a SAM keeps of one transaction: a payment or a void.
+// Record is what a SAM keeps of one transaction: a payment, its cancellation, or
+// a void.
 type Record struct {
 	Batch uint32
-	// Proof and MACZ are of a payment; IsVoid says that it is none.
-	Proof  Proof
-	MACZ   MAC
+	// Proof and MACZ are of a payment or a cancellation; IsVoid says that it is
+	// neither.
+	Proof Proof
+	MACZ  MAC
+	// PaidTNo and PaidSNo are above 0 if it is a cancellation: of the payment of
+	// these numbers, earlier in the same batch, whose amount went back to the card.
+	PaidTNo, PaidSNo uint32
+
 	IsVoid bool
 	Void   Void
 	// MACM chains it to the record before.
@@ -66,9 +74,26 @@ func (r Record) TNo() uint32 {
 	return r.Proof.TNo
 }
 
+// IsCancellation reports whether a payment was taken back by it.
+func (r Record) IsCancellation() bool { return !r.IsVoid && r.PaidTNo != 0 }
+
+// IsProved reports whether MACZ of a payment or a cancellation is the card's, by
+// the key of ProofKey.
+func (r Record) IsProved(key *Key) bool {
+	if r.IsCancellation() {
+		return r.cancellation().IsProved(key, r.MACZ)
+	}
+	return r.Proof.IsProved(key, r.MACZ)
+}
+
+func (r Record) cancellation() Cancellation { return Cancellation{r.Proof, r.PaidTNo, r.PaidSNo} }
+
 // body writes the record without MACM.
 func (r Record) body(to []byte) []byte {
-	if !r.IsVoid {
+	switch {
+	case r.IsCancellation():
+		return append(r.cancellation().Append(big.AppendUint32(append(to, cancellationType), r.Batch)), r.MACZ[:]...)
+	case !r.IsVoid:
 		return append(r.Proof.Append(big.AppendUint32(append(to, paymentType), r.Batch)), r.MACZ[:]...)
 	}
 	v := r.Void
@@ -77,7 +102,7 @@ func (r Record) body(to []byte) []byte {
 	return append(big.AppendUint32(append(to, v.Card[:]...), v.SNo), byte(v.Proved))
 }
 
-// Append writes the record: 90 bytes or 54.
+// Append writes the record: 90 bytes, 54 or 98.
 func (r Record) Append(to []byte) []byte { return append(r.body(to), r.MACM[:]...) }
 
 // Chain returns MACM by the key of MerchantKey and the MACM of the record
@@ -97,6 +122,8 @@ func recordLength(first byte) int {
 		return PaymentLength
 	case voidType:
 		return VoidLength
+	case cancellationType:
+		return CancellationRecordLength
 	default:
 		return 0
 	}
@@ -105,11 +132,11 @@ func recordLength(first byte) int {
 // ParseRecord reads a record.
 func ParseRecord(text []byte) (Record, error) {
 	if len(text) == 0 {
-		return Record{}, errors.New("record of no bytes: want 90 for a payment, 54 for a void")
+		return Record{}, errors.New("record of no bytes: want 90 for a payment, 54 for a void, 98 for a cancellation")
 	}
 	length := recordLength(text[0])
 	if length == 0 {
-		return Record{}, fmt.Errorf("record of type %02x: want 01 for a payment or 02 for a void", text[0])
+		return Record{}, fmt.Errorf("record of type %02x: want 01 for a payment, 02 for a void or 03 for a cancellation", text[0])
 	}
 	if len(text) != length {
 		return Record{}, lengthError(fmt.Sprintf("record of type %02x", text[0]), len(text), length)
@@ -117,18 +144,29 @@ func ParseRecord(text []byte) (Record, error) {
 	r := reader(text[1:])
 	record := Record{Batch: r.uint32(), IsVoid: text[0] == voidType}
 	var err error
-	if record.IsVoid {
-		record.Void = Void{
-			Merchant: r.id(), TNo: r.uint32(), Amount: r.uint32(), Time: r.uint32(),
-			Card: r.id(), SNo: r.uint32(), Proved: Proved(r.byte()),
-		}
-		if record.Void.Proved > NeverOrdered || record.Void.TNo == 0 {
-			err = errors.New("void with a number 0, or proved otherwise than 0, 1 or 2")
-		}
-	} else {
+	switch text[0] {
+	case voidType:
+		record.Void, err = parseVoid(&r)
+	case cancellationType:
+		var c Cancellation
+		c, err = ParseCancellation(r.take(CancellationLength))
+		record.Proof, record.PaidTNo, record.PaidSNo = c.Proof, c.PaidTNo, c.PaidSNo
+		record.MACZ = r.mac()
+	default:
 		record.Proof, err = ParseProof(r.take(ProofLength))
 		record.MACZ = r.mac()
 	}
 	record.MACM = r.mac()
 	return record, err
+}
+
+func parseVoid(r *reader) (Void, error) {
+	void := Void{
+		Merchant: r.id(), TNo: r.uint32(), Amount: r.uint32(), Time: r.uint32(),
+		Card: r.id(), SNo: r.uint32(), Proved: Proved(r.byte()),
+	}
+	if void.Proved > NeverOrdered || void.TNo == 0 {
+		return void, errors.New("void with a number 0, or proved otherwise than 0, 1 or 2")
+	}
+	return void, nil
 }

@@ -288,20 +288,3 @@ func runBatch(t *testing.T, in input) (string, map[string]any) {
 	}
 	return "accepted", map[string]any{"ack": b64(batch.Ack[:]), "balances": balances}
 }
-
-// runTrace makes the whole published trace again with the soft card and the
-// soft SAM, and what clearing says to it.
-func runTrace(t *testing.T, in input) (string, map[string]any) {
-	keys := in.keys(t)
-	made := traced{keys: keys}
-	made.run(t)
-	for i, exchange := range in.Exchanges {
-		if got := made.exchanges[i]; !bytes.Equal(got.command, exchange.Command) || !bytes.Equal(got.answer, exchange.Answer) {
-			t.Errorf("exchange %d with %s:\ngot  > %X\n     < %X\nwant > %X\n     < %X", i, exchange.To, got.command, got.answer, exchange.Command, exchange.Answer)
-		}
-	}
-	if len(made.exchanges) != len(in.Exchanges) {
-		t.Errorf("%d exchanges, want %d", len(made.exchanges), len(in.Exchanges))
-	}
-	return "accepted", nil
-}
