@@ -40,6 +40,15 @@ type word struct {
 // files of its own, named command_….go.
 func words() []word {
 	return []word{
+		{"load", "AMOUNT", "put money from its account on a card, such as 20.00", defineLoad},
+		{"pay", "AMOUNT", "have a card pay, without a network", definePay},
+		{"fund", "ACCOUNT AMOUNT", "have a card pay, and put it on an account of the broker", defineFund},
+		{"unload", "", "have a card pay all that is on it, to its account or in cash", defineUnload},
+		{"cancel", "", "cancel the card's last payment", defineCancel},
+		{"status", "", "show the batch, what is not decided, and what waits", defineStatus},
+		{"resolve", "", "find out what became of what is not decided, with its card if it is there", defineResolve},
+		{"void", "TRANSACTION", "end a payment whose card does not come back", defineVoid},
+		{"turnin", "", "close the batch and have clearing take it", defineTurnIn},
 		{"key", "", "make the key that the gateway signs its requests with, or show its public half", defineKey},
 	}
 }

@@ -135,3 +135,6 @@ func distance(one, other string) int {
 	}
 	return row[len(other)]
 }
+
+// Plain is the usage of a flag without the marks around the name of its value.
+func Plain(usage string) string { return strings.ReplaceAll(usage, "`", "") }

@@ -27,7 +27,7 @@ var _ terminal.Accounts = (*Broker)(nil)
 // NewBroker makes a client for accounts in a currency. An error says what is
 // wrong with the configuration.
 func NewBroker(config Config, currency money.Currency) (*Broker, error) {
-	c, err := newClient("the broker", config)
+	c, err := newClient("the broker", "broker", config)
 	if err == nil && currency == "" {
 		err = errors.New("the broker: want a currency")
 	}

@@ -29,7 +29,7 @@ var _ terminal.Host = (*Clearing)(nil)
 
 // NewClearing makes a client. An error says what is wrong with the configuration.
 func NewClearing(config Config) (*Clearing, error) {
-	c, err := newClient("clearing", config)
+	c, err := newClient("clearing", "clearing", config)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,8 @@ const (
 // Config is what both need. All but Client must be set.
 type Config struct {
 	// Origin is where to ask, such as https://broker.example: see
-	// payword.CheckOrigin. What is signed names it.
+	// payword.CheckOrigin. What is signed names it. "" is nowhere: nothing else is
+	// needed then, and every answer is that it is not configured.
 	Origin string
 	// Key is the gateway's, an Ed25519 key that the broker knows.
 	Key crypto.Signer
@@ -58,10 +59,14 @@ type Config struct {
 // client asks one server.
 type client struct {
 	name string // for people: clearing, the broker
+	flag string // that says where it is
 	Config
 }
 
-func newClient(name string, config Config) (*client, error) {
+func newClient(name, flag string, config Config) (*client, error) {
+	if config.Origin == "" {
+		return &client{name: name, flag: flag}, nil
+	}
 	if err := payword.CheckOrigin(config.Origin); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -76,7 +81,7 @@ func newClient(name string, config Config) (*client, error) {
 	}
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	config.Client = &own
-	return &client{name, config}, nil
+	return &client{name, flag, config}, nil
 }
 
 // UnknownError means that it is unknown whether the other side did what it was
@@ -119,6 +124,9 @@ func (r *refusal) sentence() string {
 // nil. An answer that says no for good comes back as a refusal, and everything
 // else as an *UnknownError.
 func (c *client) ask(ctx context.Context, method, path, media string, body []byte, target any) (*refusal, error) {
+	if c.Origin == "" {
+		return nil, c.unknown(0, "nobody said where %s is: name it with --%s", nil, c.name, c.flag)
+	}
 	request, err := http.NewRequestWithContext(ctx, method, c.Origin+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

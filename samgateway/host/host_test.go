@@ -296,7 +296,7 @@ func TestNobodyAnswers(t *testing.T) {
 
 func TestConfigs(t *testing.T) {
 	good := newServer(t).config()
-	for _, origin := range []string{"", "clearing.example", "http://clearing.example", "https://clearing.example/"} {
+	for _, origin := range []string{"clearing.example", "http://clearing.example", "https://clearing.example/"} {
 		wrong := good
 		wrong.Origin = origin
 		if _, err := host.NewClearing(wrong); err == nil || !strings.Contains(err.Error(), "origin") {
@@ -305,6 +305,14 @@ func TestConfigs(t *testing.T) {
 	}
 	if _, err := host.NewBroker(good, ""); err == nil {
 		t.Error("took no currency")
+	}
+	nowhere, err := host.NewClearing(host.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unknown *host.UnknownError
+	if err := nowhere.ConfirmLoad(t.Context(), reference, nil); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "--clearing") {
+		t.Errorf("nowhere: got %v", err)
 	}
 	good.Key = nil
 	if _, err := host.NewBroker(good, "usd-micro"); err == nil {

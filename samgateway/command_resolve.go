@@ -1,0 +1,276 @@
+package samgateway
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/terminal"
+)
+
+// afterTear is what a command does when the card was pulled out: it asks for it
+// once more and finds out what became of what was begun. The error that it
+// returns is for the one that it was given; nothing else is changed.
+func (c *command) afterTear(ctx context.Context, t *till, card *customer, err error) error {
+	if !errors.Is(err, terminal.ErrUndecided) && !errors.Is(err, terminal.ErrLoadUndecided) || ctx.Err() != nil {
+		return err
+	}
+	c.tell("%s.", upperFirst(err.Error()))
+	_ = card.Close() // it is torn already
+	session, again := c.connect(ctx, card.reader, terminal.DefaultPatience)
+	if again == nil {
+		card.Session = session
+		var outcomes []terminal.Outcome
+		if again = card.look(ctx); again == nil {
+			outcomes, again = t.terminal.Meet(ctx, card)
+		}
+		if len(outcomes) > 0 {
+			return fmt.Errorf("the card was pulled out, and it is known now: %s", sentencesOf(outcomes))
+		}
+	}
+	if again != nil {
+		err = fmt.Errorf("%w (%w)", err, again)
+	}
+	return fmt.Errorf("%w: put the card in and say \"samgateway resolve\"; \"samgateway status\" shows what waits", err)
+}
+
+func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+func sentencesOf(outcomes []terminal.Outcome) string {
+	var all []string
+	for _, o := range outcomes {
+		all = append(all, o.Sentence)
+	}
+	return strings.Join(all, "; ")
+}
+
+// matter is something of the journal as commands print it.
+type matter struct {
+	Kind         terminal.Kind  `json:"kind"`
+	State        terminal.State `json:"state"`
+	TNo          uint32         `json:"transaction,omitempty"`
+	Load         string         `json:"load,omitempty"`
+	Card         string         `json:"card,omitempty"`
+	AmountMicros money.Amount   `json:"amountMicros"`
+	Currency     string         `json:"currency,omitempty"`
+	Account      string         `json:"account,omitempty"`
+	Began        time.Time      `json:"began"`
+	// Sentence is what became of it, or why it waits.
+	Sentence string     `json:"sentence,omitempty"`
+	Due      *time.Time `json:"due,omitempty"`
+}
+
+func matterOf(m terminal.Matter, state terminal.State, sentence string, due time.Time) matter {
+	printed := matter{Kind: m.Kind, State: state, TNo: m.TNo, Account: m.Account, Began: m.Began.UTC(), Sentence: sentence}
+	if m.Load != (purse.ID{}) {
+		printed.Load = m.Load.String()
+	}
+	if m.Card != (purse.ID{}) {
+		printed.Card = m.Card.String()
+	}
+	if m.Unit.Check() == nil {
+		printed.AmountMicros, printed.Currency = m.Unit.Amount(m.Amount), m.Unit.Currency.Money().Code()
+	}
+	if !due.IsZero() {
+		due = due.UTC()
+		printed.Due = &due
+	}
+	return printed
+}
+
+// line writes a matter for people.
+func (m matter) line() string {
+	text := string(m.Kind)
+	for _, part := range []struct {
+		is   bool
+		text string
+	}{
+		{m.TNo != 0, fmt.Sprintf(" %d", m.TNo)},
+		{m.Load != "", " " + m.Load},
+		{m.Currency != "", " of " + m.AmountMicros.Decimal() + " " + m.Currency},
+		{m.Card != "", ", card " + m.Card},
+		{m.Account != "", ", to account " + m.Account},
+		{true, ", since " + m.Began.Format(time.DateTime) + " UTC: " + string(m.State)},
+		{m.Sentence != "", ", " + m.Sentence},
+		{m.Due != nil, "; tried again"},
+		{m.Due == nil && m.Sentence == "", "; the card has to be put in"},
+	} {
+		if part.is {
+			text += part.text
+		}
+	}
+	return text
+}
+
+// defineResolve is the command resolve.
+func defineResolve(c *command, flags *flag.FlagSet) func(context.Context) error {
+	s := c.settingsFlags(flags, cardSettings|samSettings|hostSettings)
+	return func(ctx context.Context) error {
+		if err := s.complete(); err != nil {
+			return err
+		}
+		return c.withTill(ctx, s, func(t *till) error {
+			var outcomes []terminal.Outcome
+			var err error
+			if s.cardFile+s.cardReader != "" {
+				err = c.withCard(ctx, s, func(card *customer) error {
+					outcomes, err = t.terminal.Meet(ctx, card)
+					return err
+				})
+			}
+			if err == nil {
+				var more []terminal.Outcome
+				more, err = t.terminal.Resolve(ctx)
+				outcomes = append(outcomes, more...)
+			}
+			return errors.Join(c.sayOutcomes(outcomes), err)
+		})
+	}
+}
+
+func (c *command) sayOutcomes(outcomes []terminal.Outcome) error {
+	list := make([]matter, 0, len(outcomes))
+	lines := make([]string, 0, len(outcomes))
+	for _, o := range outcomes {
+		m := matterOf(o.Matter, o.State, o.Sentence, time.Time{})
+		list = append(list, m)
+		lines = append(lines, m.line())
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing was decided: \"samgateway status\" shows what waits"}
+	}
+	return c.say(struct {
+		Outcomes []matter `json:"outcomes"`
+	}{list}, "%s", strings.Join(lines, "\n"))
+}
+
+// statusResult is what the command status prints.
+type statusResult struct {
+	Merchant    string       `json:"merchant"`
+	Batch       uint32       `json:"batch"`
+	IsClosed    bool         `json:"isClosed"` // the batch: it has to be turned in
+	Payments    uint32       `json:"payments"` // and cancellations
+	Voids       uint32       `json:"voids"`
+	SumMicros   money.Amount `json:"sumMicros"`
+	LimitMicros money.Amount `json:"limitMicros"`
+	Currency    string       `json:"currency"`
+	Undecided   []matter     `json:"undecided"`
+}
+
+// defineStatus is the command status.
+func defineStatus(c *command, flags *flag.FlagSet) func(context.Context) error {
+	s := c.settingsFlags(flags, samSettings|hostSettings)
+	return func(ctx context.Context) error {
+		if err := s.complete(); err != nil {
+			return err
+		}
+		return c.withTill(ctx, s, func(t *till) error { return c.status(ctx, t) })
+	}
+}
+
+func (c *command) status(ctx context.Context, t *till) error {
+	if err := t.sam.Select(ctx); err != nil {
+		return err
+	}
+	data, err := t.sam.Data(ctx)
+	if err != nil {
+		return err
+	}
+	undecided, err := t.terminal.Undecided(ctx)
+	if err != nil {
+		return err
+	}
+	result := statusResult{
+		Merchant: data.Merchant.String(), Batch: data.Batch, IsClosed: data.State == smartcard.SAMClosed,
+		Payments: data.Count, Voids: data.Voids, SumMicros: amountOf(t.unit, data.Sum),
+		LimitMicros: amountOf(t.unit, data.Limit), Currency: t.unit.Currency.Money().Code(), Undecided: make([]matter, 0, len(undecided)),
+	}
+	state := "is open"
+	if result.IsClosed {
+		state = "is closed and has to be turned in"
+	}
+	lines := []string{fmt.Sprintf("merchant %s: batch %d %s, with %d payments and %d voids, %s of at most %s %s",
+		result.Merchant, result.Batch, state, result.Payments, result.Voids, result.SumMicros.Decimal(), result.LimitMicros.Decimal(), result.Currency)}
+	for _, u := range undecided {
+		m := matterOf(u.Matter, u.State, u.Reason, u.Due)
+		result.Undecided = append(result.Undecided, m)
+		lines = append(lines, m.line())
+	}
+	if len(undecided) == 0 {
+		lines = append(lines, "nothing is undecided, and nothing waits")
+	}
+	return c.say(result, "%s", strings.Join(lines, "\n"))
+}
+
+// amountOf is a SAM's sum as money: no SAM is near the most that money can be.
+func amountOf(unit purse.Unit, sum uint64) money.Amount {
+	amount, err := unit.Amount(1).Mul(int64(min(sum, 1<<62)))
+	if err != nil {
+		return money.MaxAmount
+	}
+	return amount
+}
+
+// defineVoid is the command void.
+func defineVoid(c *command, flags *flag.FlagSet) func(context.Context) error {
+	s := c.settingsFlags(flags, samSettings|hostSettings)
+	return func(ctx context.Context) error {
+		if err := s.complete(); err != nil {
+			return err
+		}
+		number, err := strconv.ParseUint(c.arguments[0], 10, 32)
+		if err != nil || number == 0 {
+			return usage("%.20q: want the number of a transaction, as \"samgateway status\" shows it", c.arguments[0])
+		}
+		return c.withTill(ctx, s, func(t *till) error {
+			if err := t.terminal.Void(ctx, uint32(number)); err != nil {
+				return err
+			}
+			return c.say(struct {
+				TNo uint32 `json:"transaction"`
+			}{uint32(number)}, "Voided transaction %d. If its card has paid, it gets its money back when it is put in again.", number)
+		})
+	}
+}
+
+// turnInResult is what the command turnin prints.
+type turnInResult struct {
+	Merchant  string       `json:"merchant"`
+	Batch     uint32       `json:"batch"` // 0: there was nothing to turn in
+	Payments  uint32       `json:"payments"`
+	Voids     uint32       `json:"voids"`
+	SumMicros money.Amount `json:"sumMicros"`
+	Currency  string       `json:"currency"`
+}
+
+// defineTurnIn is the command turnin.
+func defineTurnIn(c *command, flags *flag.FlagSet) func(context.Context) error {
+	s := c.settingsFlags(flags, samSettings|hostSettings)
+	return func(ctx context.Context) error {
+		if err := s.complete(); err != nil {
+			return err
+		}
+		if err := s.require("clearing"); err != nil {
+			return err
+		}
+		return c.withTill(ctx, s, func(t *till) error {
+			turned, err := t.terminal.TurnIn(ctx)
+			if err != nil {
+				return err
+			}
+			result := turnInResult{turned.Merchant.String(), turned.Batch, turned.Payments, turned.Voids, amountOf(t.unit, turned.Sum), t.unit.Currency.Money().Code()}
+			if turned.Batch == 0 {
+				return c.say(result, "there is nothing to turn in")
+			}
+			return c.say(result, "Turned in batch %d: transactions %d to %d, %d payments and %d voids, %s %s together. Clearing has taken it.",
+				turned.Batch, turned.First, turned.Last, turned.Payments, turned.Voids, result.SumMicros.Decimal(), result.Currency)
+		})
+	}
+}

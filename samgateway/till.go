@@ -1,0 +1,125 @@
+package samgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/host"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/terminal"
+)
+
+// till is a SAM with its journal, and clearing and the broker: everything that
+// moves money but the customer's card.
+type till struct {
+	terminal *terminal.Terminal
+	sam      smartcard.SAM
+	session  smartcard.Session // of the SAM
+	clearing *host.Clearing
+	broker   *host.Broker
+	unit     purse.Unit
+	now      func() time.Time
+}
+
+// openTill opens what the settings name. Only one process can have a journal.
+// log takes what somebody should look at.
+func (c *command) openTill(ctx context.Context, s *settings, log *slog.Logger) (*till, error) {
+	t := &till{now: time.Now}
+	var err error
+	if t.unit, err = s.unit(); err != nil {
+		return nil, err
+	}
+	if err := s.require("journal"); err != nil {
+		return nil, err
+	}
+	if t.clearing, t.broker, err = c.openHosts(s, t); err != nil {
+		return nil, err
+	}
+	reader, err := c.reader(ctx, "sam", s.samReader, s.samFile)
+	if err != nil {
+		return nil, err
+	}
+	if t.session, err = reader.Connect(ctx); err != nil {
+		return nil, fmt.Errorf("the SAM: %w", err)
+	}
+	t.sam = smartcard.SAM{Card: t.session}
+	config := terminal.Config{
+		SAM: t.session, Journal: s.journal, Host: t.clearing, Accounts: t.broker, Now: t.now, Log: log,
+	}
+	if s.loadTerminal != "" {
+		if config.LoadTerminal, err = purse.ParseID(s.loadTerminal); err != nil {
+			return nil, errors.Join(err, t.session.Close())
+		}
+	}
+	if t.terminal, err = terminal.Open(ctx, config); err != nil {
+		return nil, errors.Join(err, t.session.Close())
+	}
+	return t, nil
+}
+
+// openHosts makes the clients of clearing and broker. One that is not named says
+// so when it is asked.
+func (c *command) openHosts(s *settings, t *till) (*host.Clearing, *host.Broker, error) {
+	config := host.Config{Now: t.now}
+	if s.clearing+s.broker != "" {
+		if err := s.require("key"); err != nil {
+			return nil, nil, err
+		}
+		var err error
+		if config.Key, err = c.loadKey(s.keyFile, s.passphraseFile); err != nil {
+			return nil, nil, err
+		}
+	}
+	config.Origin = s.clearing
+	clearing, err := host.NewClearing(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	config.Origin = s.broker
+	broker, err := host.NewBroker(config, t.unit.Currency.Money())
+	return clearing, broker, err
+}
+
+// close closes journal and SAM.
+func (t *till) close() error { return errors.Join(t.terminal.Close(), t.session.Close()) }
+
+// withTill opens the till for a command and does its work.
+func (c *command) withTill(ctx context.Context, s *settings, work func(*till) error) error {
+	t, err := c.openTill(ctx, s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return errors.Join(work(t), t.close())
+}
+
+// unloaded is what became of a card's whole balance.
+type unloaded struct {
+	receipts []terminal.Receipt
+	account  string // "": it is handed out in cash
+}
+
+// unload has a card pay all that is on it: into the account that it is loaded
+// from, or for a white card in cash. A card that may not pay so much at once pays
+// more than once. What it paid before an error is in the result.
+func (t *till) unload(ctx context.Context, card smartcard.Card, data smartcard.PurseData) (u unloaded, err error) {
+	if u.account, err = t.clearing.CardAccount(ctx, data.Card); err != nil {
+		return u, err
+	}
+	for left := data.Balance; left > 0; {
+		amount := left
+		if data.MaxTransaction > 0 {
+			amount = min(left, data.MaxTransaction)
+		}
+		receipt, err := t.terminal.Pay(ctx, card, terminal.Payment{Amount: amount, Unit: data.Unit, Account: u.account, Online: true, Cash: u.account == ""})
+		if err != nil {
+			return u, err
+		}
+		u.receipts = append(u.receipts, receipt)
+		left -= amount
+	}
+	return u, nil
+}
