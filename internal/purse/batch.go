@@ -3,7 +3,6 @@ package purse
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 )
 
 const (
@@ -14,7 +13,7 @@ const (
 	// during which nobody else writes to SQLite, and so many take about a second.
 	MaxRecords = 2000
 	// MaxBatchLength is the most bytes of a total and its records.
-	MaxBatchLength = TotalLength + MaxRecords*PaymentLength
+	MaxBatchLength = TotalLength + MaxRecords*CancellationRecordLength
 
 	// maxRefusals is the most that CheckBatch lists: one is enough to refuse, a
 	// few show what kind of fault it is.
@@ -26,9 +25,9 @@ type Total struct {
 	Merchant    ID
 	Batch       uint32 // 1 and up, without a gap
 	First, Last uint32 // TNo of its first and its last record
-	Payments    uint32
+	Payments    uint32 // and cancellations
 	Voids       uint32
-	Sum         uint64 // of the payments, in units
+	Sum         uint64 // of the payments less the cancellations, in units
 	Chain       MAC    // MACM of the last record
 	MAC         MAC    // MACB
 }
@@ -91,6 +90,7 @@ const (
 	OtherUnit       Reason = "currency"          // not the merchant's currency, or a sum that is none
 	Differs         Reason = "differs"           // the number was used before with other content
 	Contradicts     Reason = "contradicts"       // a void of a transaction that was paid
+	NoPayment       Reason = "cancellation"      // it takes back what is no payment before it, or was taken back
 )
 
 // Refusal is why something is refused, and where.
@@ -119,7 +119,7 @@ type Position struct {
 // Entry is a record that was found good.
 type Entry struct {
 	Record
-	// Balance is what was on the card after a payment, in units.
+	// Balance is what was on the card after a payment or a cancellation, in units.
 	Balance uint32
 }
 
@@ -171,6 +171,13 @@ type batchCheck struct {
 	payments uint32
 	voids    uint32
 	sum      uint64
+	returned map[paidNumber]bool // payments that a record took back, or may have
+}
+
+// paidNumber names a payment by its card and that one's number.
+type paidNumber struct {
+	card ID
+	sno  uint32
 }
 
 func (c *batchCheck) refuse(reason Reason, record int, format string, args ...any) {
@@ -238,17 +245,47 @@ func (c *batchCheck) record(number int, record Record) {
 		c.refuse(TransactionGap, number, "transaction %d: want %d", record.TNo(), expected)
 	case !record.IsChained(c.key, c.chain):
 		c.refuse(BrokenChain, number, "transaction %d: MACM does not follow the record before", record.TNo())
+	case record.IsVoid && record.Void.Proved == UnprovedCancellation:
+		v := record.Void
+		c.takeBack(number, Cancellation{Proof{Merchant: v.Merchant, TNo: v.TNo, Card: v.Card, SNo: v.SNo, Amount: v.Amount}, 0, v.SNo - 1})
+	case record.IsCancellation():
+		entry.Balance = c.proof(number, record)
+		if c.takeBack(number, record.cancellation()) {
+			c.sum -= uint64(record.Proof.Amount)
+		}
 	case !record.IsVoid:
 		entry.Balance = c.proof(number, record)
+		c.sum += uint64(record.Proof.Amount) // 2000 times 2^32 fits
 	}
 	c.chain, c.next = record.MACM, uint64(record.TNo())+1
 	if record.IsVoid {
 		c.voids++
 	} else {
 		c.payments++
-		c.sum, _ = bits.Add64(c.sum, uint64(record.Proof.Amount), 0) // 2000 times 2^32 fits
 	}
 	c.entries = append(c.entries, entry)
+}
+
+// takeBack finds the payment that a record takes back, or may have: of the same
+// card, before it in the batch, whole, once. PaidTNo 0 stands for any. It reports
+// whether there is one.
+func (c *batchCheck) takeBack(number int, cancellation Cancellation) bool {
+	named := paidNumber{cancellation.Card, cancellation.PaidSNo}
+	for _, entry := range c.entries {
+		paid := entry.Proof
+		if entry.IsVoid || entry.IsCancellation() || paid.Card != named.card || paid.SNo != named.sno || paid.Amount != cancellation.Amount ||
+			cancellation.PaidTNo != 0 && (paid.TNo != cancellation.PaidTNo || paid.Unit != cancellation.Unit) || c.returned[named] {
+			continue
+		}
+		if c.returned == nil {
+			c.returned = make(map[paidNumber]bool)
+		}
+		c.returned[named] = true
+		return true
+	}
+	c.refuse(NoPayment, number, "transaction %d takes back payment %d of card %s, %d units: there is none in this batch before it, or it was taken back",
+		cancellation.TNo, named.sno, named.card, cancellation.Amount)
+	return false
 }
 
 // proof checks MACZ and returns the balance of the card.
@@ -258,7 +295,7 @@ func (c *batchCheck) proof(number int, record Record) uint32 {
 	switch {
 	case err != nil:
 		c.refuse(NoKey, number, "transaction %d: key version %d of card %s is not known here", proof.TNo, proof.KeyVersion, proof.Card)
-	case !proof.IsProved(key, record.MACZ):
+	case !record.IsProved(key):
 		c.refuse(WrongProof, number, "transaction %d: MACZ is not that of card %s", proof.TNo, proof.Card)
 	default:
 		return proof.Balance(key)
@@ -272,10 +309,10 @@ func (c *batchCheck) totals() {
 		c.refuse(WrongLast, 0, "ends with transaction %d: its records end with %d", t.Last, int64(c.next)-1)
 	}
 	if t.Payments != c.payments || t.Voids != c.voids {
-		c.refuse(WrongCount, 0, "%d payments and %d voids: there are %d and %d", t.Payments, t.Voids, c.payments, c.voids)
+		c.refuse(WrongCount, 0, "%d payments and cancellations and %d voids: there are %d and %d", t.Payments, t.Voids, c.payments, c.voids)
 	}
 	if t.Sum != c.sum {
-		c.refuse(WrongSum, 0, "sum %d: its payments sum to %d", t.Sum, c.sum)
+		c.refuse(WrongSum, 0, "sum %d: its payments less its cancellations sum to %d", t.Sum, c.sum)
 	}
 	if !t.Chain.equal(c.chain) {
 		c.refuse(WrongEnd, 0, "the chain does not end with its last record")

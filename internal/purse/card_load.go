@@ -65,7 +65,7 @@ func (c *Card) credit(of command) ([]byte, StatusWord, error) {
 	changed := *c.state
 	changed.LNo++
 	changed.Balance += amount
-	changed.last = lastLoad{reference, amount}
+	changed.last, changed.cancelled = lastLoad{reference, amount}, 0
 	changed.loads = prepend(changed.loads, LoadEntry{
 		LNo: changed.LNo, Amount: amount, Unit: changed.Unit, Time: load.Request.Time, Terminal: load.Request.Terminal,
 		Reference: reference, Balance: changed.Balance,

@@ -123,6 +123,9 @@ func (c *Card) cancelLast(of command) ([]byte, StatusWord, error) {
 	if len(c.state.payments) == 0 {
 		return nil, WrongSequence, nil
 	}
+	if c.state.cancelled >= maxCancellations {
+		return nil, OutOfOrder, nil
+	}
 	last, err := ParsePaid(c.state.payments[0])
 	switch {
 	case err != nil:
@@ -136,6 +139,7 @@ func (c *Card) cancelLast(of command) ([]byte, StatusWord, error) {
 	}
 	changed := *c.state
 	changed.Balance += order.Amount
+	changed.cancelled++
 	paid := Paid{Cancellation: Cancellation{changed.prove(order.Order), order.PaidTNo, order.PaidSNo}}
 	paid.MACZ = paid.Cancellation.Prove(keyOf(changed.proofKey))
 	paid.MAC = paid.Cancellation.Confirm(session.key, paid.MACZ)

@@ -10,6 +10,10 @@ const (
 	// maxPayments and maxLoads are how many of the last ones a card keeps.
 	maxPayments = 15
 	maxLoads    = 3
+	// maxCancellations is how many payments may be taken back between two loads.
+	// Every SAM can order it, so that whoever opened one could have a card give him
+	// back what he spent, again and again. At a load clearing sees the balance.
+	maxCancellations = 8
 	// pinTriesAllowed is how often in a row a PIN may be wrong.
 	pinTriesAllowed      = 3
 	minPINDigits         = 4
@@ -31,6 +35,7 @@ type cardState struct {
 	scripts   uint32         // CNT of the last one
 	script    MAC            // its MAC, to answer it again
 	last      lastLoad
+	cancelled byte     // payments that were taken back since the last load
 	payments  [][]byte // answers to DEBIT and CANCEL LAST, the newest first
 	loads     []LoadEntry
 }
@@ -45,7 +50,7 @@ func (s *cardState) append(to []byte) []byte {
 	to = append(to, s.pin[:]...)
 	to = append(append(append(to, s.purseKey[:]...), s.loadKey[:]...), s.proofKey[:]...)
 	to = append(big.AppendUint32(to, s.scripts), s.script[:]...)
-	to = big.AppendUint32(append(to, s.last.reference[:]...), s.last.amount)
+	to = append(big.AppendUint32(append(to, s.last.reference[:]...), s.last.amount), s.cancelled)
 	to = append(to, byte(len(s.payments)))
 	for _, payment := range s.payments {
 		to = append(append(to, byte(len(payment))), payment...)
@@ -57,7 +62,7 @@ func (s *cardState) append(to []byte) []byte {
 	return seal(to)
 }
 
-const cardStateFixed = CardDataLength + 1 + pinBytes + 3*block + 4 + block + 8 + 4
+const cardStateFixed = CardDataLength + 1 + pinBytes + 3*block + 4 + block + 8 + 4 + 1
 
 // parseCardState reads a state. Whatever is not one is errState.
 func parseCardState(framed []byte) (*cardState, error) {
@@ -77,7 +82,7 @@ func parseCardState(framed []byte) (*cardState, error) {
 	copy(s.pin[:], r.take(pinBytes))
 	s.purseKey, s.loadKey, s.proofKey = secret(r.mac()), secret(r.mac()), secret(r.mac())
 	s.scripts, s.script = r.uint32(), r.mac()
-	s.last = lastLoad{r.id(), r.uint32()}
+	s.last, s.cancelled = lastLoad{r.id(), r.uint32()}, r.byte()
 	if !s.parseLogs(&r) {
 		return nil, errState
 	}

@@ -133,6 +133,18 @@ func (k *Keys) LoadKey(version byte, card ID) (*Key, error) {
 	return k.diversify(LoadMaster, "KLC", version, card)
 }
 
+// InitialPIN returns the PIN that a card is issued with: 4 digits, of LoadKey. So
+// the issuer need not keep it, and can print the letter to the holder whenever
+// it likes. It is a secret.
+func (k *Keys) InitialPIN(version byte, card ID) (string, error) {
+	key, err := k.LoadKey(version, card)
+	if err != nil {
+		return "", err
+	}
+	mac := key.MAC([]byte{0xE1, 1}, card[:])
+	return fmt.Sprintf("%04d", big.Uint64(mac[:8])%10_000), nil // 2^64 is so much more that no PIN is likelier
+}
+
 // ProofKey (KZC) is the key of a card and clearing, which no SAM has.
 func (k *Keys) ProofKey(version byte, card ID) (*Key, error) {
 	return k.diversify(ClearingMaster, "KZC", version, card)

@@ -27,6 +27,11 @@ const (
 	ByCard Proved = 1
 	// NeverOrdered: no order left the SAM.
 	NeverOrdered Proved = 2
+	// UnprovedCancellation: an order to take a payment back left the SAM, and the
+	// card may have done it. The payment is the card's with the number before SNo,
+	// earlier in the same batch. Its merchant is not to be paid for it as long as
+	// nobody knows: card and merchant together could else keep the money twice.
+	UnprovedCancellation Proved = 3
 )
 
 // Record is what a SAM keeps of one transaction: a payment, its cancellation, or
@@ -165,8 +170,8 @@ func parseVoid(r *reader) (Void, error) {
 		Merchant: r.id(), TNo: r.uint32(), Amount: r.uint32(), Time: r.uint32(),
 		Card: r.id(), SNo: r.uint32(), Proved: Proved(r.byte()),
 	}
-	if void.Proved > NeverOrdered || void.TNo == 0 {
-		return void, errors.New("void with a number 0, or proved otherwise than 0, 1 or 2")
+	if void.Proved > UnprovedCancellation || void.TNo == 0 {
+		return void, errors.New("void with a number 0, or proved otherwise than 0, 1, 2 or 3")
 	}
 	return void, nil
 }

@@ -226,6 +226,8 @@ func (s *SAM) proved(denial reader) (Proved, StatusWord) {
 	switch {
 	case s.state.State == SAMBegun:
 		return NeverOrdered, Done
+	case len(denial) == 0 && open.IsCancellation:
+		return UnprovedCancellation, Done
 	case len(denial) == 0:
 		return Unproved, Done
 	case denial.byte() != 0:

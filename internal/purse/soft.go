@@ -19,6 +19,7 @@ type SoftCard struct {
 	load, proof *Key
 	open        *Load // authorised in the session that INIT LOAD began
 	last        Status
+	paid        Proof // the last payment; zero: none, or it was taken back
 }
 
 var (
@@ -94,7 +95,24 @@ func (c *SoftCard) Pay(merchant ID, tno, amount, time uint32) (Proof, MAC, error
 		Amount: amount, Unit: c.Unit, Time: time, Merchant: merchant, TNo: tno,
 		Card: c.ID, Holder: c.Holder, KeyVersion: c.KeyVersion, SNo: c.SNo, LNo: c.LNo,
 	}.Hide(c.proof, c.Balance)
+	c.paid = proof
 	return proof, proof.Prove(c.proof), nil
+}
+
+// Cancel takes the last payment back, if it is the one of the merchant's
+// transaction paidTNo, and returns what the card says of it and MACZ.
+func (c *SoftCard) Cancel(merchant ID, tno, paidTNo, time uint32) (Cancellation, MAC, error) {
+	if c.paid.Merchant != merchant || c.paid.TNo != paidTNo || paidTNo == 0 || c.paid.SNo != c.SNo {
+		return Cancellation{}, MAC{}, errSoftOrder
+	}
+	c.open = nil
+	c.Balance += c.paid.Amount
+	c.SNo++
+	cancellation := Cancellation{c.paid, paidTNo, c.SNo - 1}
+	cancellation.TNo, cancellation.SNo, cancellation.LNo, cancellation.Time = tno, c.SNo, c.LNo, time
+	cancellation.Proof = cancellation.Proof.Hide(c.proof, c.Balance)
+	c.paid = Proof{}
+	return cancellation, cancellation.Prove(c.proof), nil
 }
 
 // SoftSAM is a merchant's SAM in memory that is honest. It is for tests and
@@ -149,6 +167,25 @@ func (s *SoftSAM) Commit(proof Proof, macz MAC) (record []byte, previous MAC, er
 	record = s.keep(Record{Proof: proof, MACZ: macz})
 	s.total.Payments++
 	s.total.Sum += uint64(proof.Amount)
+	return record, previous, nil
+}
+
+// Cancel lets a card take its last payment back, which must be one of the open
+// batch, and keeps the record. It returns the record and the MACM of the one
+// before.
+func (s *SoftSAM) Cancel(card *SoftCard, time uint32) (record []byte, previous MAC, err error) {
+	if s.closed != nil || card.paid.TNo < s.total.First {
+		return nil, MAC{}, errSoftOrder
+	}
+	cancellation, macz, err := card.Cancel(s.Merchant, s.TNo+1, card.paid.TNo, time)
+	if err != nil {
+		return nil, MAC{}, err
+	}
+	s.Next()
+	previous = s.total.Chain
+	record = s.keep(Record{Proof: cancellation.Proof, MACZ: macz, PaidTNo: cancellation.PaidTNo, PaidSNo: cancellation.PaidSNo})
+	s.total.Payments++
+	s.total.Sum -= uint64(cancellation.Amount)
 	return record, previous, nil
 }
 

@@ -110,7 +110,7 @@ func TestVectors(t *testing.T) {
 	for _, reason := range []purse.Reason{
 		purse.Malformed, purse.OtherMerchant, purse.WrongTotalMAC, purse.WrongBatch, purse.OtherBatch, purse.WrongFirst,
 		purse.TransactionGap, purse.BrokenChain, purse.NoKey, purse.WrongProof, purse.WrongLast, purse.WrongCount,
-		purse.WrongSum, purse.WrongEnd, purse.TooMany,
+		purse.WrongSum, purse.WrongEnd, purse.TooMany, purse.NoPayment,
 	} {
 		if !seen[string(reason)] {
 			t.Errorf("no vector is refused for %s", reason)

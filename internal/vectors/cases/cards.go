@@ -89,6 +89,16 @@ func purseProof(card []byte, tno, sno, amount, balance uint32) []byte {
 	return joined(proof, cmac(key, []byte{0xA3, 1}, proof))
 }
 
+// purseCancellation is what a card says of taking payment sno-1 back, with its
+// MACZ.
+func purseCancellation(tno, sno, amount, balance, paidTNo uint32) []byte {
+	key := proofKey(purseCard)
+	proof := purseProof(purseCard, tno, sno, amount, balance)[:53]
+	proof[0] = 2
+	said := joined(proof, be32(paidTNo), be32(sno-1))
+	return joined(said, cmac(key, []byte{0xA8, 1}, said))
+}
+
 // purseBatch is a batch that is being made.
 type purseBatch struct {
 	number, first uint32
@@ -98,6 +108,8 @@ type purseBatch struct {
 }
 
 func paymentBody(batch uint32, proof []byte) []byte { return joined([]byte{1}, be32(batch), proof) }
+
+func cancellationBody(batch uint32, said []byte) []byte { return joined([]byte{3}, be32(batch), said) }
 
 func voidBody(batch, tno uint32, proved byte) []byte {
 	return joined([]byte{2}, be32(batch), purseMerchant, be32(tno), be32(50), be32(0x65000002), purseCard, be32(2), []byte{proved})
@@ -113,10 +125,14 @@ func (b purseBatch) made() (total, records []byte) {
 	for _, body := range b.bodies {
 		chain = cmac(key, []byte{0xB1, 1}, body, chain)
 		all = append(all, joined(body, chain))
-		if body[0] == 1 {
+		switch body[0] {
+		case 1:
 			payments++
 			sum += uint64(binary.BigEndian.Uint32(body[6:]))
-		} else {
+		case 3:
+			payments++
+			sum -= uint64(binary.BigEndian.Uint32(body[6:]))
+		default:
 			voids++
 		}
 	}
@@ -144,6 +160,7 @@ func cards() []Case {
 	all = append(all, loadCases()...)
 	all = append(all, batchCases()...)
 	all = append(all, batchRefusals()...)
+	all = append(all, cancellationRefusals()...)
 	return append(all, sessionCase(), traceCase())
 }
 

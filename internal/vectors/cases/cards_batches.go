@@ -34,6 +34,10 @@ func batchCases() []Case {
 			purseBatch{number: 1, first: 1, bodies: threeRecords(1, 1)}, []int{4877, 4800}},
 		{"batch-second", "It goes on where the first one ended.",
 			purseBatch{number: 2, first: 8, bodies: threeRecords(2, 8)}, []int{4877, 4800}},
+		{"batch-with-cancellation", "A payment of 1.23 is taken back, and another one is made; the sum is that of the second.",
+			purseBatch{number: 1, first: 1, bodies: takenBack(123, 1)}, []int{4877, 5000, 4900}},
+		{"batch-unproved-cancellation", "The card may have taken the payment back: the sum has it still, and clearing knows.",
+			purseBatch{number: 1, first: 1, bodies: [][]byte{takenBack(50, 1)[0], voidBody(1, 2, 3)}}, []int{4950}},
 		{"batch-of-voids", "Nobody paid.", purseBatch{number: 1, first: 1, bodies: [][]byte{voidBody(1, 1, 1), voidBody(1, 2, 2)}}, []int{}},
 	} {
 		total, records := c.batch.made()
@@ -88,8 +92,8 @@ func batchRefusals() []Case {
 	add("batch-other-batch", "A record of another batch.", "other-batch", 2, made(threeRecords(1, 1)[0], voidBody(2, 2, 0)))
 	add("batch-forged-amount", "The SAM signed more than the card did.", "proof-mac", 1, made(forgedAmount()))
 	add("batch-key-version", "The card has a key version that clearing does not.", "key-version", 1, made(otherKeyVersion()))
-	add("batch-proved", "A void that is proved otherwise than 0, 1 or 2.", "malformed", 1, made(voidBody(1, 1, 3)))
-	add("batch-type", "A record that is neither payment nor void.", "malformed", 2, altered(func(r [][]byte) { r[1][0] = 3 }))
+	add("batch-proved", "A void that is proved otherwise than 0 to 3.", "malformed", 1, made(voidBody(1, 1, 4)))
+	add("batch-type", "A record that is neither payment nor void nor cancellation.", "malformed", 2, altered(func(r [][]byte) { r[1][0] = 4 }))
 	add("batch-cut", "The last record is cut short.", "malformed", 3, altered(func(r [][]byte) { r[2] = r[2][:89] }))
 	add("batch-empty", "A total without records.", "last-transaction", 0, altered(func(r [][]byte) { clear(r) }))
 	add("batch-count", "The total counts three payments.", "count", 0, totalled(number(20, 3)))
@@ -97,6 +101,38 @@ func batchRefusals() []Case {
 	add("batch-sum", "The total has a cent more.", "sum", 0, totalled(number(32, 201)))
 	add("batch-end", "The total ends with another MACM.", "chain-end", 0, totalled(number(36, 7)))
 	return append(all, unsignedTotals()...)
+}
+
+// takenBack are a payment, its cancellation, which names transaction paidTNo,
+// and another payment.
+func takenBack(amount, paidTNo uint32) [][]byte {
+	return [][]byte{
+		paymentBody(1, purseProof(purseCard, 1, 1, amount, 5000-amount)),
+		cancellationBody(1, purseCancellation(2, 2, amount, 5000, paidTNo)),
+		paymentBody(1, purseProof(purseCard, 3, 3, 100, 4900)),
+	}
+}
+
+// cancellationRefusals each have one fault in what takes a payment back.
+func cancellationRefusals() []Case {
+	var all []Case
+	add := func(name, comment, reason string, record int, alterTotal func([]byte) []byte, bodies ...[]byte) {
+		total, records := purseBatch{number: 1, first: 1, bodies: bodies, alterTotal: alterTotal}.made()
+		all = append(all, Case{Name: name, Comment: comment, Expect: reason,
+			Input: batchInput(total, records, 0, 0), Output: object{"record": record}})
+	}
+	payment := takenBack(123, 1)[0]
+	again := cancellationBody(1, purseCancellation(3, 2, 123, 5123, 1))
+	asPayment := bytes.Clone(takenBack(123, 1)[1])
+	copy(asPayment[5+61:], cmac(proofKey(purseCard), []byte{0xA3, 1}, asPayment[5:5+61]))
+	add("cancellation-twice", "A payment is taken back twice.", "cancellation", 3, nil, payment, takenBack(123, 1)[1], again)
+	add("cancellation-of-nothing", "No payment of the batch is taken back.", "cancellation", 2, nil, voidBody(1, 1, 0), takenBack(123, 1)[1])
+	add("cancellation-of-more", "More is taken back than was paid.", "cancellation", 2, nil, payment, takenBack(124, 1)[1])
+	add("cancellation-of-itself", "It names its own transaction.", "malformed", 2, nil, payment, takenBack(123, 2)[1])
+	add("cancellation-mac", "The MACZ is one of payments.", "proof-mac", 2, nil, payment, asPayment)
+	add("cancellation-sum", "The total sums up as if nothing was taken back.", "sum", 0, number(32, 123), payment, takenBack(123, 1)[1])
+	add("cancellation-unproved", "Nothing was paid that might have been taken back.", "cancellation", 2, nil, payment, voidBody(1, 2, 3))
+	return all
 }
 
 func forgedAmount() []byte {
