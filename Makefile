@@ -5,8 +5,16 @@ FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What the tests need of the system: programs, each with the package of Debian
-# that brings it. Debian keeps the server of PostgreSQL out of PATH.
-PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils pcscd=pcscd unshare=util-linux ip=iproute2 pkg-config=pkg-config
+# that brings it. Debian keeps the server of PostgreSQL out of PATH, and pcscd out of
+# that of ordinary users.
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils pcscd=pcscd pkg-config=pkg-config
+# Libraries by the names of pkg-config, and files.
+LIBRARIES = libpcsclite=libpcsclite-dev
+FILES = /usr/lib/pcsc/drivers/serial/libifdvpcd.so=vsmartcard-vpcd
+
+# What reaches card readers has this build tag, and links libpcsclite.
+CARDS = -tags pcsc
+CARDPACKAGES = ./samgateway/pcsc ./cmd/samgateway
 
 # The most that the tests of one package may take. Those of the broker run on
 # SQLite and on PostgreSQL, beside those of other packages: about twenty minutes
@@ -20,7 +28,7 @@ TESTGC      ?= 200
 GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path './.git/*'
 
 .DEFAULT_GOAL := help
-.PHONY: help build test tools format vet lint vectors fuzz bench simulate demo clean
+.PHONY: help build gateway test tools format vet lint vectors fuzz bench simulate demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,9 +36,14 @@ help: ## list the targets
 build: ## build bin/payword, in pure Go
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/payword ./cmd/payword
 
+gateway: ## build bin/samgateway, which reaches card readers (needs cgo and libpcsclite-dev)
+	CGO_ENABLED=1 $(GO) build -trimpath $(CARDS) -o bin/samgateway ./cmd/samgateway
+
 test: tools format vet ## check everything: format, vet, all tests under the race detector
 	@echo '== go test -race (the first run compiles Caddy, which takes minutes)'
 	GOGC=$(TESTGC) $(GO) test -race -vet=off -timeout $(TESTTIME) ./...
+	@echo '== go test -race with card readers'
+	$(GO) test -race -vet=off $(CARDS) $(CARDPACKAGES)
 
 tools: ## install what the tests need, or say what is missing
 	@echo '== looking for what the tests need'
@@ -39,17 +52,18 @@ tools: ## install what the tests need, or say what is missing
 	@cc="$$($(GO) env CC)"; command -v $${cc%% *} >/dev/null || { \
 		echo "missing: the C compiler $$cc, which the race detector links with." >&2; \
 		echo 'On Debian: apt-get install gcc libc6-dev. Without it: go test ./...' >&2; exit 1; }
-	@PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
-	missing=; packages=; for pair in $(PROGRAMS); do \
-		command -v $${pair%%=*} >/dev/null || { missing="$$missing $${pair%%=*}"; packages="$$packages $${pair#*=}"; }; \
-	done; \
+	@PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
+	missing=; packages=; add() { missing="$$missing $${1%%=*}"; packages="$$packages $${1#*=}"; }; \
+	for pair in $(PROGRAMS); do command -v $${pair%%=*} >/dev/null || add $$pair; done; \
+	for pair in $(LIBRARIES); do pkg-config --exists $${pair%%=*} 2>/dev/null || add $$pair; done; \
+	for pair in $(FILES); do test -e $${pair%%=*} || add $$pair; done; \
 	if test -z "$$missing"; then :; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		echo "== installing$$packages"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; \
 	else \
 		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
-		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH.' >&2; exit 1; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH, pcscd, and libpcsclite and vsmartcard with their files.' >&2; exit 1; \
 	fi
 	@cd internal/browsertest/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
@@ -62,10 +76,12 @@ format: # fails if gofmt would change a file
 vet:
 	@echo '== go vet'
 	$(GO) vet -race ./...
+	$(GO) vet -race $(CARDS) $(CARDPACKAGES)
 
 lint: tools format vet ## format, vet and staticcheck
 	@echo '== staticcheck'
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) $(CARDS) $(CARDPACKAGES)
 
 vectors: ## write testdata/vectors again from its fixed seeds
 	$(GO) run ./internal/vectors
@@ -76,7 +92,7 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 	test -n "$$targets" || { echo 'no fuzz target found' >&2; exit 1; }; \
 	echo "$$targets" | while read -r folder target; do \
 		echo "== $$folder $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
+		$(GO) test $(CARDS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
 	done
 
 bench: ## run the benchmarks of the protocol, the gate, the ledger and the broker

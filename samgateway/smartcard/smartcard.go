@@ -19,7 +19,8 @@ type Card interface {
 // Session is a card in a reader, until it is closed.
 type Session interface {
 	Card
-	// Close leaves the card as it is. It is not an error that the card is gone.
+	// Close leaves the card as it is, but that it forgets that it was told its PIN.
+	// It is not an error that the card is gone.
 	Close() error
 }
 
