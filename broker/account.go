@@ -220,6 +220,14 @@ func (s *store) fundIn(ctx context.Context, tx *ledger.Tx, id, account string, a
 // refuses with UnknownAccount, NotPermitted (a sub-account has money from its
 // parent alone), AccountClosed or OverAccountLimit.
 func (s *store) checkFundable(ctx context.Context, tx *ledger.Tx, account string, amount money.Amount) error {
+	if err := requireFundable(ctx, tx, account); err != nil {
+		return err
+	}
+	return s.checkCeiling(ctx, tx, account, amount)
+}
+
+// requireFundable refuses an account that nothing may be put on.
+func requireFundable(ctx context.Context, tx *ledger.Tx, account string) error {
 	row, err := requireAccount(ctx, tx, account)
 	if err != nil {
 		return err
@@ -230,7 +238,17 @@ func (s *store) checkFundable(ctx context.Context, tx *ledger.Tx, account string
 	case row.state == stateClosed:
 		return refused(row.refusal())
 	}
-	return s.checkCeiling(ctx, tx, account, amount)
+	return nil
+}
+
+// roomOf returns how much may be put on an account now, in micros: money.MaxAmount
+// where nothing limits it. It refuses as checkFundable does, but for the ceiling.
+func (s *store) roomOf(ctx context.Context, tx *ledger.Tx, account string) (money.Amount, error) {
+	if err := requireFundable(ctx, tx, account); err != nil {
+		return 0, err
+	}
+	ceiling, holds, err := s.ceilingOf(ctx, tx, account)
+	return max(0, ceiling-holds), err
 }
 
 func isFundingID(id string) bool {

@@ -25,12 +25,17 @@ var comparisons = []comparison{
 		LEFT JOIN (SELECT reference, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'redeem' GROUP BY reference) t
 			ON t.reference = c.id
 		WHERE c.paid <> COALESCE(t.amount, 0) ORDER BY c.id LIMIT 1000`},
-	{"came in from there and stayed, and in its account", `
-		SELECT l.id, COALESCE(f.amount, 0), -l.balance
-		FROM accounts l
-		LEFT JOIN (SELECT debit, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings GROUP BY debit) f ON f.debit = l.id
-		WHERE (l.id LIKE 'broker:%' OR l.id LIKE 'gateway:%') AND (l.id LIKE '%:in' OR l.id LIKE '%:in:%') AND l.id <> 'broker:vouchers:in'
-			AND COALESCE(f.amount, 0) <> -l.balance ORDER BY l.id LIMIT 1000`},
+	// What clearing books to a gateway, and pays out of it in cash, is its own to
+	// explain: the journal says how much that is.
+	{"came in from there and stayed, less what clearing booked to it, and in its account", `
+		SELECT id, explained, balance FROM (
+			SELECT l.id AS id, COALESCE(f.amount, 0) - COALESCE(i.amount, 0) + COALESCE(o.amount, 0) AS explained, -l.balance AS balance
+			FROM accounts l
+			LEFT JOIN (SELECT debit, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings GROUP BY debit) f ON f.debit = l.id
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-forward' GROUP BY credit) i ON i.credit = l.id
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-cash' GROUP BY debit) o ON o.debit = l.id
+			WHERE (l.id LIKE 'broker:%' OR l.id LIKE 'gateway:%') AND (l.id LIKE '%:in' OR l.id LIKE '%:in:%') AND l.id <> 'broker:vouchers:in') AS sources
+		WHERE explained <> balance ORDER BY id LIMIT 1000`},
 	{"in payments that nobody has, and in the account of those", `
 		SELECT l.id, COALESCE(f.amount, 0), l.balance
 		FROM accounts l
@@ -155,6 +160,9 @@ var impossible = []struct{ what, query string }{
 		LEFT JOIN accounts available ON available.id = 'user:' || a.id || ':available'
 		LEFT JOIN accounts reserved ON reserved.id = 'user:' || a.id || ':reserved'
 		WHERE available.id IS NULL OR reserved.id IS NULL ORDER BY a.id LIMIT ?`},
+	{"the gateway is backed and its account may go below 0, or the other way round", `
+		SELECT l.id FROM broker_gateways g JOIN accounts l ON l.id = 'gateway:' || g.name || ':in'
+		WHERE (g.backed = 1) <> (l.floor = 0) ORDER BY l.id LIMIT ?`},
 	{"nobody knows whose account this is", `
 		SELECT l.id FROM accounts l
 		LEFT JOIN broker_accounts a ON a.id = SUBSTR(l.id, 6, 16)

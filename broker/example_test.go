@@ -128,6 +128,7 @@ func (b *bank) tellPayments(u *user) {
 	want(t, b.admin("POST", fmt.Sprintf("/v1/admin/fundings/%d/assignment", stray), map[string]string{"account": u.account}),
 		http.StatusOK, payword.Accepted)
 	want(t, b.setGateway("purse", gateway, 1000*money.Unit), http.StatusOK, payword.Accepted)
+	want(t, b.call(gateway, "GET", "/v1/gateway/accounts/"+u.account, nil), http.StatusOK, payword.Accepted)
 	want(t, b.call(gateway, "POST", "/v1/gateway/fundings", cardFunding("card-0001-17", u.account, 10*money.Unit)), http.StatusOK, payword.Accepted)
 	codes := b.voucherCodes("2027-01", 2, 10*money.Unit, 3600)
 	want(t, u.redeemVoucher(codes[0]), http.StatusOK, payword.Accepted)

@@ -15,6 +15,7 @@ import (
 
 const (
 	pathGatewayFundings = "/v1/gateway/fundings"
+	pathGatewayAccount  = "/v1/gateway/accounts/{account}"
 	pathGateways        = "/v1/admin/gateways"
 	pathGateway         = "/v1/admin/gateways/{gateway}"
 )
@@ -29,6 +30,15 @@ type gateway struct {
 	Key      payword.PublicKey `json:"key" doc:"what it signs its requests with"`
 	DayLimit money.Amount      `json:"dayLimit" doc:"what it may book in a day (UTC), in micros; 0 stops it" example:"1000000000"`
 	Today    money.Amount      `json:"today" doc:"what it booked today, in micros" example:"5000000"`
+	Backed   bool              `json:"backed" doc:"it puts on accounts only what clearing has booked to it" example:"true"`
+}
+
+// gatewayTerms are what an operator says of a gateway.
+type gatewayTerms struct {
+	key      ed25519.PublicKey
+	dayLimit money.Amount
+	// backed is nil where it is to stay as it is; a new gateway is not backed.
+	backed *bool
 }
 
 // gatewayOf returns the gateway of a key and the key, or "".
@@ -45,32 +55,61 @@ func (s *store) gatewayOf(ctx context.Context, keyID string) (name string, key e
 	return name, key, err
 }
 
-// setGateway registers a gateway, or gives one another key or limit. It answers
-// 409 if the key is another's, and 422 if there are too many.
-func (s *store) setGateway(ctx context.Context, name string, key ed25519.PublicKey, dayLimit money.Amount) (set gateway, refusal payword.Refusal, err error) {
+// setGateway registers a gateway, or gives one another key, limit or backing. It
+// answers 409 if the key is another's or more was put on accounts than is backed,
+// and 422 if there are too many.
+func (s *store) setGateway(ctx context.Context, name string, terms gatewayTerms) (set gateway, refusal payword.Refusal, err error) {
+	keyID := payword.Thumbprint(terms.key)
 	refusal, err = s.update(ctx, "set gateway", func(tx *ledger.Tx) error {
-		if err := checkGateway(ctx, tx, name, payword.Thumbprint(key)); err != nil {
+		if err := checkGateway(ctx, tx, name, keyID); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO broker_gateways (name, key_id, key, day_limit, created) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET key_id = excluded.key_id, key = excluded.key, day_limit = excluded.day_limit`,
-			name, payword.Thumbprint(key), []byte(key), dayLimit, tx.Now().UnixMicro())
+			name, keyID, []byte(terms.key), terms.dayLimit, tx.Now().UnixMicro())
 		if err == nil {
 			err = tx.CreateAccount(ctx, ledger.Account{
 				ID: s.sourceAccount(sourceGateway+name, s.currency), Currency: s.currency, Floor: ledger.NoFloor})
 		}
+		if err == nil && terms.backed != nil {
+			err = s.setBacked(ctx, tx, name, *terms.backed)
+		}
+		set = gateway{Gateway: name, Key: payword.NewPublicKey(terms.key), DayLimit: terms.dayLimit}
 		if err == nil {
-			err = audit(ctx, tx, auditEntry{"set-gateway", sourceGateway + name,
-				"key " + payword.Thumbprint(key) + ", " + dayLimit.Decimal() + " " + s.currency.Code() + " a day"})
+			err = tx.QueryRowContext(ctx, `SELECT backed FROM broker_gateways WHERE name = ?`, name).Scan(&set.Backed)
+		}
+		if err == nil {
+			set.Today, err = bookedOn(ctx, tx, sourceGateway+name)
 		}
 		if err != nil {
 			return err
 		}
-		set = gateway{Gateway: name, Key: payword.NewPublicKey(key), DayLimit: dayLimit}
-		set.Today, err = bookedOn(ctx, tx, sourceGateway+name)
-		return err
+		backing := "not backed"
+		if set.Backed {
+			backing = "backed"
+		}
+		return audit(ctx, tx, auditEntry{"set-gateway", sourceGateway + name,
+			"key " + keyID + ", " + terms.dayLimit.Decimal() + " " + s.currency.Code() + " a day, " + backing})
 	})
 	return set, refusal, err
+}
+
+// setBacked says whether a gateway may put on accounts only what clearing has
+// booked to it. It is the floor of the gateway's account, so that the ledger
+// itself keeps it.
+func (s *store) setBacked(ctx context.Context, tx *ledger.Tx, name string, isBacked bool) error {
+	floor, backed := ledger.NoFloor, 0
+	if isBacked {
+		floor, backed = 0, 1
+	}
+	err := tx.SetFloor(ctx, s.sourceAccount(sourceGateway+name, s.currency), floor)
+	if errors.Is(err, ledger.ErrInsufficient) {
+		return newProblem(http.StatusConflict, "The gateway has put more on accounts than clearing has booked to it: register one of another name that is backed from the beginning.")
+	}
+	if err == nil {
+		_, err = tx.ExecContext(ctx, `UPDATE broker_gateways SET backed = ? WHERE name = ?`, backed, name)
+	}
+	return err
 }
 
 func checkGateway(ctx context.Context, tx *ledger.Tx, name, keyID string) error {
@@ -108,7 +147,7 @@ func (s *store) gateways(ctx context.Context, l Listing) (list gatewayList, err 
 }
 
 func selectGateways(ctx context.Context, tx *ledger.Tx) ([]gateway, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT name, key, day_limit FROM broker_gateways ORDER BY name LIMIT ?`, maxGateways+1)
+	rows, err := tx.QueryContext(ctx, `SELECT name, key, day_limit, backed FROM broker_gateways ORDER BY name LIMIT ?`, maxGateways+1)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +156,7 @@ func selectGateways(ctx context.Context, tx *ledger.Tx) ([]gateway, error) {
 	for rows.Next() {
 		var g gateway
 		var key []byte
-		if err := rows.Scan(&g.Gateway, &key, &g.DayLimit); err != nil {
+		if err := rows.Scan(&g.Gateway, &key, &g.DayLimit, &g.Backed); err != nil {
 			return nil, err
 		}
 		g.Key = payword.NewPublicKey(key)
@@ -162,25 +201,59 @@ func (b *Broker) fundByGateway(ctx context.Context, name string, request funding
 }
 
 // checkGatewayFunding refuses what the gateway can still undo: it has not told
-// the card yet.
+// the card yet, or clearing has not booked the card's payment.
 func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name string, request funding) error {
 	if err := s.checkFundable(ctx, tx, request.Account, request.Amount); err != nil {
 		return err
 	}
-	var dayLimit money.Amount
-	err := tx.QueryRowContext(ctx, `SELECT day_limit FROM broker_gateways WHERE name = ?`, name).Scan(&dayLimit)
+	dayLimit, rest, err := s.leftOfDay(ctx, tx, name)
 	if err != nil {
 		return err
+	}
+	if request.Amount > rest {
+		return refused(refuse(payword.RateLimited, "%s of this gateway's %s %s a day are booked: the rest is for tomorrow, UTC",
+			(dayLimit - rest).Decimal(), dayLimit.Decimal(), s.currency.Code()))
+	}
+	in, err := tx.Account(ctx, s.sourceAccount(sourceGateway+name, s.currency))
+	if err == nil && in.Available() < request.Amount {
+		return refused(refuse(payword.InsufficientFunds, "clearing has booked %s %s to this gateway that are on no account yet: bring it the card's payment first",
+			max(in.Available(), 0).Decimal(), s.currency.Code()))
+	}
+	return err
+}
+
+// leftOfDay returns a gateway's limit of a day, and what is left of today's.
+func (s *store) leftOfDay(ctx context.Context, tx *ledger.Tx, name string) (dayLimit, rest money.Amount, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT day_limit FROM broker_gateways WHERE name = ?`, name).Scan(&dayLimit)
+	if err != nil {
+		return 0, 0, err
 	}
 	booked, err := bookedOn(ctx, tx, sourceGateway+name)
-	if err != nil {
+	return dayLimit, dayLimit - booked, err
+}
+
+// fundableAccount is what a gateway is told of an account before a card pays.
+type fundableAccount struct {
+	Account  string         `json:"account" example:"qwertyuiop234567"`
+	Currency money.Currency `json:"currency" example:"usd-micro"`
+	Fundable money.Amount   `json:"fundable" doc:"the most that this gateway may put on it now, in micros" example:"150000000"`
+}
+
+// fundable says how much a gateway may put on an account now: what its limit of
+// the day leaves, and what the account may hold. Backing does not count, because
+// it comes with the payment. It refuses as checkFundable does.
+func (b *Broker) fundable(ctx context.Context, name, account string) (found fundableAccount, refusal payword.Refusal, err error) {
+	s := b.store
+	refusal, err = s.view(ctx, func(tx *ledger.Tx) error {
+		_, rest, err := s.leftOfDay(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		most, err := s.roomOf(ctx, tx, account)
+		found = fundableAccount{Account: account, Currency: s.currency, Fundable: max(0, min(rest, most, money.MaxAmount))}
 		return err
-	}
-	if request.Amount > dayLimit-booked {
-		return refused(refuse(payword.RateLimited, "%s of this gateway's %s %s a day are booked: the rest is for tomorrow, UTC",
-			booked.Decimal(), dayLimit.Decimal(), s.currency.Code()))
-	}
-	return nil
+	})
+	return found, refusal, err
 }
 
 type gatewayFundingInput struct{ Body funding }
@@ -190,7 +263,12 @@ type gatewayInput struct {
 	Body    struct {
 		Key      payword.PublicKey `json:"key" doc:"what it signs its requests with"`
 		DayLimit money.Amount      `json:"dayLimit" doc:"what it may book in a day (UTC), in micros; 0 stops it" example:"1000000000"`
+		Backed   *bool             `json:"backed,omitempty" doc:"it puts on accounts only what clearing has booked to it; absent: as it was, and at first false" example:"true"`
 	}
+}
+
+type gatewayAccountInput struct {
+	Account string `path:"account" maxLength:"64" doc:"the account's id"`
 }
 
 type gatewayList struct {
@@ -207,14 +285,21 @@ func registerGateways(a *api) {
 			booked, refusal, err := b.fundByGateway(ctx, callerOf(ctx).gateway, input.Body)
 			return &body[gatewayFunding]{booked}, refusal, err
 		})
+	register(a, route{method: http.MethodGet, path: pathGatewayAccount, id: "checkAccountForGateway", access: gatewaySigned,
+		summary:     "How much may be put on an account now",
+		description: "Ask before a card pays. Who else puts something on the account meanwhile is not kept from it."},
+		func(ctx context.Context, input *gatewayAccountInput) (*body[fundableAccount], payword.Refusal, error) {
+			found, refusal, err := b.fundable(ctx, callerOf(ctx).gateway, input.Account)
+			return &body[fundableAccount]{found}, refusal, err
+		})
 	register(a, route{method: http.MethodPut, path: pathGateway, id: "setGateway", access: adminOnly,
-		summary: "Register a gateway, or change its key or limit", maxBody: smallBody},
+		summary: "Register a gateway, or change its key, limit or backing", maxBody: smallBody},
 		func(ctx context.Context, input *gatewayInput) (*body[gateway], payword.Refusal, error) {
 			key, err := input.Body.Key.Key()
 			if err != nil {
 				return nil, payword.Refusal{}, newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("key: %v", err))
 			}
-			set, refusal, err := b.store.setGateway(ctx, input.Gateway, key, input.Body.DayLimit)
+			set, refusal, err := b.store.setGateway(ctx, input.Gateway, gatewayTerms{key, input.Body.DayLimit, input.Body.Backed})
 			return &body[gateway]{set}, refusal, err
 		})
 	register(a, route{method: http.MethodGet, path: pathGateways, id: "listGateways", access: adminOnly,

@@ -2,11 +2,14 @@ package broker_test
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -86,4 +89,89 @@ func TestGatewayKeys(t *testing.T) {
 	if len(list.Gateways) != 1 || list.Gateways[0].Gateway != "purse" || list.Gateways[0].DayLimit != 0 || list.Gateways[0].Today != 1 {
 		t.Errorf("got %+v", list)
 	}
+}
+
+// A backed gateway puts on accounts what clearing has booked to it and not a
+// micro more, whoever has its key.
+func TestBackedGateway(t *testing.T) {
+	b := newBank(t)
+	u, key := b.newUser(0), newKey()
+	set := func(name string, key ed25519.PrivateKey, backed any) answer {
+		body := map[string]any{"key": payword.NewPublicKey(publicKey(key)), "dayLimit": money.Amount(100 * money.Unit)}
+		if backed != nil {
+			body["backed"] = backed
+		}
+		return b.admin("PUT", "/v1/admin/gateways/"+name, body)
+	}
+	backed := func(a answer) bool {
+		t.Helper()
+		var got struct{ Backed bool }
+		a.into(t, http.StatusOK, &got)
+		return got.Backed
+	}
+	if backed(set("old", newKey(), nil)) || !backed(set("purse", key, true)) || !backed(set("purse", key, nil)) {
+		t.Error("a gateway is backed if that was said, and stays as it was")
+	}
+	fund := func(id string, amount money.Amount) answer {
+		return b.call(key, "POST", "/v1/gateway/fundings", cardFunding(id, u.account, amount))
+	}
+	want(t, fund("card-1", 1), http.StatusConflict, payword.InsufficientFunds)
+	b.forward("purse", 5*money.Unit)
+	want(t, fund("card-1", 3*money.Unit), http.StatusOK, payword.Accepted)
+	want(t, fund("card-2", 2*money.Unit+1), http.StatusConflict, payword.InsufficientFunds)
+	want(t, fund("card-2", 2*money.Unit), http.StatusOK, payword.Accepted)
+	want(t, fund("card-1", 3*money.Unit), http.StatusOK, payword.Accepted)
+	want(t, fund("card-3", 1), http.StatusConflict, payword.InsufficientFunds)
+	u.wantBalance(5*money.Unit, 0)
+	if backed(set("purse", key, false)) {
+		t.Error("it is backed still")
+	}
+	want(t, fund("card-3", 1), http.StatusOK, payword.Accepted)
+	want(t, set("purse", key, true), http.StatusConflict, payword.Accepted)
+	b.wantSound()
+}
+
+// forward books something to a gateway, as clearing does for payments of cards.
+func (b *bank) forward(name string, amount money.Amount) {
+	b.t.Helper()
+	db, err := ledger.Open(b.t.Context(), b.config.Database, ledger.Options{Mode: ledger.Existing, Now: b.clock.now})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	err = db.Update(b.t.Context(), func(tx *ledger.Tx) error {
+		if err := tx.CreateAccount(b.t.Context(), ledger.Account{ID: "merchant:1:payable", Currency: usd, Floor: ledger.NoFloor}); err != nil {
+			return err
+		}
+		return tx.Post(b.t.Context(), ledger.Transfer{ID: "cards/payment/1/1/forward", Kind: "card-forward", Debit: "merchant:1:payable",
+			Credit: "gateway:" + name + ":in", Amount: amount, Currency: usd})
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A gateway asks how much an account may get before a card pays.
+func TestGatewayAccount(t *testing.T) {
+	b := newBankWith(t, func(c *broker.Config) { c.WhiteCeiling = 150 * money.Unit })
+	u, key := b.newUser(0), newKey()
+	want(t, b.setGateway("purse", key, 100*money.Unit), http.StatusOK, payword.Accepted)
+	fundable := func(account string) answer { return b.call(key, "GET", "/v1/gateway/accounts/"+account, nil) }
+	wantFundable := func(most money.Amount) {
+		t.Helper()
+		a := fundable(u.account)
+		want(t, a, http.StatusOK, payword.Accepted)
+		if got, wanted := string(a.body), fmt.Sprintf(`{"account":%q,"currency":"usd-micro","fundable":"%s"}`, u.account, most)+"\n"; got != wanted {
+			t.Errorf("got %s, want %s", got, wanted)
+		}
+	}
+	wantFundable(100 * money.Unit)
+	want(t, b.call(key, "POST", "/v1/gateway/fundings", cardFunding("card-1", u.account, 30*money.Unit)), http.StatusOK, payword.Accepted)
+	wantFundable(70 * money.Unit)
+	u.fund("bank-1", 100*money.Unit)
+	wantFundable(20 * money.Unit)
+	u.fund("bank-2", 20*money.Unit)
+	wantFundable(0)
+	want(t, fundable("aaaaaaaaaaaaaaaa"), http.StatusNotFound, payword.UnknownAccount)
+	want(t, b.call(u.key, "GET", "/v1/gateway/accounts/"+u.account, nil), http.StatusUnauthorized, payword.BadSignature)
+	want(t, b.plain("GET", "/v1/gateway/accounts/"+u.account, nil), http.StatusUnauthorized, payword.BadSignature)
 }

@@ -132,7 +132,8 @@ func (w *world) examples() map[string]example {
 			"id": "card-7", "account": w.user.account, "amount": "10000", "currency": usd}, free: []string{"id"}},
 		"setGateway": {path: "/v1/admin/gateways/other", free: []string{"key"}, body: map[string]any{
 			"key": payword.NewPublicKey(publicKey(newKey())), "dayLimit": "10000"}},
-		"createChallenge": {},
+		"checkAccountForGateway": {key: w.gateway, path: "/v1/gateway/accounts/" + w.user.account},
+		"createChallenge":        {},
 		"blockAccount": {path: "/v1/admin/accounts/" + w.other.account + "/block", free: []string{"reason"},
 			body: map[string]any{"reason": "because"}},
 		"unblockAccount": {path: "/v1/admin/accounts/" + w.other.account + "/unblock", free: []string{"reason"},

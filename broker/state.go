@@ -276,24 +276,28 @@ func (s *store) setHolder(ctx context.Context, account, holder string) (after pa
 // sub-accounts, would hold more than it may once amount, in micros, is put on
 // it. What is reserved or on its way out still counts.
 func (s *store) checkCeiling(ctx context.Context, tx *ledger.Tx, account string, amount money.Amount) error {
+	ceiling, holds, err := s.ceilingOf(ctx, tx, account)
+	if err != nil || holds <= ceiling-amount {
+		return err
+	}
+	return refused(refuse(payword.OverAccountLimit,
+		"the account holds %s %s, and an account tied to nobody may hold %s: ask whoever runs this broker to tie it to you",
+		holds.Decimal(), s.currency.Code(), ceiling.Decimal()))
+}
+
+// ceilingOf returns what a white account may hold with its sub-accounts, and what
+// they hold, in micros. Other accounts hold nothing that counts, and may hold
+// whatever comes.
+func (s *store) ceilingOf(ctx context.Context, tx *ledger.Tx, account string) (ceiling, holds money.Amount, err error) {
 	row, err := requireAccount(ctx, tx, account)
 	if err != nil || !row.isWhite() {
-		return err
+		return money.MaxAmount, 0, err
 	}
-	var ceiling money.Amount
 	if err := tx.QueryRowContext(ctx, `SELECT white_ceiling FROM broker_settings WHERE one = 1`).Scan(&ceiling); err != nil {
-		return err
+		return 0, 0, err
 	}
-	holds, err := s.familyBalance(ctx, tx, account)
-	if err != nil {
-		return err
-	}
-	if holds > ceiling-amount {
-		return refused(refuse(payword.OverAccountLimit,
-			"the account holds %s %s, and an account tied to nobody may hold %s: ask whoever runs this broker to tie it to you",
-			holds.Decimal(), s.currency.Code(), ceiling.Decimal()))
-	}
-	return nil
+	holds, err = s.familyBalance(ctx, tx, account)
+	return ceiling, holds, err
 }
 
 // familyIDs returns the ids of an account and of its sub-accounts that are not

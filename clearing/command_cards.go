@@ -309,7 +309,7 @@ func (c *cardsCommand) merchantFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.merchant, "merchant", "", "the merchant's `MID`, 16 upper-case hexadecimal digits")
 	c.keyVersionFlag(flags)
 	flags.StringVar(&c.name, "name", "", "`NAME`, 1 to 70 characters")
-	flags.StringVar(&c.destination, "destination", "", "where runs pay to: `iban:…`, ach:… or ref:…; without it, nowhere yet")
+	flags.StringVar(&c.destination, "destination", "", "where runs pay to: `iban:…`, ach:… or ref:…; gateway:NAME lets each payment go on to a gateway of the broker at once; without it, nowhere yet")
 	flags.BoolFunc("blocked", "leave the merchant out of runs, its batches are taken; --blocked=false: no more (default: as it was)", func(text string) error {
 		isBlocked, err := strconv.ParseBool(text)
 		c.blocks = &isBlocked
@@ -322,8 +322,8 @@ func (c *cardsCommand) checkMerchant() error {
 		return err
 	}
 	kind, rest, _ := strings.Cut(c.destination, ":")
-	if c.destination != "" && (rest == "" || kind != "iban" && kind != "ach" && kind != "ref") {
-		return fmt.Errorf("--destination %.60q: want iban:, ach: or ref: and the rest", c.destination)
+	if c.destination != "" && (rest == "" || kind != "iban" && kind != "ach" && kind != "ref" && kind != "gateway") {
+		return fmt.Errorf("--destination %.60q: want iban:, ach:, ref: or gateway: and the rest", c.destination)
 	}
 	return c.checkKeyVersion()
 }
@@ -337,6 +337,9 @@ func (c *cardsCommand) registerMerchant(ctx context.Context, clearing *cards.Cle
 	}
 	if err != nil {
 		return err
+	}
+	if gateway, is := cards.GatewayOf(c.destination); is {
+		return c.sayDone("merchant %s is registered: its payments go on to gateway %s, and no run pays it", id, gateway)
 	}
 	return c.sayDone("merchant %s is registered", id)
 }

@@ -50,8 +50,8 @@ func (c *cardsCommand) load(ctx context.Context, clearing *cards.Clearing) error
 	reference := mustID(c.loadName)
 	switch {
 	case c.isChallenge:
-		challenge, err := clearing.ChallengeLoad(ctx, reference)
-		if err != nil {
+		challenge, refusal, err := clearing.ChallengeLoad(ctx, reference)
+		if err := refusedBy(refusal, err); err != nil {
 			return err
 		}
 		text := hex.EncodeToString(challenge[:])

@@ -260,7 +260,7 @@ func TestCardsCommandSaysWhatIsWrong(t *testing.T) {
 		{[]string{"show", "--db", d.database, "--keys", d.keys, "--card", "c1"}, 2, "16 upper-case hexadecimal digits"},
 		{[]string{"show", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001"}, 1, "does not know it"},
 		{[]string{"issue", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001"}, 2, "--expires"},
-		{[]string{"merchant", "--db", d.database, "--keys", d.keys, "--merchant", "C100000000000001", "--destination", "x"}, 2, "iban:, ach: or ref:"},
+		{[]string{"merchant", "--db", d.database, "--keys", d.keys, "--merchant", "C100000000000001", "--destination", "x"}, 2, "iban:, ach:, ref: or gateway:"},
 		{[]string{"load", "--db", d.database, "--keys", d.keys, "--load", "C100000000000001"}, 2, "one of --receipt, --challenge and --status"},
 		{[]string{"batch", "--db", d.database, "--keys", d.keys, "--file", d.keys}, 1, "unknown-merchant"},
 		{[]string{"dispute", "--db", d.database, "--keys", d.keys, "--for", "me"}, 2, "want holder or merchant"},

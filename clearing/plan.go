@@ -37,6 +37,9 @@ const (
 	ReasonNoDestination Reason = "no-destination"
 	// ReasonBlocked: the operator has blocked the party.
 	ReasonBlocked Reason = "blocked"
+	// ReasonGateway: the merchant's payments go on to a gateway when they are
+	// booked, and nothing is paid out.
+	ReasonGateway Reason = "gateway"
 	// ReasonFraction: it is no whole number of what a bank moves, and nobody may
 	// round what the owner of an account asked for.
 	ReasonFraction Reason = "fraction"

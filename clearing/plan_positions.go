@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/clearing/bankfile"
+	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/money"
 )
@@ -99,6 +100,8 @@ func (d *draft) line(p position) (Line, error) {
 		line.Reason = ReasonBlocked
 	case p.destination == "":
 		line.Reason = ReasonNoDestination
+	case p.kind == KindMerchant && isGateway(p.destination):
+		line.Reason = ReasonGateway
 	case p.isLapsed:
 		line.Reason = ReasonNoMandate
 	}
@@ -124,6 +127,12 @@ func (d *draft) line(p position) (Line, error) {
 		}
 	}
 	return line, nil
+}
+
+// isGateway reports whether a merchant's payments go on to a gateway.
+func isGateway(destination string) bool {
+	_, is := cards.GatewayOf(destination)
+	return is
 }
 
 // split divides a position into fee and what is moved, which is whole minor

@@ -225,6 +225,7 @@ var reasonSentences = map[Reason]string{
 	ReasonOtherCurrency:      "in another currency than this run",
 	ReasonNoDestination:      "no destination is known, or none that counts yet",
 	ReasonBlocked:            "blocked by the operator",
+	ReasonGateway:            "payments go on to a gateway of the broker, and no run pays them out",
 	ReasonFraction:           "not whole minor units, which a bank cannot move: pay it by hand or refuse it",
 	ReasonBalanceFell:        "the balance fell after the plan was made",
 	ReasonDestinationChanged: "the destination changed after the plan was made",

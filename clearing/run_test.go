@@ -342,11 +342,12 @@ func TestAccountsAreSettled(t *testing.T) {
 // Merchants who take cards are lines, too. Each payment has paid its fee already.
 func TestMerchantsAreSettled(t *testing.T) {
 	db, _ := open(t)
-	const kiosk, baker, blocked = "00000000000000A1", "00000000000000B2", "00000000000000C3"
+	const kiosk, baker, blocked, forwarding = "00000000000000A1", "00000000000000B2", "00000000000000C3", "00000000000000D4"
 	merchant(t, db, kiosk, "iban:DE89370400440532013000")
 	merchant(t, db, baker, "")
 	merchant(t, db, blocked, "ref:17")
-	for _, mid := range []string{kiosk, baker, blocked} {
+	merchant(t, db, forwarding, "gateway:purse")
+	for _, mid := range []string{kiosk, baker, blocked, forwarding} {
 		move(t, db, "broker:bank:in", "merchant:"+mid+":payable", 1_234_567)
 	}
 	execute(t, db, `UPDATE cards_merchants SET state = 'blocked' WHERE mid = '`+blocked+`'`)
@@ -357,6 +358,9 @@ func TestMerchantsAreSettled(t *testing.T) {
 	}
 	if lines[baker].Reason != clearing.ReasonNoDestination || lines[blocked].Reason != clearing.ReasonBlocked {
 		t.Errorf("got %+v and %+v", lines[baker], lines[blocked])
+	}
+	if line := lines[forwarding]; line.Reason != clearing.ReasonGateway || line.Amount != 0 {
+		t.Errorf("got %+v, want that a gateway has its money", line)
 	}
 	run(t, db, clearing.Config{PlanHash: plan.PlanHash})
 	wantPending(t, db, map[string]money.Amount{"merchant:" + kiosk + ":payable": 1_230_000, "merchant:" + baker + ":payable": 0})

@@ -11,18 +11,20 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 )
 
 // cardsServing is what "serve" is told of purse cards.
 type cardsServing struct {
-	listen, keysFile, feeFile string
-	proxies                   []netip.Prefix
+	listen, origin, keysFile, feeFile string
+	proxies                           []netip.Prefix
 }
 
 func (s *cardsServing) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.listen, "cards", "", "`ADDRESS` and port where SAM gateways hand in batches, for a TLS proxy in front (default: none is taken)")
+	flags.StringVar(&s.origin, "cards-origin", "", "with --cards: the `ORIGIN` where gateways reach it, such as https://cards.broker.example, which they sign; without it, nothing that they have to sign is taken")
 	flags.StringVar(&s.keysFile, "card-keys", "", "with --cards: the `FILE` of the masters MKL and KZD, which only its owner may read")
 	flags.StringVar(&s.feeFile, "card-fee", "", "with --cards: the `FILE` of the fee rule in JSON (default: 0.3 percent of each payment, at least 0.01)")
 	flags.Func("trusted-proxy", "with --cards: `NETWORK` of a proxy whose X-Forwarded-For says where batches come from, such as 127.0.0.1/32 (repeatable)", func(text string) error {
@@ -37,10 +39,12 @@ func (s *cardsServing) flags(flags *flag.FlagSet) {
 
 func (s *cardsServing) check(isBehindTLS bool) error {
 	switch {
-	case s.listen == "" && (s.keysFile+s.feeFile != "" || len(s.proxies) > 0):
-		return errors.New("--card-keys, --card-fee and --trusted-proxy go with --cards: say where batches are handed in")
+	case s.listen == "" && (s.origin+s.keysFile+s.feeFile != "" || len(s.proxies) > 0):
+		return errors.New("--cards-origin, --card-keys, --card-fee and --trusted-proxy go with --cards: say where batches are handed in")
 	case s.listen == "":
 		return nil
+	case s.origin != "" && payword.CheckOrigin(s.origin) != nil:
+		return fmt.Errorf("--cards-origin: %w", payword.CheckOrigin(s.origin))
 	case s.keysFile == "":
 		return errors.New("--card-keys is missing: name the file of the masters MKL and KZD")
 	case !isBehindTLS && !isLoopbackAddress(s.listen):
@@ -64,7 +68,7 @@ func (c *command) serveCards(ctx context.Context, group *errgroup.Group, clearin
 		return nil
 	}
 	group.Go(func() error { return keepCardsDue(ctx, clearing, log) })
-	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(time.Now, log, c.serving.cards.proxies...), log)
+	return c.listen(ctx, group, c.serving.cards.listen, " for cards", clearing.Handler(cards.HandlerConfig{Log: log, Origin: c.serving.cards.origin, Proxies: c.serving.cards.proxies}), log)
 }
 
 // dueInterval is how often it is looked for what is due of cards: days are

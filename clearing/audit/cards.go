@@ -10,7 +10,7 @@ import (
 )
 
 // cardTables are those of purse cards, which a broker need not have.
-var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules"}
+var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash"}
 
 // checkCards checks what is recorded of purse cards by itself: every payment
 // against what the card proved, its fee, and the batches that have it. The money
@@ -232,7 +232,7 @@ func (a *auditor) explainCards(ctx context.Context) error {
 	if len(a.snapshot.missing(cardTables)) > 0 {
 		return nil
 	}
-	for _, step := range []func(context.Context) error{a.explainLoads, a.explainCardPayments, a.explainCardRefunds} {
+	for _, step := range []func(context.Context) error{a.explainLoads, a.explainCardPayments, a.explainCardRefunds, a.explainCash} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -276,25 +276,42 @@ func (a *auditor) explainLoads(ctx context.Context) error {
 
 func (a *auditor) explainCardPayments(ctx context.Context) error {
 	return a.snapshot.each(ctx, func(scan scanner) error {
-		var merchant, card, state, owner, to string
+		var merchant, card, state, gateway, owner, to string
 		var amount, fee int64
-		if err := scan(&merchant, &card, &state, &amount, &fee, &owner, &to); err != nil {
+		if err := scan(&merchant, &card, &state, &gateway, &amount, &fee, &owner, &to); err != nil {
 			return err
 		}
 		a.onCard(card, -amount)
-		switch state {
-		case "paid":
+		switch {
+		case state == "paid" && gateway != "":
+			a.explained("gateway:"+gateway+":in", amount)
+		case state == "paid":
 			a.explained("merchant:"+merchant+":payable", amount-fee)
 			a.explained("broker:fees", fee)
-		case "disputed":
+		case state == "disputed":
 			a.explained(disputesAccount, amount)
-		case "refunded":
+		case state == "refunded":
 			a.explainRefund("payment to "+merchant+" by card "+card, owner, to, amount)
 		}
 		return nil
-	}, `SELECT p.mid, p.cid, p.state, p.amount, p.fee, COALESCE(c.account, ''), COALESCE(t.credit, '')
+	}, `SELECT p.mid, p.cid, p.state, p.gateway, p.amount, p.fee, COALESCE(c.account, ''), COALESCE(t.credit, '')
 		FROM cards_payments p LEFT JOIN cards_cards c ON c.cid = p.cid
 		LEFT JOIN transfers t ON t.id = 'cards/dispute/' || p.mid || '/' || CAST(p.tno AS TEXT) || '/holder'`)
+}
+
+// explainCash adds what gateways paid out in cash, of payments that had gone on to
+// them.
+func (a *auditor) explainCash(ctx context.Context) error {
+	return a.snapshot.each(ctx, func(scan scanner) error {
+		var gateway string
+		var amount int64
+		if err := scan(&gateway, &amount); err != nil {
+			return err
+		}
+		a.explained("gateway:"+gateway+":in", -amount)
+		a.explained("broker:cards:cash:"+gateway, amount)
+		return nil
+	}, `SELECT gateway, amount FROM cards_cash`)
 }
 
 // explainRefund adds what was paid back to whom the ledger says, who must be the

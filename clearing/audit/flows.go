@@ -16,6 +16,8 @@ func classOf(id string) string {
 		return "card:shadow"
 	case parts[0] == "gateway" && len(parts) >= 3 && (last == "in" || parts[len(parts)-2] == "in"):
 		return "source"
+	case strings.HasPrefix(id, "broker:cards:cash:") && len(parts) == 4:
+		return "broker:cards:cash" // at a gateway
 	case parts[0] != "broker" || len(parts) < 2:
 		return ""
 	case parts[1] == "unassigned" && len(parts) <= 3:
@@ -68,6 +70,8 @@ var flows = []flow{
 	{"card-shadow", "card:shadow", "broker:cards:memo", false},
 	{"card-payment", "broker:cards:pool broker:cards:disputes", "merchant:payable", false},
 	{"card-fee", "merchant:payable", "broker:fees", false},
+	{"card-forward", "merchant:payable", "source", false},
+	{"card-cash", "source", "broker:cards:cash", false},
 	{"card-refund", "broker:cards:pool broker:cards:disputes", "user:available broker:cards:cash", false},
 	{"card-dispute", "broker:cards:pool merchant:payable broker:fees", "broker:cards:disputes", false},
 	{"refund-reserve", "broker:provisions", "broker:reserve:refunds", false},

@@ -110,7 +110,7 @@ func (c *Clearing) submit(ctx context.Context, tx *ledger.Tx, total purse.Total,
 	if refusals, err := c.checkBookable(ctx, tx, batch); err != nil || len(refusals) > 0 {
 		return BatchReceipt{}, refusals, err
 	}
-	return c.book(ctx, tx, batch, digest[:])
+	return c.book(ctx, tx, merchant, batch, digest[:])
 }
 
 // takenBefore answers to a number that was used before.
@@ -166,10 +166,10 @@ func (c *Clearing) checkBookable(ctx context.Context, tx *ledger.Tx, batch purse
 }
 
 // book keeps the batch and moves its money.
-func (c *Clearing) book(ctx context.Context, tx *ledger.Tx, batch purse.Batch, digest []byte) (BatchReceipt, []purse.Refusal, error) {
+func (c *Clearing) book(ctx context.Context, tx *ledger.Tx, merchant merchantRow, batch purse.Batch, digest []byte) (BatchReceipt, []purse.Refusal, error) {
 	t := batch.Total
 	receipt := BatchReceipt{Merchant: t.Merchant, Batch: t.Batch, Ack: batch.Ack, Payments: t.Payments, Voids: t.Voids}
-	b := c.newBooking(t.Merchant, fmt.Sprintf("cards/batch/%s/%d", t.Merchant, t.Batch))
+	b := c.newBooking(merchant, fmt.Sprintf("cards/batch/%s/%d", t.Merchant, t.Batch))
 	for i, entry := range batch.Entries {
 		var err error
 		if entry.IsVoid {

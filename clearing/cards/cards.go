@@ -10,6 +10,8 @@
 //	merchant:MID:payable     what a merchant is owed, fees taken off
 //	broker:cards:disputes    money that holder and merchant both may have
 //	broker:cards:cash        where white cards are bought, and paid back
+//	broker:cards:cash:NAME   the same at a gateway of the broker
+//	gateway:NAME:in          what payments brought that gateway, to put on accounts
 //
 // Each function is one transaction. A card that clearing cannot believe raises
 // an alarm, and the merchant, who could not know, is paid.
@@ -57,6 +59,8 @@ const (
 
 func shadowAccount(card purse.ID) string      { return "card:" + card.String() + ":shadow" }
 func payableAccount(merchant purse.ID) string { return "merchant:" + merchant.String() + ":payable" }
+func gatewayAccount(gateway string) string    { return "gateway:" + gateway + ":in" }
+func tillAccount(gateway string) string       { return cashAccount + ":" + gateway }
 
 // The kinds of transfers.
 const (
@@ -64,6 +68,8 @@ const (
 	kindShadow  = "card-shadow"  // between memo and a shadow
 	kindPayment = "card-payment" // to a merchant
 	kindFee     = "card-fee"     // from a merchant
+	kindForward = "card-forward" // from a merchant to a gateway
+	kindCash    = "card-cash"    // from a gateway to what it has in cash
 	kindRefund  = "card-refund"  // to an account, or cash
 	kindDispute = "card-dispute" // to the account of disputes
 )
@@ -210,4 +216,8 @@ const (
 	AlreadyDisputed purse.Reason = "already-disputed" // there is, or was, a dispute about it
 	UnknownPayment  purse.Reason = "unknown-payment"  // nobody brought it
 	NotOpen         purse.Reason = "not-open"         // it was decided before
+	Unsigned        purse.Reason = "unsigned"         // no gateway of the broker has signed it
+	Forwarded       purse.Reason = "forwarded"        // its money went on to a gateway
+	NotForwarded    purse.Reason = "not-forwarded"    // its money did not go on to the gateway that asks
+	HasAccount      purse.Reason = "has-account"      // the card is not white: its money goes to its account
 )

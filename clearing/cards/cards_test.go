@@ -210,9 +210,9 @@ func TestTheSameRequestIsAuthorisedOnce(t *testing.T) {
 // resolve asks a card for its LOAD STATUS and hands in the answer.
 func (o *office) resolve(card *purse.SoftCard, reference purse.ID) (taken bool, refusal *purse.Refusal, err error) {
 	o.t.Helper()
-	challenge, err := o.ChallengeLoad(o.t.Context(), reference)
-	if err != nil {
-		o.t.Fatal(err)
+	challenge, refusal, err := o.ChallengeLoad(o.t.Context(), reference)
+	if err != nil || refusal != nil {
+		return false, refusal, err
 	}
 	return o.ResolveLoad(o.t.Context(), reference, card.LoadStatus(challenge).Append(nil))
 }
@@ -275,16 +275,16 @@ func TestLoadStatusIsFresh(t *testing.T) {
 	o := newOffice(t)
 	card := o.card(1, o.account(1, 100*money.Unit))
 	a := o.authorise(card, 10_00)
-	challenge, err := o.ChallengeLoad(t.Context(), a.Reference)
-	if err != nil {
-		t.Fatal(err)
+	challenge, refusal, err := o.ChallengeLoad(t.Context(), a.Reference)
+	if err != nil || refusal != nil {
+		t.Fatalf("%v (%v)", refusal, err)
 	}
 	old := *card
 	answer := old.LoadStatus(challenge).Append(nil) // another card of the same keys: a status from before
-	if _, err := o.ChallengeLoad(t.Context(), a.Reference); err != nil {
-		t.Fatal(err)
+	if _, refusal, err := o.ChallengeLoad(t.Context(), a.Reference); err != nil || refusal != nil {
+		t.Fatalf("%v (%v)", refusal, err)
 	}
-	_, refusal, err := o.ResolveLoad(t.Context(), a.Reference, answer)
+	_, refusal, err = o.ResolveLoad(t.Context(), a.Reference, answer)
 	wantRefusal(t, refusal, err, cards.WrongLoadMAC)
 	_, refusal, err = o.ResolveLoad(t.Context(), purse.ID{1}, answer)
 	wantRefusal(t, refusal, err, cards.UnknownLoad)

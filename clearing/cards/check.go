@@ -31,14 +31,23 @@ var comparisons = []comparison{
 			LEFT JOIN (SELECT p.cid, CAST(SUM(p.amount) AS BIGINT) AS amount FROM cards_payments p GROUP BY p.cid) p ON p.cid = c.cid
 			WHERE a.id LIKE 'card:%:shadow') AS shadows
 		WHERE explained <> balance ORDER BY id LIMIT ?`},
-	{"of payments less fees, and came to the merchant's account by them", `
+	{"of payments less fees that did not go on to a gateway, and came to the merchant's account by them", `
 		SELECT id, explained, moved FROM (SELECT m.account AS id, COALESCE(p.amount, 0) AS explained,
 				COALESCE(i.amount, 0) - COALESCE(o.amount, 0) AS moved
 			FROM cards_merchants m
-			LEFT JOIN (SELECT mid, CAST(SUM(amount - fee) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' GROUP BY mid) p ON p.mid = m.mid
-			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-payment' GROUP BY credit) i ON i.credit = m.account
-			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-fee', 'card-dispute') GROUP BY debit) o
+			LEFT JOIN (SELECT mid, CAST(SUM(amount - fee) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' AND gateway = '' GROUP BY mid) p ON p.mid = m.mid
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-payment', 'card-fee') GROUP BY credit) i ON i.credit = m.account
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-fee', 'card-dispute', 'card-forward', 'card-payment') GROUP BY debit) o
 				ON o.debit = m.account) AS merchants
+		WHERE explained <> moved ORDER BY id LIMIT ?`},
+	{"of payments that went on to it and were not paid out in cash, and by the journal", `
+		SELECT id, explained, moved FROM (SELECT 'gateway:' || g.name || ':in' AS id, COALESCE(p.amount, 0) - COALESCE(k.amount, 0) AS explained,
+				COALESCE(i.amount, 0) - COALESCE(o.amount, 0) AS moved
+			FROM broker_gateways g
+			LEFT JOIN (SELECT gateway, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' AND gateway <> '' GROUP BY gateway) p ON p.gateway = g.name
+			LEFT JOIN (SELECT gateway, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_cash GROUP BY gateway) k ON k.gateway = g.name
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-forward' GROUP BY credit) i ON i.credit = 'gateway:' || g.name || ':in'
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-cash' GROUP BY debit) o ON o.debit = 'gateway:' || g.name || ':in') AS gateways
 		WHERE explained <> moved ORDER BY id LIMIT ?`},
 	{"of open disputes, and on their account", `
 		SELECT id, explained, balance FROM (SELECT id, balance,

@@ -204,16 +204,23 @@ func (c *Clearing) decide(ctx context.Context, tx *ledger.Tx, d Dispute, state, 
 		return err
 	}
 	id := disputeID(d.Merchant, d.TNo)
+	merchant, _, err := loadMerchant(ctx, tx, d.Merchant)
+	if err != nil {
+		return err
+	}
 	var transfers []ledger.Transfer
-	paymentState, fee, feeRule := stateRefunded, money.Amount(0), ""
+	paymentState, fee, feeRule, gateway := stateRefunded, money.Amount(0), "", ""
 	if state == forTheMerchant {
-		paymentState, feeRule = statePaid, c.config.Fee.Version
-		if fee, err = c.feeOn(payment.amount); err != nil {
+		paymentState, gateway = statePaid, merchant.gateway
+		if fee, feeRule, err = c.feeOn(merchant, payment.amount); err != nil {
 			return err
 		}
 		transfers = append(transfers, c.transfer(id+"/merchant", kindPayment, disputesAccount, payableAccount(d.Merchant), payment.amount, rule))
 		if fee > 0 {
 			transfers = append(transfers, c.transfer(id+"/merchant/fee", kindFee, payableAccount(d.Merchant), feesAccount, fee, feeRule))
+		}
+		if gateway != "" {
+			transfers = append(transfers, c.forward(id+"/merchant", merchant, payment.amount))
 		}
 	} else {
 		account, err := c.disputeRefund(ctx, tx, d.Card)
@@ -225,8 +232,8 @@ func (c *Clearing) decide(ctx context.Context, tx *ledger.Tx, d Dispute, state, 
 	if err := postAll(ctx, tx, transfers); err != nil {
 		return err
 	}
-	err = changeOne(ctx, tx, "payment", `UPDATE cards_payments SET state = ?, fee = ?, fee_rule = ? WHERE mid = ? AND tno = ?`,
-		paymentState, int64(fee), feeRule, d.Merchant.String(), int64(d.TNo))
+	err = changeOne(ctx, tx, "payment", `UPDATE cards_payments SET state = ?, fee = ?, fee_rule = ?, gateway = ? WHERE mid = ? AND tno = ?`,
+		paymentState, int64(fee), feeRule, gateway, d.Merchant.String(), int64(d.TNo))
 	if err != nil {
 		return err
 	}
@@ -255,6 +262,7 @@ func (c *Clearing) disputeRefund(ctx context.Context, tx *ledger.Tx, card purse.
 // Object opens a dispute about a payment that the merchant was paid for: what
 // the merchant got, and the fee, are taken back and wait for an operator.
 // Insufficient means that the merchant has less by now: it was paid out.
+// Forwarded means that a gateway has it.
 func (c *Clearing) Object(ctx context.Context, merchant purse.ID, tno uint32, note string) (dispute Dispute, refusal *purse.Refusal, err error) {
 	if err := checkNote(note); err != nil {
 		return Dispute{}, nil, err
@@ -270,6 +278,9 @@ func (c *Clearing) object(ctx context.Context, tx *ledger.Tx, merchant purse.ID,
 	row, found, err := loadPayment(ctx, tx, merchant, tno)
 	if err != nil || !found {
 		return Dispute{}, refuse(UnknownPayment, "nobody brought transaction %d of merchant %s", tno, merchant), err
+	}
+	if row.gateway != "" {
+		return Dispute{}, refuse(Forwarded, "the money of transaction %d of merchant %s went on to gateway %s, and may be on an account", tno, merchant, row.gateway), nil
 	}
 	if _, found, err := loadDispute(ctx, tx, merchant, tno); err != nil || found {
 		return Dispute{}, refuse(AlreadyDisputed, "there is a dispute about transaction %d of merchant %s, or was", tno, merchant), err

@@ -34,24 +34,56 @@ const (
 	onlineLength = purse.PaymentLength + 16
 )
 
-// Handler answers to SAM gateways. Nobody signs in: batches and payments are
-// proven by their MACs, and the hot list is for everybody.
+// HandlerConfig is what Handler needs.
+type HandlerConfig struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Log takes what could not be told. It must be set.
+	Log *slog.Logger
+	// Origin is where gateways reach the handler, such as
+	// https://cards.broker.example: what they sign begins with it. Without it
+	// nothing that wants a signature is taken.
+	Origin string
+	// Proxies are the networks whose X-Forwarded-For says where requests come from.
+	Proxies []netip.Prefix
+}
+
+// Handler answers to SAM gateways. Batches, payments, loads and claims are proven
+// by their MACs, and the hot list is for everybody; what is not, a gateway of the
+// broker signs with its key (RFC 9421, as requests to the broker). Asking again
+// changes nothing anywhere, so that nonces need not be kept.
 //
-//	POST /v1/batches    total and records, as bytes
-//	POST /v1/payments   one payment's record and the MACM before it, as bytes
-//	GET  /v1/hotlist    the cards that are not to be taken, sorted, in pages
+//	POST /v1/batches                   total and records, as bytes
+//	POST /v1/payments                  one payment's record and the MACM before it
+//	POST /v1/loads                     data of INIT LOAD and the card's answer; signed for a white card
+//	POST /v1/loads/{load}/receipt      the card's answer to CREDIT
+//	POST /v1/loads/{load}/challenge    for LOAD STATUS
+//	POST /v1/loads/{load}/status       the card's answer to LOAD STATUS
+//	POST /v1/claims                    a proof and its MACZ
+//	GET  /v1/hotlist                   the cards that are not to be taken, sorted, in pages
+//	GET  /v1/cards/{card}/account      the account that a card is loaded from; signed
+//	POST /v1/payments/{merchant}/{transaction}/cash   it was paid out in cash; signed
 //
-// What is refused is answered with 422, or 409 where something else was taken
-// under the number, and a problem document (RFC 9457) with reason and record.
-// now is the clock, and logger takes what could not be told. proxies are the
-// networks whose X-Forwarded-For says where requests come from. What comes from
-// this machine itself, which is a proxy that is not among them, is not counted
+// What is refused is answered with 422, 401 without the signature that it wants,
+// 404 where nothing has the name, or 409 where something else stands under it,
+// and a problem document (RFC 9457) with reason and record. What comes from this
+// machine itself, which is a proxy that is not among Proxies, is not counted
 // against guessing: nobody shall keep everybody else out.
-func (c *Clearing) Handler(now func() time.Time, logger *slog.Logger, proxies ...netip.Prefix) http.Handler {
-	h := &handler{clearing: c, now: now, log: logger, proxies: proxies, failures: make(map[netip.Addr]failures)}
+func (c *Clearing) Handler(config HandlerConfig) http.Handler {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	h := &handler{clearing: c, now: config.Now, log: config.Log, origin: config.Origin, proxies: config.Proxies, failures: make(map[netip.Addr]failures)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/batches", h.limited(h.batches))
 	mux.HandleFunc("POST /v1/payments", h.limited(h.payments))
+	mux.HandleFunc("POST /v1/loads", h.limited(h.loads))
+	mux.HandleFunc("POST /v1/loads/{load}/receipt", h.limited(h.loadReceipt))
+	mux.HandleFunc("POST /v1/loads/{load}/challenge", h.limited(h.loadChallenge))
+	mux.HandleFunc("POST /v1/loads/{load}/status", h.limited(h.loadStatus))
+	mux.HandleFunc("POST /v1/claims", h.limited(h.claims))
+	mux.HandleFunc("GET /v1/cards/{card}/account", h.limited(h.signed(0, h.cardAccount)))
+	mux.HandleFunc("POST /v1/payments/{merchant}/{transaction}/cash", h.limited(h.signed(0, h.cash)))
 	mux.HandleFunc("GET /v1/hotlist", h.hotList)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// What nobody reads has to arrive in time, too: the server drains it before
@@ -66,6 +98,7 @@ type handler struct {
 	clearing *Clearing
 	now      func() time.Time
 	log      *slog.Logger
+	origin   string
 	proxies  []netip.Prefix
 
 	mutex    sync.Mutex
@@ -166,8 +199,12 @@ func (h *handler) failed(address netip.Addr) {
 
 func statusOf(reason purse.Reason) int {
 	switch reason {
-	case purse.Differs, purse.Contradicts, purse.WrongBatch:
+	case purse.Differs, purse.Contradicts, purse.WrongBatch, LoadOpen, LoadEnded, AlreadyPaid, AlreadyDisputed:
 		return http.StatusConflict
+	case UnknownCard, UnknownLoad, UnknownPayment:
+		return http.StatusNotFound
+	case Unsigned:
+		return http.StatusUnauthorized
 	case tooLarge:
 		return http.StatusRequestEntityTooLarge
 	}

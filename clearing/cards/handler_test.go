@@ -14,9 +14,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
 )
+
+const cardsOrigin = "https://cards.example"
+
+// handler is the one for gateways, by the clock of the office.
+func (o *office) handler(proxies ...netip.Prefix) http.Handler {
+	return o.Handler(cards.HandlerConfig{
+		Now: func() time.Time { return time.Unix(o.now.Load(), 0) }, Log: slog.New(slog.DiscardHandler), Origin: cardsOrigin, Proxies: proxies,
+	})
+}
 
 // answered sends a request to a handler and returns status and body.
 func answered(t *testing.T, h http.Handler, method, path, from string, body []byte) (int, map[string]any) {
@@ -38,7 +48,7 @@ func answered(t *testing.T, h http.Handler, method, path, from string, body []by
 
 func TestHandler(t *testing.T) {
 	o := newOffice(t)
-	h := o.Handler(func() time.Time { return time.Unix(o.now.Load(), 0) }, slog.New(slog.DiscardHandler))
+	h := o.handler()
 	card, white, sam := o.card(1, ""), o.card(2, ""), o.sam(1)
 	o.load(card, 50_00)
 	record, previous := o.pay(sam, card, 5_00)
@@ -91,7 +101,7 @@ func TestHandler(t *testing.T) {
 // Who guesses is not looked at any more for a while, and nobody else waits.
 func TestHandlerLimitsFailures(t *testing.T) {
 	o := newOffice(t)
-	h := o.Handler(func() time.Time { return time.Unix(o.now.Load(), 0) }, slog.New(slog.DiscardHandler))
+	h := o.handler()
 	try := func(from string) int {
 		status, _ := answered(t, h, "POST", "/v1/batches", from, []byte(strings.Repeat("x", purse.TotalLength)))
 		return status
@@ -117,7 +127,7 @@ func TestHandlerLimitsFailures(t *testing.T) {
 // known, and nobody is kept out, if it is not.
 func TestHandlerBehindProxies(t *testing.T) {
 	o := newOffice(t)
-	h := o.Handler(func() time.Time { return time.Unix(o.now.Load(), 0) }, slog.New(slog.DiscardHandler), netip.MustParsePrefix("10.0.0.0/8"))
+	h := o.handler(netip.MustParsePrefix("10.0.0.0/8"))
 	try := func(from, forwarded string) int {
 		r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/batches", strings.NewReader(strings.Repeat("x", purse.TotalLength)))
 		r.RemoteAddr = from
@@ -152,7 +162,7 @@ func TestHandlerBehindProxies(t *testing.T) {
 // wait with the others, and cannot make them wait.
 func TestHandlerRefusesForgedWithoutBooking(t *testing.T) {
 	o := newOffice(t)
-	h := o.Handler(time.Now, slog.New(slog.DiscardHandler))
+	h := o.handler()
 	card, sam := o.card(1, ""), o.sam(1)
 	o.load(card, 50_00)
 	record, previous := o.pay(sam, card, 5_00)
@@ -214,7 +224,7 @@ func (s slowly) Read(p []byte) (int, error) {
 // Who sends slowly does not hold a connection for ever.
 func TestHandlerBoundsTime(t *testing.T) {
 	o := newOffice(t)
-	h := o.Handler(time.Now, slog.New(slog.DiscardHandler))
+	h := o.handler()
 	for _, path := range []string{"/v1/batches", "/v1/payments", "/v1/hotlist", "/elsewhere"} {
 		for _, body := range [][]byte{nil, []byte(strings.Repeat("x", 100))} {
 			w := &timed{ResponseRecorder: httptest.NewRecorder()}

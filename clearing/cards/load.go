@@ -37,6 +37,26 @@ type Authorisation struct {
 // The same request and answer again return the same authorisation. Refusals:
 // those of Malformed, OtherUnit and of this package.
 func (c *Clearing) AuthoriseLoad(ctx context.Context, request, answer []byte) (a Authorisation, refusal *purse.Refusal, err error) {
+	return c.authoriseLoad(ctx, request, answer, officeTill)
+}
+
+// AuthoriseLoadAt is AuthoriseLoad at a gateway of the broker, which takes the
+// cash for a white card. Unsigned refuses it where gateway is ""; OverLimit, where
+// that is more than the gateway may book in a day.
+func (c *Clearing) AuthoriseLoadAt(ctx context.Context, gateway string, request, answer []byte) (a Authorisation, refusal *purse.Refusal, err error) {
+	return c.authoriseLoad(ctx, request, answer, till{gateway, false})
+}
+
+// till is where cash for a white card is taken: at the broker's own office, or at
+// a gateway of that name.
+type till struct {
+	gateway  string
+	isOffice bool
+}
+
+var officeTill = till{isOffice: true}
+
+func (c *Clearing) authoriseLoad(ctx context.Context, request, answer []byte, at till) (a Authorisation, refusal *purse.Refusal, err error) {
 	load, err := purse.ParseLoad(request, answer)
 	if err != nil {
 		return Authorisation{}, refuse(purse.Malformed, "%v", err), nil
@@ -44,13 +64,13 @@ func (c *Clearing) AuthoriseLoad(ctx context.Context, request, answer []byte) (a
 	var reference purse.ID
 	rand.Read(reference[:])
 	err = c.db.Update(ctx, func(tx *ledger.Tx) (err error) {
-		a, refusal, err = c.authorise(ctx, tx, load, reference)
+		a, refusal, err = c.authorise(ctx, tx, load, reference, at)
 		return err
 	})
 	return a, refusal, err
 }
 
-func (c *Clearing) authorise(ctx context.Context, tx *ledger.Tx, load purse.Load, reference purse.ID) (Authorisation, *purse.Refusal, error) {
+func (c *Clearing) authorise(ctx context.Context, tx *ledger.Tx, load purse.Load, reference purse.ID, at till) (Authorisation, *purse.Refusal, error) {
 	card, key, refusal, err := c.loadingCard(ctx, tx, load)
 	if err != nil || refusal != nil {
 		return Authorisation{}, refusal, err
@@ -84,7 +104,16 @@ func (c *Clearing) authorise(ctx context.Context, tx *ledger.Tx, load purse.Load
 	if refusal, err := c.checkLoad(ctx, tx, card, load, asked); err != nil || refusal != nil {
 		return Authorisation{}, refusal, err
 	}
-	return c.begin(ctx, tx, card, load, asked, load.Credit(key, reference), reference)
+	account := card.holderAccount()
+	if card.account == "" && !at.isOffice {
+		account = tillAccount(at.gateway)
+		if refusal, err := c.checkTill(ctx, tx, at.gateway, card.unit.Amount(load.Request.Amount)); err != nil || refusal != nil {
+			return Authorisation{}, refusal, err
+		}
+	}
+	row := loadRow{reference: reference, card: card.id, lno: load.Answer.LNo, amount: card.unit.Amount(load.Request.Amount),
+		request: asked, credit: load.Credit(key, reference)}
+	return c.begin(ctx, tx, row, account)
 }
 
 // loadingCard returns the card of a load and its key, if both are sound.
@@ -149,25 +178,24 @@ func lastLoad(ctx context.Context, tx *ledger.Tx, card purse.ID) (uint32, error)
 	return last, err
 }
 
-// begin sets the amount aside and keeps the load.
-func (c *Clearing) begin(ctx context.Context, tx *ledger.Tx, card cardRow, load purse.Load, asked, credit []byte, reference purse.ID) (Authorisation, *purse.Refusal, error) {
-	amount := card.unit.Amount(load.Request.Amount)
-	err := tx.Pend(ctx, c.transfer(loadTransfer(reference), kindLoad, card.holderAccount(), poolAccount, amount,
-		fmt.Sprintf("card %s load %d", card.id, load.Answer.LNo)))
+// begin sets the amount aside in an account and keeps the load.
+func (c *Clearing) begin(ctx context.Context, tx *ledger.Tx, l loadRow, account string) (Authorisation, *purse.Refusal, error) {
+	err := tx.Pend(ctx, c.transfer(loadTransfer(l.reference), kindLoad, account, poolAccount, l.amount,
+		fmt.Sprintf("card %s load %d", l.card, l.lno)))
 	if errors.Is(err, ledger.ErrInsufficient) {
-		return Authorisation{}, refuse(Insufficient, "the account of card %s has less than %s micros", card.id, amount), nil
+		return Authorisation{}, refuse(Insufficient, "the account of card %s has less than %s micros", l.card, l.amount), nil
 	}
 	if err != nil {
 		return Authorisation{}, nil, err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO cards_loads (ref, cid, lno, amount, account, state, request, credit, challenge, created)
-		VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)`, reference.String(), card.id.String(), int64(load.Answer.LNo), int64(amount),
-		card.holderAccount(), asked, credit, []byte{}, tx.Now().UnixMicro())
+		VALUES (?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)`, l.reference.String(), l.card.String(), int64(l.lno), int64(l.amount),
+		account, l.request, l.credit, []byte{}, tx.Now().UnixMicro())
 	if err != nil {
 		return Authorisation{}, nil, err
 	}
-	return Authorisation{reference, credit}, nil, c.config.Audit(ctx, tx, "authorise-load", "card:"+card.id.String(),
-		fmt.Sprintf("load %d of %s micros, %s", load.Answer.LNo, amount, reference))
+	return Authorisation{l.reference, l.credit}, nil, c.config.Audit(ctx, tx, "authorise-load", "card:"+l.card.String(),
+		fmt.Sprintf("load %d of %s micros, %s, from %s", l.lno, l.amount, l.reference, account))
 }
 
 func loadTransfer(reference purse.ID) string { return "cards/load/" + reference.String() }
@@ -297,14 +325,25 @@ func (c *Clearing) took(ctx context.Context, tx *ledger.Tx, row loadRow, evidenc
 
 // ChallengeLoad returns the 16 bytes with which LOAD STATUS is to be asked about
 // a load whose receipt did not come. They are good for one answer; those that
-// were given out before are good no more.
-func (c *Clearing) ChallengeLoad(ctx context.Context, reference purse.ID) (challenge purse.Random, err error) {
+// were given out before are good no more. LoadEnded means that nobody has to ask
+// any more, and UnknownLoad that nobody authorised it.
+func (c *Clearing) ChallengeLoad(ctx context.Context, reference purse.ID) (challenge purse.Random, refusal *purse.Refusal, err error) {
 	rand.Read(challenge[:])
 	err = c.db.Update(ctx, func(tx *ledger.Tx) error {
-		return changeOne(ctx, tx, "pending load "+reference.String(), `UPDATE cards_loads SET challenge = ? WHERE ref = ? AND state = 'pending'`,
-			challenge[:], reference.String())
+		refusal = nil
+		isSet, err := tx.ExecOne(ctx, `UPDATE cards_loads SET challenge = ? WHERE ref = ? AND state = 'pending'`, challenge[:], reference.String())
+		if err != nil || isSet {
+			return err
+		}
+		row, err := scanLoad(tx.QueryRowContext(ctx, loadColumns+`WHERE ref = ?`, reference.String()))
+		if errors.Is(err, sql.ErrNoRows) {
+			refusal = refuse(UnknownLoad, "nobody authorised load %s", reference)
+			return nil
+		}
+		refusal = refuse(LoadEnded, "load %s is settled: it is %s", reference, row.state)
+		return err
 	})
-	return challenge, err
+	return challenge, refusal, err
 }
 
 // ResolveLoad takes the card's answer to LOAD STATUS, asked with the challenge

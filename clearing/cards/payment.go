@@ -34,6 +34,7 @@ type payment struct {
 	balance uint32 // on the card after it, in units
 	source  string
 	batch   uint32 // 0: none yet
+	gateway string // that gets the money; "": the merchant
 }
 
 func (p payment) amount() money.Amount { return p.proof.Unit.Amount(p.proof.Amount) }
@@ -49,13 +50,14 @@ type paymentRow struct {
 	proof          []byte
 	batch          uint32
 	source, state  string
+	gateway        string // that has the money
 }
 
-const paymentColumns = `SELECT mid, tno, cid, amount, fee, proof, bno, source, state FROM cards_payments `
+const paymentColumns = `SELECT mid, tno, cid, amount, fee, proof, bno, source, state, gateway FROM cards_payments `
 
 func scanPayment(row interface{ Scan(...any) error }) (p paymentRow, err error) {
 	var merchant, card string
-	err = row.Scan(&merchant, &p.tno, &card, (*int64)(&p.amount), (*int64)(&p.fee), &p.proof, &p.batch, &p.source, &p.state)
+	err = row.Scan(&merchant, &p.tno, &card, (*int64)(&p.amount), (*int64)(&p.fee), &p.proof, &p.batch, &p.source, &p.state, &p.gateway)
 	if err != nil {
 		return p, err
 	}
@@ -142,7 +144,7 @@ func (c *Clearing) payOnline(ctx context.Context, tx *ledger.Tx, record purse.Re
 		return Receipt{}, refuse(purse.Contradicts, "transaction %d is in a batch that was taken, and not as a payment", proof.TNo), nil
 	}
 	p := payment{proof: proof, macz: record.MACZ, balance: balance, source: sourceOnline}
-	b := c.newBooking(proof.Merchant, fmt.Sprintf("cards/payment/%s/%d", proof.Merchant, proof.TNo))
+	b := c.newBooking(merchant, fmt.Sprintf("cards/payment/%s/%d", proof.Merchant, proof.TNo))
 	if err := b.add(ctx, tx, p); err != nil {
 		return Receipt{}, nil, err
 	}
@@ -190,7 +192,7 @@ func (c *Clearing) checkProof(proof purse.Proof, macz purse.MAC) (uint32, *purse
 // booking gathers the payments of one merchant that are booked together.
 type booking struct {
 	c        *Clearing
-	merchant purse.ID
+	merchant merchantRow
 	id       string // begins the ids of its transfers
 	gross    money.Amount
 	fees     money.Amount
@@ -199,7 +201,7 @@ type booking struct {
 	last     map[purse.ID]payment      // of each card
 }
 
-func (c *Clearing) newBooking(merchant purse.ID, id string) *booking {
+func (c *Clearing) newBooking(merchant merchantRow, id string) *booking {
 	return &booking{c: c, merchant: merchant, id: id, debits: make(map[purse.ID]money.Amount), last: make(map[purse.ID]payment)}
 }
 
@@ -207,11 +209,12 @@ func (c *Clearing) newBooking(merchant purse.ID, id string) *booking {
 // it in. Its sums cannot overflow: a batch is at most 2000 payments of 2^32
 // units of a whole currency unit at most.
 func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
-	fee, err := b.c.feeOn(p.amount())
+	fee, rule, err := b.c.feeOn(b.merchant, p.amount())
 	if err != nil {
 		return err
 	}
-	if err := b.c.keep(ctx, tx, p, fee, b.c.config.Fee.Version, statePaid); err != nil {
+	p.gateway = b.merchant.gateway
+	if err := b.c.keep(ctx, tx, p, fee, rule, statePaid); err != nil {
 		return err
 	}
 	b.gross += p.amount()
@@ -224,10 +227,15 @@ func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
 	return nil
 }
 
-// feeOn returns the fee on a payment, which is never more than the payment.
-func (c *Clearing) feeOn(amount money.Amount) (money.Amount, error) {
+// feeOn returns the fee on a payment, which is never more than the payment, and
+// the version of its rule. What goes on to a gateway is put on accounts as a
+// whole, and pays none.
+func (c *Clearing) feeOn(merchant merchantRow, amount money.Amount) (money.Amount, string, error) {
+	if merchant.gateway != "" {
+		return 0, "", nil
+	}
 	fee, err := c.config.Fee.Fee(amount, c.config.Currency)
-	return min(fee, amount), err
+	return min(fee, amount), c.config.Fee.Version, err
 }
 
 // post moves the money of what was added.
@@ -235,10 +243,13 @@ func (b *booking) post(ctx context.Context, tx *ledger.Tx) error {
 	if b.gross == 0 {
 		return nil
 	}
-	payable := payableAccount(b.merchant)
+	payable := payableAccount(b.merchant.id)
 	transfers := []ledger.Transfer{b.c.transfer(b.id, kindPayment, poolAccount, payable, b.gross, "")}
 	if b.fees > 0 {
 		transfers = append(transfers, b.c.transfer(b.id+"/fee", kindFee, payable, feesAccount, b.fees, b.c.config.Fee.Version))
+	}
+	if b.merchant.gateway != "" {
+		transfers = append(transfers, b.c.forward(b.id, b.merchant, b.gross))
 	}
 	for _, card := range b.cards {
 		transfers = append(transfers, b.c.transfer(b.id+"/"+card.String(), kindShadow, shadowAccount(card), memoAccount, b.debits[card], ""))
@@ -307,10 +318,10 @@ func (c *Clearing) keep(ctx context.Context, tx *ledger.Tx, p payment, fee money
 	}
 	q := p.proof
 	_, err = tx.ExecContext(ctx, `INSERT INTO cards_payments
-		(mid, tno, cid, sno, lno, amount, balance, fee, fee_rule, made, proof, macz, bno, source, repeated, state, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(mid, tno, cid, sno, lno, amount, balance, fee, fee_rule, made, proof, macz, bno, source, repeated, state, gateway, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		q.Merchant.String(), int64(q.TNo), q.Card.String(), int64(q.SNo), int64(q.LNo), int64(p.amount()), int64(q.Unit.Amount(p.balance)),
-		int64(fee), rule, int64(q.Time), q.Append(nil), p.macz[:], int64(p.batch), p.source, repeated, state, tx.Now().UnixMicro())
+		int64(fee), rule, int64(q.Time), q.Append(nil), p.macz[:], int64(p.batch), p.source, repeated, state, p.gateway, tx.Now().UnixMicro())
 	return err
 }
 

@@ -110,9 +110,9 @@ func (w *world) resolveTorn(card *purse.SoftCard) {
 	if !slices.ContainsFunc(open, func(l cards.OpenLoad) bool { return l.Reference == torn.Reference }) {
 		return
 	}
-	challenge, err := w.ChallengeLoad(w.t.Context(), torn.Reference)
-	if err != nil {
-		w.t.Fatal(err)
+	challenge, refusal, err := w.ChallengeLoad(w.t.Context(), torn.Reference)
+	if err != nil || refusal != nil {
+		w.t.Fatalf("%v (%v)", refusal, err)
 	}
 	answer := card.LoadStatus(challenge).Append(nil)
 	for range w.times() {

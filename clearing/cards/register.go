@@ -26,16 +26,24 @@ type Merchant struct {
 	// Name is 1 to 70 characters.
 	Name string
 	// Destination is where settlement runs pay to, such as iban:… or ref:…;
-	// empty: nowhere yet.
+	// empty: nowhere yet. gateway:NAME is a gateway of the broker, to which each
+	// payment goes on when it is booked: runs pay nothing then.
 	Destination string
 }
 
-// ErrDiffers means that the id is registered with something else.
-var ErrDiffers = errors.New("it is registered otherwise")
+var (
+	// ErrDiffers means that the id is registered with something else.
+	ErrDiffers = errors.New("it is registered otherwise")
+	// ErrOwed means that a merchant is owed something that a run has to pay out
+	// before payments can go on to a gateway.
+	ErrOwed = errors.New("it is still owed something: pay that out by a settlement run first")
+)
 
 // RegisterMerchant makes a merchant known, and its account. The same again
 // changes nothing; with another key version it is ErrDiffers. Name and
-// destination are taken as they are now.
+// destination are taken as they are now; ErrUnknown means that the broker has no
+// gateway of the name that the destination says, and ErrOwed that payments cannot
+// go on to it yet.
 func (c *Clearing) RegisterMerchant(ctx context.Context, m Merchant) error {
 	if length := utf8.RuneCountInString(m.Name); length < 1 || length > maxNameCharacters || !utf8.ValidString(m.Name) {
 		return fmt.Errorf("name of merchant %s: want 1 to %d characters", m.ID, maxNameCharacters)
@@ -50,6 +58,9 @@ func (c *Clearing) RegisterMerchant(ctx context.Context, m Merchant) error {
 		account := payableAccount(m.ID)
 		if err := tx.CreateAccount(ctx, ledger.Account{ID: account, Currency: c.config.Currency}); err != nil {
 			return err
+		}
+		if err := c.checkGateway(ctx, tx, m); err != nil {
+			return fmt.Errorf("merchant %s: %w", m.ID, err)
 		}
 		isKept, err := tx.ExecOne(ctx, `INSERT INTO cards_merchants
 			(mid, key_version, name, destination, currency, state, account, created) VALUES (?, ?, ?, ?, ?, 'open', ?, ?)
@@ -98,13 +109,16 @@ type merchantRow struct {
 	id         purse.ID
 	keyVersion byte
 	position   purse.Position // of its batches
+	gateway    string         // to which its payments go on; "": they wait for a run
 }
 
 // loadMerchant returns a merchant; found is false if nobody registered it.
 func loadMerchant(ctx context.Context, tx *ledger.Tx, id purse.ID) (m merchantRow, found bool, err error) {
 	m.id = id
-	err = tx.QueryRowContext(ctx, `SELECT key_version, last_batch, last_tno FROM cards_merchants WHERE mid = ?`, id.String()).
-		Scan(&m.keyVersion, &m.position.Batch, &m.position.TNo)
+	var destination string
+	err = tx.QueryRowContext(ctx, `SELECT key_version, last_batch, last_tno, destination FROM cards_merchants WHERE mid = ?`, id.String()).
+		Scan(&m.keyVersion, &m.position.Batch, &m.position.TNo, &destination)
+	m.gateway, _ = GatewayOf(destination)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, false, nil
 	}
