@@ -11,7 +11,6 @@ import (
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
-	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
 
@@ -188,8 +187,8 @@ func (c *command) status(ctx context.Context, t *till) error {
 		return err
 	}
 	result := statusResult{
-		Merchant: data.Merchant.String(), Batch: data.Batch, IsClosed: data.State == smartcard.SAMClosed,
-		Payments: data.Count, Voids: data.Voids, SumMicros: amountOf(t.unit, data.Sum),
+		Merchant: data.Merchant.String(), Batch: data.Batch, IsClosed: data.State == purse.SAMClosed,
+		Payments: data.Payments, Voids: data.Voids, SumMicros: amountOf(t.unit, data.Sum),
 		LimitMicros: amountOf(t.unit, data.Limit), Currency: t.unit.Currency.Money().Code(), Undecided: make([]matter, 0, len(undecided)),
 	}
 	state := "is open"

@@ -111,8 +111,8 @@ func (t *till) unload(ctx context.Context, card smartcard.Card, data smartcard.P
 	}
 	for left := data.Balance; left > 0; {
 		amount := left
-		if data.MaxTransaction > 0 {
-			amount = min(left, data.MaxTransaction)
+		if data.MaxPayment > 0 {
+			amount = min(left, data.MaxPayment)
 		}
 		receipt, err := t.terminal.Pay(ctx, card, terminal.Payment{Amount: amount, Unit: data.Unit, Account: u.account, Online: true, Cash: u.account == ""})
 		if err != nil {

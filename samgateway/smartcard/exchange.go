@@ -59,22 +59,3 @@ func selectApplication(ctx context.Context, card Card, aid string) error {
 	}
 	return err
 }
-
-// fields takes fields off bytes whose length was checked before.
-type fields []byte
-
-func (f *fields) take(count int) []byte {
-	field := (*f)[:count]
-	*f = (*f)[count:]
-	return field
-}
-
-func (f *fields) byte() byte           { return f.take(1)[0] }
-func (f *fields) uint32() uint32       { return big.Uint32(f.take(4)) }
-func (f *fields) uint64() uint64       { return big.Uint64(f.take(8)) }
-func (f *fields) id() purse.ID         { return purse.ID(f.take(8)) }
-func (f *fields) mac() purse.MAC       { return purse.MAC(f.take(16)) }
-func (f *fields) random() purse.Random { return purse.Random(f.take(16)) }
-func (f *fields) unit() purse.Unit {
-	return purse.Unit{Currency: purse.Currency(big.Uint16(f.take(2))), Exponent: int8(f.byte())}
-}

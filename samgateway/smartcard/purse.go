@@ -8,26 +8,12 @@ import (
 	"github.com/paywordhq/payword/internal/purse"
 )
 
-// The lengths of what card and SAM tell each other, in bytes.
 const (
-	BegunLength       = 29 // INIT's answer and START's data
-	StartedLength     = 56 // START's answer and AUTHORIZE's data
-	OrderLength       = 51 // AUTHORIZE's answer and DEBIT's data
-	PaidLength        = 85 // DEBIT's answer and COMMIT's data
-	CancelOrderLength = 59 // AUTHORIZE's answer to a cancellation, and CANCEL LAST's data
-	CancelledLength   = 93 // CANCEL LAST's answer and COMMIT's data
-	DeniedLength      = 21 // RECOVER's answer of a card that did not pay
-	ScriptedLength    = 20 // SCRIPT's answer
-)
-
-const (
-	purseDataLength  = 41
-	purseStateLength = 5
-	maxPayments      = 15 // that a card keeps
-	maxLoads         = 3
-	paymentsFile     = 0x0C
-	loadsFile        = 0x14
-	pinReference     = 0x80
+	maxPayments  = 15 // that a card keeps
+	maxLoads     = 3
+	paymentsFile = 0x0C
+	loadsFile    = 0x14
+	pinReference = 0x80
 )
 
 // Purse is a purse card, by the commands of PWP1. A status other than 9000 comes
@@ -68,72 +54,44 @@ func (p Purse) Tries(ctx context.Context) (int, error) {
 
 // PurseData is what a card tells everybody about itself. Nothing proves it: it
 // is for people, and to know what to ask.
-type PurseData struct {
-	Card           purse.ID
-	Holder         purse.ID // zero: a white card
-	KeyVersion     byte
-	Unit           purse.Unit
-	Balance        uint32 // in units
-	MaxBalance     uint32 // in units
-	MaxTransaction uint32 // in units
-	SNo            uint32 // of the last payment
-	LNo            uint32 // of the last load
-	Tries          byte   // of the PIN
-}
+type PurseData = purse.CardData
 
 // Data asks the card about itself.
 func (p Purse) Data(ctx context.Context) (PurseData, error) {
-	answer, err := fixed(ctx, p, purse.GetData, nil, purseDataLength)
+	answer, err := exchange(ctx, p, purse.GetData, 0, 0, nil)
 	if err != nil {
 		return PurseData{}, err
 	}
-	f := fields(answer)
-	return PurseData{
-		Card: f.id(), Holder: f.id(), KeyVersion: f.byte(), Unit: f.unit(), Balance: f.uint32(), MaxBalance: f.uint32(),
-		MaxTransaction: f.uint32(), SNo: f.uint32(), LNo: f.uint32(), Tries: f.byte(),
-	}, nil
+	return purse.ParseCardData(answer)
 }
 
-// PurseState says whether the issuer has blocked a card.
-type PurseState struct {
-	IsBlocked bool
-	Scripts   uint32 // how many it has taken
-}
-
-// State asks for the card's state.
-func (p Purse) State(ctx context.Context) (PurseState, error) {
+// State asks whether the card is blocked, and how many scripts it has taken.
+func (p Purse) State(ctx context.Context) (purse.ScriptState, error) {
 	answer, err := exchange(ctx, p, purse.GetData, 1, 0, nil)
-	if err == nil && len(answer) != purseStateLength {
-		err = fmt.Errorf("the card tells its state in %d bytes: want %d", len(answer), purseStateLength)
-	}
 	if err != nil {
-		return PurseState{}, err
+		return purse.ScriptState{}, err
 	}
-	return PurseState{IsBlocked: answer[0] != 0, Scripts: big.Uint32(answer[1:])}, nil
+	return purse.ParseScriptState(answer)
 }
 
 // Payments returns the card's last payments and cancellations, the newest first,
 // at most 15. The card wants its PIN before.
-func (p Purse) Payments(ctx context.Context) (payments []Paid, err error) {
+func (p Purse) Payments(ctx context.Context) (payments []purse.Paid, err error) {
 	err = p.records(ctx, paymentsFile, maxPayments, func(record []byte) error {
-		paid, err := ParsePaid(record)
+		paid, err := purse.ParsePaid(record)
 		payments = append(payments, paid)
 		return err
 	})
 	return payments, err
 }
 
-// LoggedLoad is a load as the card keeps it.
-type LoggedLoad struct {
-	Bytes []byte
-}
-
 // Loads returns the card's last loads, the newest first, at most 3. The card
 // wants its PIN before.
-func (p Purse) Loads(ctx context.Context) (loads []LoggedLoad, err error) {
+func (p Purse) Loads(ctx context.Context) (loads []purse.LoadEntry, err error) {
 	err = p.records(ctx, loadsFile, maxLoads, func(record []byte) error {
-		loads = append(loads, LoggedLoad{record})
-		return nil
+		entry, err := purse.ParseLoadEntry(record)
+		loads = append(loads, entry)
+		return err
 	})
 	return loads, err
 }
@@ -154,43 +112,54 @@ func (p Purse) records(ctx context.Context, file byte, most int, add func(record
 	return nil
 }
 
+// Started is what a card answers to START, and what AUTHORIZE is sent with. Who
+// the card is, is known when the SAM has taken it.
+type Started struct {
+	purse.Start
+	MAC purse.MAC // MAC1
+}
+
+// Append writes the 56 bytes.
+func (s Started) Append(to []byte) []byte { return append(s.Start.Append(to), s.MAC[:]...) }
+
 // Start begins a payment or a cancellation with what the SAM answered to INIT.
-func (p Purse) Start(ctx context.Context, begun Begun) (Started, error) {
-	answer, err := fixed(ctx, p, purse.StartPay, begun.Append(nil), StartedLength)
+func (p Purse) Start(ctx context.Context, opening purse.Opening) (Started, error) {
+	answer, err := exchange(ctx, p, purse.StartPay, 0, 0, opening.Append(nil))
 	if err != nil {
 		return Started{}, err
 	}
-	return ParseStarted(answer)
+	start, mac, err := purse.ParseStart(answer)
+	return Started{start, mac}, err
 }
 
 // Debit takes the SAM's order, 51 bytes, and returns the card's answer, 85.
 func (p Purse) Debit(ctx context.Context, order []byte) ([]byte, error) {
-	return fixed(ctx, p, purse.Debit, order, PaidLength)
+	return fixed(ctx, p, purse.Debit, order, purse.PaidLength)
 }
 
 // CancelLast takes the SAM's order of a cancellation, 59 bytes, and returns the
 // card's answer, 93.
 func (p Purse) CancelLast(ctx context.Context, order []byte) ([]byte, error) {
-	return fixed(ctx, p, purse.CancelLast, order, CancelledLength)
+	return fixed(ctx, p, purse.CancelLast, order, purse.CancelledLength)
 }
 
 // Recover asks whether the card did what a SAM had ordered. It returns the answer
-// to DEBIT or CANCEL LAST again, or, hasPaid being false, what the SAM takes as
-// proof that the card never will: SNo, MACN, 20 bytes. Nothing here checks who
-// answers: the SAM does.
-func (p Purse) Recover(ctx context.Context, merchant purse.ID, tno, sno uint32, random purse.Random) (answer []byte, hasPaid bool, err error) {
+// to DEBIT or CANCEL LAST again, or, isPaid being false, what the SAM takes as
+// proof that the card never will: 21 bytes. Nothing here checks who answers: the
+// SAM does. purse.NoRecord means that it is too long ago for the card to tell.
+func (p Purse) Recover(ctx context.Context, merchant purse.ID, tno, sno uint32, random purse.Random) (answer []byte, isPaid bool, err error) {
 	data := big.AppendUint32(big.AppendUint32(append([]byte(nil), merchant[:]...), tno), sno)
 	answer, err = exchange(ctx, p, purse.Recover, 0, 0, append(data, random[:]...))
 	if err != nil {
 		return nil, false, err
 	}
-	switch {
-	case len(answer) == DeniedLength && answer[0] == 0:
-		return answer[1:], false, nil
-	case (len(answer) == 1+PaidLength || len(answer) == 1+CancelledLength) && answer[0] == 1:
-		return answer[1:], true, nil
+	if _, _, isPaid, err = purse.ParseRecovered(answer); err != nil {
+		return nil, false, err
 	}
-	return nil, false, fmt.Errorf("the answer to RECOVER has %d bytes: want %d, %d or %d", len(answer), DeniedLength, 1+PaidLength, 1+CancelledLength)
+	if isPaid {
+		answer = answer[1:]
+	}
+	return answer, isPaid, nil
 }
 
 // InitLoad begins a load and returns the card's answer, 57 bytes. The card wants
@@ -230,90 +199,8 @@ func (p Purse) Script(ctx context.Context, command []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrTorn, err)
 	case status != purse.Done:
 		return nil, status
-	case len(content) != ScriptedLength:
-		return nil, fmt.Errorf("the answer to SCRIPT has %d bytes: want %d", len(content), ScriptedLength)
+	case len(content) != purse.ScriptAnswerLength:
+		return nil, fmt.Errorf("the answer to SCRIPT has %d bytes: want %d", len(content), purse.ScriptAnswerLength)
 	}
 	return content, nil
-}
-
-// Begun is what a SAM answers to INIT, and what START is sent with.
-type Begun struct {
-	Merchant   purse.ID
-	TNo        uint32
-	KeyVersion byte
-	Random     purse.Random // RANDS
-}
-
-// Append writes the 29 bytes.
-func (b Begun) Append(to []byte) []byte {
-	to = big.AppendUint32(append(to, b.Merchant[:]...), b.TNo)
-	return append(append(to, b.KeyVersion), b.Random[:]...)
-}
-
-// ParseBegun reads the 29 bytes.
-func ParseBegun(text []byte) (Begun, error) {
-	if len(text) != BegunLength {
-		return Begun{}, fmt.Errorf("answer to INIT of %d bytes: want %d", len(text), BegunLength)
-	}
-	f := fields(text)
-	return Begun{Merchant: f.id(), TNo: f.uint32(), KeyVersion: f.byte(), Random: f.random()}, nil
-}
-
-// Started is what a card answers to START, and what AUTHORIZE is sent with. Who
-// the card is, is known when the SAM has taken it.
-type Started struct {
-	purse.Start
-	MAC purse.MAC // MAC1
-}
-
-// Append writes the 56 bytes.
-func (s Started) Append(to []byte) []byte { return append(s.Start.Append(to), s.MAC[:]...) }
-
-// ParseStarted reads the 56 bytes.
-func ParseStarted(text []byte) (Started, error) {
-	if len(text) != StartedLength {
-		return Started{}, fmt.Errorf("answer to START of %d bytes: want %d", len(text), StartedLength)
-	}
-	f := fields(text)
-	return Started{
-		Start: purse.Start{Card: f.id(), Holder: f.id(), KeyVersion: f.byte(), SNo: f.uint32(), Unit: f.unit(), Random: f.random()},
-		MAC:   f.mac(),
-	}, nil
-}
-
-// Paid is what a card answers to DEBIT or CANCEL LAST.
-type Paid struct {
-	Proof purse.Proof
-	// CancelledTNo and CancelledSNo name the payment that was cancelled; 0: this
-	// is a payment.
-	CancelledTNo, CancelledSNo uint32
-	// Evidence is what MACZ is over: PROOF of 53 bytes, or CPROOF of 61.
-	Evidence []byte
-	MACZ     purse.MAC
-}
-
-// ParsePaid reads the 85 bytes of a payment, or the 93 of a cancellation. It
-// checks no MAC.
-func ParsePaid(text []byte) (Paid, error) {
-	isCancellation := len(text) == CancelledLength
-	if len(text) != PaidLength && !isCancellation {
-		return Paid{}, fmt.Errorf("answer to DEBIT of %d bytes: want %d, or %d of a cancellation", len(text), PaidLength, CancelledLength)
-	}
-	head := append([]byte(nil), text[:purse.ProofLength]...)
-	if isCancellation {
-		if head[0] != 2 {
-			return Paid{}, fmt.Errorf("cancellation of type %d: want 2", head[0])
-		}
-		head[0] = 1 // the rest is laid out as in a proof of payment
-	}
-	proof, err := purse.ParseProof(head)
-	if err != nil {
-		return Paid{}, err
-	}
-	end := len(text) - 32
-	paid := Paid{Proof: proof, Evidence: append([]byte(nil), text[:end]...), MACZ: purse.MAC(text[end : end+16])}
-	if isCancellation {
-		paid.CancelledTNo, paid.CancelledSNo = big.Uint32(text[purse.ProofLength:]), big.Uint32(text[purse.ProofLength+4:])
-	}
-	return paid, nil
 }

@@ -8,7 +8,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
@@ -40,6 +43,11 @@ type Config struct {
 	Now func() time.Time
 	// Log takes what somebody should look at; nil: nobody does.
 	Log *slog.Logger
+
+	// hook and noSync are for tests: what is called around each write of the
+	// journal, and that nothing waits for the disk.
+	hook   func()
+	noSync bool
 }
 
 // What can be wrong beside a purse.StatusWord of a card or a SAM, a
@@ -171,56 +179,68 @@ type Turned struct {
 
 // Terminal is a SAM with its journal. It is safe for concurrent use: one
 // transaction takes place at a time.
-type Terminal struct{ config Config }
+type Terminal struct {
+	config  Config
+	sam     smartcard.SAM
+	journal *journal
+	log     *slog.Logger
+	hot     hotList
 
-var errNotBuilt = errors.New("this is not built yet")
+	// turn is held by whoever talks to the SAM; it guards the next three.
+	turn    chan struct{}
+	chain   chainEnd
+	closed  closedBatch
+	turnDue retry // of a batch that is closed
+
+	mutex sync.Mutex
+	notes []Outcome // guarded by mutex
+}
 
 // Open opens the journal. It talks to nobody: the first Resolve does.
 func Open(_ context.Context, config Config) (*Terminal, error) {
-	return &Terminal{config}, errNotBuilt
+	if config.SAM == nil || config.Host == nil || config.Journal == "" {
+		return nil, errors.New("a terminal wants a SAM, clearing, and the path of a journal")
+	}
+	if config.Patience == 0 {
+		config.Patience = DefaultPatience
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.hook == nil {
+		config.hook = func() {}
+	}
+	journal, err := openJournal(config.Journal, &bbolt.Options{Timeout: lockTimeout, NoSync: config.noSync}, config.hook)
+	if err != nil {
+		return nil, err
+	}
+	t := &Terminal{config: config, sam: smartcard.SAM{Card: config.SAM}, journal: journal, log: config.Log, turn: make(chan struct{}, 1)}
+	cards, err := journal.hotList()
+	if err != nil {
+		return nil, errors.Join(err, journal.db.Close())
+	}
+	t.hot.set(cards, time.Time{})
+	return t, nil
 }
 
-// Pay has a card pay. What was open about SAM and card is decided before. Errors:
-// a purse.StatusWord is a no of the card's or the SAM's, and nothing was taken;
-// ErrUndecided says that the card may have paid. A payment that the card made is
-// no error, even if clearing or broker cannot be reached: the receipt says so.
-func (t *Terminal) Pay(context.Context, smartcard.Card, Payment) (Receipt, error) {
-	return Receipt{}, errNotBuilt
+func (t *Terminal) now() time.Time { return t.config.Now() }
+
+// acquire waits until nobody else talks to the SAM, or ctx is done.
+func (t *Terminal) acquire(ctx context.Context) (release func(), err error) {
+	select {
+	case t.turn <- struct{}{}:
+		return func() { <-t.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
-// Load has a card take amount units. The card is selected, and its holder has
-// entered the PIN in this session, unless it is a white card. ErrLoadUndecided
-// says that the card may have taken it.
-func (t *Terminal) Load(_ context.Context, _ smartcard.Card, amount uint32) (LoadReceipt, error) {
-	return LoadReceipt{Amount: amount}, errNotBuilt
+// Close waits for a transaction that takes place, and closes the journal.
+// Nothing may be called afterwards.
+func (t *Terminal) Close() error {
+	t.turn <- struct{}{}
+	return t.journal.db.Close()
 }
-
-// CancelLast cancels the card's last payment, if it is of the open batch and
-// funded nothing.
-func (t *Terminal) CancelLast(context.Context, smartcard.Card) (Receipt, error) {
-	return Receipt{}, errNotBuilt
-}
-
-// Meet decides what is open about a card that is there, and gives it what its
-// issuer has for it.
-func (t *Terminal) Meet(context.Context, smartcard.Card) ([]Outcome, error) {
-	return nil, errNotBuilt
-}
-
-// Resolve decides what can be decided without a card, and repeats what clearing
-// and broker have not answered. Call it when the terminal begins, and then every
-// few seconds.
-func (t *Terminal) Resolve(context.Context) ([]Outcome, error) { return nil, errNotBuilt }
-
-// Void ends the open transaction, which must be tno, without waiting for its
-// card any longer.
-func (t *Terminal) Void(context.Context, uint32) error { return errNotBuilt }
-
-// TurnIn closes the batch, has clearing take it, and tells the SAM so.
-func (t *Terminal) TurnIn(context.Context) (Turned, error) { return Turned{}, errNotBuilt }
-
-// Undecided lists what is not decided, or waits, in the order in which it began.
-func (t *Terminal) Undecided(context.Context) ([]Undecided, error) { return nil, errNotBuilt }
-
-// Close closes the journal.
-func (t *Terminal) Close() error { return nil }

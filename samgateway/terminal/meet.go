@@ -1,0 +1,141 @@
+package terminal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+)
+
+const (
+	// maxScripts is how many scripts a card is given at one meeting.
+	maxScripts = 16
+	// maxClaims is how many voids a card is asked about at one meeting.
+	maxClaims = 16
+)
+
+// Meet decides what is open about a card that is there, and gives it what its
+// issuer has for it. It selects the card: a PIN that was entered is forgotten.
+// ErrForeign means that it is no purse. Other errors say what could not be
+// decided now; the outcomes are of what was.
+func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, error) {
+	p := smartcard.Purse{Card: card}
+	release, err := t.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	says, err := t.meetSAM(ctx, p)
+	release()
+	if errors.Is(err, smartcard.ErrForeign) {
+		return nil, err
+	}
+	if err == nil || says.Card != (purse.ID{}) {
+		err = errors.Join(err, t.claimVoids(ctx, p, says.Card), t.decideLoads(ctx, p, says.Card), t.deliver(ctx, p, says.Card))
+	}
+	return t.drain(), err
+}
+
+// meetSAM asks the card what the SAM waits for.
+func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
+	defer cancel()
+	if err := card.Select(work); err != nil {
+		return smartcard.PurseData{}, err
+	}
+	says, err := card.Data(work)
+	if err != nil {
+		return smartcard.PurseData{}, err
+	}
+	_, err = t.settle(work, &card, false)
+	if errors.Is(err, ErrOccupied) {
+		err = nil // that is another card's affair
+	}
+	return says, err
+}
+
+// claimVoids asks a card about what the SAM has void, unproved. If it paid, its
+// holder gets it back.
+func (t *Terminal) claimVoids(ctx context.Context, card smartcard.Purse, id purse.ID) error {
+	voids, err := t.journal.transactions(voidBucket, func(x transaction) bool { return purse.ID(x.Card) == id })
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, x := range voids[:min(len(voids), maxClaims)] {
+		var random purse.Random
+		rand.Read(random[:])
+		answer, hasPaid, err := card.Recover(ctx, purse.ID(x.Merchant), x.TNo, x.SNo, random)
+		if errors.Is(err, purse.NoRecord) {
+			failed = errors.Join(failed, t.end(x, Lost, "it is too long ago for the card to tell"))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !hasPaid {
+			continue // nobody here can check that it was this card that said so
+		}
+		claiming, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) { x.State, x.Answer, x.Due = Claiming, answer, t.now() })
+		if err != nil {
+			return err
+		}
+		if isChanged {
+			now, err := t.advance(ctx, claiming)
+			failed = errors.Join(failed, err)
+			t.note(now)
+		}
+	}
+	return failed
+}
+
+// deliver gives a card the scripts that its issuer has for it, in their order,
+// and tells clearing what it answered.
+func (t *Terminal) deliver(ctx context.Context, card smartcard.Purse, id purse.ID) error {
+	asked, cancel := context.WithTimeout(ctx, hostTimeout)
+	commands, err := t.config.Host.Scripts(asked, id)
+	cancel()
+	if err != nil {
+		if !isRefusal(err) { // a card that clearing does not know has no scripts
+			t.log.Warn("clearing does not say whether the card has scripts", "card", id.String(), "error", err.Error())
+		}
+		return nil
+	}
+	for _, command := range commands[:min(len(commands), maxScripts)] {
+		answer, err := card.Script(ctx, command)
+		if err != nil {
+			return fmt.Errorf("a script of the issuer's: %w", err)
+		}
+		told, err := t.journal.keepScript(script{Card: name(id), Answer: answer, Began: t.now()})
+		if err != nil {
+			return err
+		}
+		if err := t.tellScript(ctx, told); err != nil {
+			return nil // it waits, and the next script would be refused before it
+		}
+	}
+	return nil
+}
+
+// tellScript tells clearing what a card answered to a script.
+func (t *Terminal) tellScript(ctx context.Context, s script) error {
+	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
+	defer cancel()
+	err := t.config.Host.ScriptDone(ctx, purse.ID(s.Card), s.Answer)
+	if err != nil && !isRefusal(err) {
+		s.failed(t.now(), err)
+		_, writeErr := t.journal.keepScript(s)
+		return errors.Join(err, writeErr)
+	}
+	state, reason := Scripted, ""
+	if err != nil {
+		state, reason = RefusedForGood, err.Error()
+	}
+	if err := t.journal.remove(scriptsTold, s.number); err != nil {
+		return err
+	}
+	t.noteOutcome(Outcome{Matter: s.matter(), State: state, Sentence: sentenceOf(KindScript, state, reason)})
+	return nil
+}
