@@ -99,7 +99,7 @@ func torn(err error) error {
 	case errors.Is(err, smartcard.ErrNoCard) || isError(err, scard.ErrNotTransacted):
 		return smartcard.ErrTorn
 	case isAbandoned(err):
-		return &fault{"the card stopped answering", []error{smartcard.ErrTorn, err}}
+		return smartcard.Torn(fmt.Errorf("the card stopped answering: %w", err))
 	}
-	return &fault{err.Error(), []error{smartcard.ErrTorn, err}}
+	return smartcard.Torn(err)
 }

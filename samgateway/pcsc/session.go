@@ -98,7 +98,7 @@ func (s *session) Close() error {
 	if s.isVerified && s.lost == nil {
 		disposition = scard.ResetCard
 	}
-	s.lost = &fault{errClosed.Error(), []error{errClosed, smartcard.ErrTorn}}
+	s.lost = smartcard.Torn(errClosed)
 	_, err := within(context.Background(), serviceTimeout, func() (struct{}, error) {
 		s.end(disposition)
 		return struct{}{}, nil

@@ -67,3 +67,14 @@ var (
 	// ErrForeign means that the card has no application that is known here.
 	ErrForeign = errors.New("this is no purse card")
 )
+
+// Torn returns an error of kind ErrTorn that says no more than why.
+func Torn(why error) error { return tornError{why} }
+
+type tornError struct{ why error }
+
+// Error says why.
+func (t tornError) Error() string { return t.why.Error() }
+
+// Unwrap returns both kinds.
+func (t tornError) Unwrap() []error { return []error{ErrTorn, t.why} }
