@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/paywordhq/payword/internal/keyfile"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/softcard"
 )
 
 // insertTimeout is how long a command waits for somebody to put a card in.
@@ -28,7 +31,10 @@ const (
 func (c *command) reader(ctx context.Context, what, name, file string) (smartcard.Reader, error) {
 	switch {
 	case file != "":
-		return fileReader{file, what == "sam"}, nil
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil, usage("--%s-file: there is no file %s; \"samgateway personalise\" makes one", what, file)
+		}
+		return softcard.Reader(file), nil
 	case name == "":
 		return nil, usage("--%s-reader is missing: name the reader, or with --%s-file a file; \"samgateway readers\" lists the readers", what, what)
 	}
@@ -194,26 +200,4 @@ func (c *command) readPIN(card *customer, pinFile string) ([]byte, error) {
 		return nil, usage("a PIN has %d to %d digits and nothing else: it was not shown to the card", minPINDigits, maxPINDigits)
 	}
 	return digits, nil
-}
-
-// fileReader is a card or a SAM in a file, as if it were in a reader.
-type fileReader struct {
-	path  string
-	isSAM bool
-}
-
-// Name is the file's.
-func (f fileReader) Name() string { return f.path }
-
-// Wait does not wait: a file is always there.
-func (f fileReader) Wait(context.Context, bool) error { return nil }
-
-// Connect opens the file.
-func (f fileReader) Connect(context.Context) (smartcard.Session, error) {
-	return openFile(f.path, f.isSAM)
-}
-
-// openFile opens a card or a SAM in a file.
-func openFile(path string, isSAM bool) (smartcard.Session, error) {
-	return nil, usage("%s: cards in files are not built yet (%t)", path, isSAM)
 }
