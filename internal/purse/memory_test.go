@@ -27,6 +27,7 @@ type chip struct {
 	in     int // stores until the fault; below 1: none
 	fault  fault
 	stores int
+	before func(state []byte) // sees what is stored when the fault comes
 }
 
 func (c *chip) Load() ([]byte, error) { return bytes.Clone(c.state), nil }
@@ -37,6 +38,9 @@ func (c *chip) Store(state []byte) error {
 	if c.in != 0 {
 		c.state = bytes.Clone(state)
 		return nil
+	}
+	if c.before != nil {
+		c.before(c.state)
 	}
 	switch c.fault {
 	case failAfter:
