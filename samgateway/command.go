@@ -40,6 +40,7 @@ type word struct {
 // files of its own, named command_….go.
 func words() []word {
 	return []word{
+		{"serve", "", "hold the SAM, decide what waits, turn batches in, and let readers at home in", defineServe},
 		{"load", "AMOUNT", "put money from its account on a card, such as 20.00", defineLoad},
 		{"pay", "AMOUNT", "have a card pay, without a network", definePay},
 		{"fund", "ACCOUNT AMOUNT", "have a card pay, and put it on an account of the broker", defineFund},

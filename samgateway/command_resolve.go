@@ -175,10 +175,7 @@ func defineStatus(c *command, flags *flag.FlagSet) func(context.Context) error {
 }
 
 func (c *command) status(ctx context.Context, t *till) error {
-	if err := t.sam.Select(ctx); err != nil {
-		return err
-	}
-	data, err := t.sam.Data(ctx)
+	data, err := t.terminal.SAM(ctx)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func TestWrongWords(t *testing.T) {
 	}{
 		{"nothing", nil, "samgateway key"},
 		{"no such command", []string{"kye"}, "did you mean key?"},
-		{"something else altogether", []string{"frobnicate"}, "want one of load"},
+		{"something else altogether", []string{"frobnicate"}, "want one of serve"},
 		{"no such flag", []string{"key", "--uot", "a"}, "did you mean --out?"},
 		{"a flag without its value", []string{"key", "--out"}, "--out needs a value"},
 		{"a word too many", []string{"key", "gateway.key"}, `"gateway.key" is not a flag`},

@@ -17,6 +17,7 @@ import (
 	"github.com/paywordhq/payword/internal/commandline"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway/relay"
 )
 
 // maxConfigBytes bounds the file of settings: all of them take 2 KB.
@@ -33,6 +34,7 @@ type settings struct {
 	keyFile, passphraseFile       string
 	loadTerminal                  string
 	closingTime                   string
+	merchantName                  string
 	relay, kiosk, metrics         string // addresses to listen at
 	isBehindTLS                   bool
 
@@ -77,12 +79,17 @@ func (s *settings) all() []setting {
 		{"passphrase-file", "passphraseFile", hostSettings, &s.passphraseFile, "`FILE` whose first line is the passphrase of the key; without it the terminal is asked"},
 		{"load-terminal", "loadTerminal", hostSettings, &s.loadTerminal, "`LDA` that names this place in loads: 16 upper-case hexadecimal digits"},
 		{"closing-time", "closingTime", serveSettings, &s.closingTime, "`TIME` of the day (UTC) when the batch is turned in, such as 22:00"},
+		{"merchant-name", "merchantName", serveSettings, &s.merchantName, "`NAME` of the merchant for holders whose readers are at home, at most 64 letters"},
 		{"relay", "relay", serveSettings, &s.relay, "`ADDRESS` and port where readers at home come in, for a TLS proxy in front (default: none is let in)"},
 		{"kiosk", "kiosk", serveSettings, &s.kiosk, "`ADDRESS` and port of the kiosk's page, on this machine alone (default: there is none)"},
 		{"metrics", "metrics", serveSettings, &s.metrics, "`ADDRESS` and port for /healthz and for metrics in the format of Prometheus (default: none)"},
 		{"behind-tls", "behindTLS", serveSettings, &s.isBehindTLS, "a TLS proxy is in front of --relay, so that it may listen at another address than this machine's own"},
 	}
 }
+
+// maxNameLetters is how long the name of a merchant may be, as package relay has
+// it.
+const maxNameLetters = 64
 
 // The defaults of settings.
 const (
@@ -128,6 +135,7 @@ func (s *settings) complete() error {
 		{"broker", s.broker, payword.CheckOrigin},
 		{"load-terminal", s.loadTerminal, func(text string) error { _, err := purse.ParseID(text); return err }},
 		{"closing-time", s.closingTime, func(text string) error { _, err := parseClosingTime(text); return err }},
+		{"merchant-name", s.merchantName, func(text string) error { return relay.CheckText("name", text, 1, maxNameLetters) }},
 		{"currency", s.currency, func(text string) error { _, err := parseCurrency(text); return err }},
 	} {
 		if one.value == "" {

@@ -3,7 +3,6 @@ package samgateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -17,8 +16,7 @@ import (
 // moves money but the customer's card.
 type till struct {
 	terminal *terminal.Terminal
-	sam      smartcard.SAM
-	session  smartcard.Session // of the SAM
+	sam      *samCard
 	clearing *host.Clearing
 	broker   *host.Broker
 	unit     purse.Unit
@@ -39,24 +37,22 @@ func (c *command) openTill(ctx context.Context, s *settings, log *slog.Logger) (
 	if t.clearing, t.broker, err = c.openHosts(s, t); err != nil {
 		return nil, err
 	}
-	reader, err := c.reader(ctx, "sam", s.samReader, s.samFile)
-	if err != nil {
+	t.sam = &samCard{find: func(ctx context.Context) (smartcard.Reader, error) {
+		return c.reader(ctx, "sam", s.samReader, s.samFile)
+	}}
+	if err := t.sam.connect(ctx); err != nil {
 		return nil, err
 	}
-	if t.session, err = reader.Connect(ctx); err != nil {
-		return nil, fmt.Errorf("the SAM: %w", err)
-	}
-	t.sam = smartcard.SAM{Card: t.session}
 	config := terminal.Config{
-		SAM: t.session, Journal: s.journal, Host: t.clearing, Accounts: t.broker, Now: t.now, Log: log,
+		SAM: t.sam, Journal: s.journal, Host: t.clearing, Accounts: t.broker, Now: t.now, Log: log,
 	}
 	if s.loadTerminal != "" {
 		if config.LoadTerminal, err = purse.ParseID(s.loadTerminal); err != nil {
-			return nil, errors.Join(err, t.session.Close())
+			return nil, errors.Join(err, t.sam.Close())
 		}
 	}
 	if t.terminal, err = terminal.Open(ctx, config); err != nil {
-		return nil, errors.Join(err, t.session.Close())
+		return nil, errors.Join(err, t.sam.Close())
 	}
 	return t, nil
 }
@@ -85,7 +81,7 @@ func (c *command) openHosts(s *settings, t *till) (*host.Clearing, *host.Broker,
 }
 
 // close closes journal and SAM.
-func (t *till) close() error { return errors.Join(t.terminal.Close(), t.session.Close()) }
+func (t *till) close() error { return errors.Join(t.terminal.Close(), t.sam.Close()) }
 
 // withTill opens the till for a command and does its work.
 func (c *command) withTill(ctx context.Context, s *settings, work func(*till) error) error {

@@ -1,0 +1,151 @@
+package samgateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/relay"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/terminal"
+)
+
+// relayDesk does what readers at home ask for.
+type relayDesk struct{ *gateway }
+
+// Offer implements relay.Desk.
+func (d *relayDesk) Offer(ctx context.Context, hello relay.Hello) (relay.Offer, error) {
+	if hello.Intent != relay.Resolve {
+		if hello.Currency != d.unit.Currency.Money() {
+			return relay.Offer{}, fmt.Errorf("cards hold %s here, and not %s", d.unit.Currency.Money().Code(), hello.Currency.Code())
+		}
+		if _, err := d.unit.Count(hello.Amount); err != nil {
+			return relay.Offer{}, fmt.Errorf("%s: cards count in %s here", hello.Amount.Decimal(), spoken(1, d.unit))
+		}
+	}
+	if hello.Intent == relay.Fund {
+		if err := d.broker.Check(ctx, hello.Account, hello.Amount); err != nil {
+			return relay.Offer{}, err
+		}
+	}
+	merchant := d.state().batch.Merchant
+	name := d.settings.merchantName
+	if name == "" {
+		name = "merchant " + merchant.String()
+	}
+	return relay.Offer{Merchant: merchant.String(), Name: name, Amount: hello.Amount, Currency: hello.Currency, Account: hello.Account}, nil
+}
+
+// Serve implements relay.Desk.
+func (d *relayDesk) Serve(ctx context.Context, hello relay.Hello, card smartcard.Card) relay.Result {
+	amount, err := d.unit.Count(hello.Amount)
+	var result relay.Result
+	if err == nil {
+		result, err = d.serve(ctx, hello, amount, card)
+	}
+	if err != nil {
+		result = relay.Result{Outcome: relay.Failed, Sentence: upperFirst(err.Error())}
+		// A line that is cut within a command says nothing of what the card did.
+		if errors.Is(err, terminal.ErrUndecided) || errors.Is(err, terminal.ErrLoadUndecided) || errors.Is(err, smartcard.ErrTorn) {
+			result.Outcome = relay.Undecided
+		}
+	}
+	d.counts.count("relay-"+string(hello.Intent), string(result.Outcome))
+	return result
+}
+
+func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32, card smartcard.Card) (relay.Result, error) {
+	switch hello.Intent {
+	case relay.Pay:
+		return d.pay(ctx, card, terminal.Payment{Amount: amount, Unit: d.unit})
+	case relay.Fund:
+		return d.pay(ctx, card, terminal.Payment{Amount: amount, Unit: d.unit, Account: hello.Account})
+	case relay.Unload:
+		return d.unloadAtHome(ctx, card, amount)
+	case relay.Load:
+		return d.loadAtHome(ctx, card, amount)
+	}
+	outcomes, err := d.terminal.Meet(ctx, card)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	sentence := "Nothing is open about this card here."
+	if len(outcomes) > 0 {
+		sentence = upperFirst(sentencesOf(outcomes))
+	}
+	return relay.Result{Outcome: relay.Done, Sentence: sentence}, nil
+}
+
+func (d *relayDesk) pay(ctx context.Context, card smartcard.Card, payment terminal.Payment) (relay.Result, error) {
+	r, err := d.terminal.Pay(ctx, card, payment)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	return relay.Result{Outcome: relay.Done, Sentence: sentenceOf(r), Transaction: r.TNo, Amount: r.Unit.Amount(r.Amount)}, nil
+}
+
+// unloadAtHome pays what the holder agreed to, which is all that is on the card,
+// to the card's account. Nobody hands out cash there.
+func (d *relayDesk) unloadAtHome(ctx context.Context, card smartcard.Card, amount uint32) (relay.Result, error) {
+	client := smartcard.Purse{Card: card}
+	if err := client.Select(ctx); err != nil {
+		return relay.Result{}, err
+	}
+	data, err := client.Data(ctx)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	account, err := d.clearing.CardAccount(ctx, data.Card)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	if account == "" {
+		return relay.Result{}, errWhite
+	}
+	return d.pay(ctx, card, terminal.Payment{Amount: amount, Unit: d.unit, Account: account})
+}
+
+func (d *relayDesk) loadAtHome(ctx context.Context, card smartcard.Card, amount uint32) (relay.Result, error) {
+	r, err := d.loadFromAccount(ctx, card, amount)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	return relay.Result{Outcome: relay.Done, Sentence: "Loaded " + spoken(r.Amount, r.Unit) + ".", Amount: r.Unit.Amount(r.Amount)}, nil
+}
+
+// errWhite means that a white card would be loaded or paid out where nobody
+// takes or hands out cash.
+var errWhite = errors.New("this is a white card: it is loaded and paid out for cash, at a till where somebody takes it")
+
+// loadFromAccount loads a card that has an account. Clearing takes the gateway's
+// word that a white card was paid for in cash, so where nobody takes any, a card
+// must not pass for another one.
+func (t *till) loadFromAccount(ctx context.Context, card smartcard.Card, amount uint32) (terminal.LoadReceipt, error) {
+	return t.terminal.Load(ctx, notWhite{card}, amount)
+}
+
+// notWhite is a card that is not to be a white one. What a card says of itself in
+// GET DATA nothing proves; what it says to INIT LOAD clearing checks, and that is
+// looked at here before clearing has it.
+type notWhite struct{ smartcard.Card }
+
+// Transmit implements smartcard.Card.
+func (c notWhite) Transmit(ctx context.Context, command []byte) ([]byte, error) {
+	answer, err := c.Card.Transmit(ctx, command)
+	if err != nil || len(command) < 5 || command[1] != byte(purse.InitLoad) {
+		return answer, err
+	}
+	data, status, err := purse.Answer(answer)
+	if err == nil && status == purse.Done {
+		const head = 5 // before the data of a command
+		var load purse.Load
+		if load, err = purse.ParseLoad(command[head:min(len(command), head+purse.LoadRequestLength)], data); err == nil && load.Answer.Holder == (purse.ID{}) {
+			err = errWhite
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}

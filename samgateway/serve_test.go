@@ -1,0 +1,193 @@
+package samgateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway"
+	"github.com/paywordhq/payword/samgateway/relay"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+)
+
+// serving is "samgateway serve" while it runs.
+type serving struct {
+	t       testing.TB
+	ports   map[string]string // what listens: its address
+	log     *lockedBuffer
+	stop    context.CancelFunc
+	stopped chan int // its exit code
+}
+
+// lockedBuffer is what several goroutines may write to.
+type lockedBuffer struct {
+	mutex sync.Mutex
+	text  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *lockedBuffer) Write(text []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.text.Write(text)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.text.String()
+}
+
+var listens = regexp.MustCompile(`^samgateway listens for ([a-z ]+) on (\S+)$`)
+
+// serve starts the gateway and waits until it serves.
+func (h *house) serve() *serving {
+	h.t.Helper()
+	ctx, stop := context.WithCancel(h.t.Context())
+	s := &serving{t: h.t, ports: make(map[string]string), log: &lockedBuffer{}, stop: stop, stopped: make(chan int, 1)}
+	reader, writer := io.Pipe()
+	go func() {
+		code := samgateway.Main(ctx, h.machine, []string{"serve", "--config", h.config, "--relay", "127.0.0.1:0", "--metrics", "127.0.0.1:0",
+			"--merchant-name", "A shop"}, strings.NewReader(""), writer, s.log)
+		_ = writer.Close()
+		s.stopped <- code
+	}()
+	h.t.Cleanup(stop)
+	lines := bufio.NewScanner(reader)
+	for lines.Scan() {
+		if match := listens.FindStringSubmatch(lines.Text()); match != nil {
+			s.ports[match[1]] = match[2]
+		}
+		if strings.Contains(lines.Text(), " serves") {
+			go func() { _, _ = io.Copy(io.Discard, reader) }()
+			return s
+		}
+	}
+	h.t.Fatalf("it does not serve: exit code %d\n%s", <-s.stopped, s.log)
+	return nil
+}
+
+// end stops the gateway, which must end well.
+func (s *serving) end() {
+	s.t.Helper()
+	s.stop()
+	if code := <-s.stopped; code != 0 {
+		s.t.Errorf("it ended with exit code %d\n%s", code, s.log)
+	}
+}
+
+// get reads a page for monitors.
+func (s *serving) get(path string) (status int, text string) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.ports["metrics"]+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer.StatusCode, string(content)
+}
+
+// atHome is a holder whose reader is at home, and who agrees to what is offered.
+func (h *house) atHome(s *serving, hello relay.Hello) relay.Result {
+	h.t.Helper()
+	call, err := relay.Dial(h.t.Context(), relay.NewClient(nil), "ws://"+s.ports["readers at home"]+"/", hello, relay.Limits{})
+	if err != nil {
+		return relay.Result{Outcome: relay.Failed, Sentence: err.Error()}
+	}
+	defer call.Close()
+	if call.Offer.Name != "A shop" {
+		h.t.Errorf("the offer is %+v", call.Offer)
+	}
+	session, err := h.customer.Connect(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer session.Close()
+	client := smartcard.Purse{Card: session}
+	if err := client.Select(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	if hello.Intent == relay.Load {
+		if err := client.Verify(h.t.Context(), []byte(testPIN)); err != nil && !strings.Contains(h.t.Name(), "White") {
+			h.t.Fatal(err)
+		}
+	}
+	data, err := client.Data(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	agreed := relay.Agreement{Intent: hello.Intent, Merchant: call.Merchant(), Unit: data.Unit, Card: data.Card}
+	if agreed.Amount, err = data.Unit.Count(hello.Amount); err != nil {
+		h.t.Fatal(err)
+	}
+	return call.Run(h.t.Context(), session, agreed)
+}
+
+// balance is what a card says that is on it.
+func (h *house) balance() uint32 {
+	h.t.Helper()
+	session, err := h.customer.Connect(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer session.Close()
+	client := smartcard.Purse{Card: session}
+	if err := client.Select(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	data, err := client.Data(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return data.Balance
+}
+
+func TestServeReadersAtHome(t *testing.T) {
+	h := newHouse(t)
+	anna, ben := h.account(1, 100*dollar), h.account(2, 0)
+	h.issue(1, anna)
+	s := h.serve()
+	do := func(intent relay.Intent, amount money.Amount, account string, want relay.Outcome, sentence string) {
+		t.Helper()
+		got := h.atHome(s, relay.Hello{Intent: intent, Amount: amount, Currency: "usd-micro", Account: account})
+		if got.Outcome != want || !strings.Contains(got.Sentence, sentence) {
+			t.Errorf("%s: got %+v, want %s and %q", intent, got, want, sentence)
+		}
+	}
+	do(relay.Load, 20*dollar, "", relay.Done, "Loaded 20.00 USD")
+	do(relay.Pay, 5*dollar, "", relay.Done, "Paid 5.00 USD by transaction 1")
+	do(relay.Fund, 6*dollar, ben, relay.Done, "account "+ben+" has it")
+	do(relay.Fund, dollar, "nobody", relay.Failed, "account")
+	do(relay.Pay, 50*dollar, "", relay.Failed, "too little")
+	do(relay.Pay, dollar/1000, "", relay.Failed, "count in 0.01 USD")
+	do(relay.Unload, 9*dollar, "", relay.Done, "account "+anna+" has it")
+	h.wantAccount(anna, 89*dollar)
+	h.wantAccount(ben, 6*dollar)
+	if got := h.balance(); got != 0 {
+		t.Errorf("there are %d cents on the card", got)
+	}
+	for _, got := range []string{`samgateway_served_total{what="relay-pay",ended="done"} 1`, `samgateway_served_total{what="relay-pay",ended="failed"} 1`, "samgateway_up 1\n"} {
+		if _, text := s.get("/metrics"); !strings.Contains(text, got) {
+			t.Errorf("no %s in\n%s", got, text)
+		}
+	}
+	h.wantNo(1, `is "samgateway serve" running?`, "status")
+	s.end()
+	h.want("Turned in batch 1", "turnin")
+	h.wantSound()
+}
