@@ -31,10 +31,15 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 // runTrace sends every command of a trace to a card and a SAM, whose random
 // numbers are those of the trace.
 func runTrace(t *testing.T, in input) (string, map[string]any) {
-	issue, merchant := cardIssue(t), samIssue(t)
-	issue.Keys, merchant.Keys = in.keys(t), in.keys(t)
-	card, _ := issueCard(t, issue, &repeated{bytes: unhex(t, "404142434445464748494A4B4C4D4E4F")})
-	sam, _ := issueSAM(t, merchant, &repeated{bytes: unhex(t, "808182838485868788898A8B8C8D8E8F")})
+	of, keys := in.Issue, in.keys(t)
+	counted := purse.Unit{Currency: purse.Currency(of.Unit[0])<<8 | purse.Currency(of.Unit[1]), Exponent: int8(of.Unit[2])}
+	card, _ := issueCard(t, purse.CardIssue{
+		Keys: keys, KeyVersion: 1, Card: purse.ID(of.Card), Holder: purse.ID(of.Holder), Unit: counted,
+		MaxBalance: of.MaxBalance, MaxPayment: of.MaxPayment, PIN: of.PIN,
+	}, &repeated{bytes: of.CardRandom})
+	sam, _ := issueSAM(t, purse.SAMIssue{
+		Keys: keys, KeyVersion: 1, Merchant: purse.ID(of.Merchant), Unit: counted, Limit: of.SAMLimit,
+	}, &repeated{bytes: of.SAMRandom})
 	applets := map[string]applet{"card": card, "sam": sam}
 	for i, exchange := range in.Exchanges {
 		got, err := applets[exchange.To].Transmit(bytes.Clone(exchange.Command))

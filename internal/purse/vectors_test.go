@@ -51,6 +51,12 @@ type input struct {
 		To              string
 		Command, Answer binary
 	}
+	Issue struct {
+		Card, Holder, Merchant, Unit, CardRandom, SAMRandom binary
+		PIN                                                 string
+		MaxBalance, MaxPayment                              uint32
+		SAMLimit                                            uint64
+	}
 }
 
 func readVectors(t testing.TB) []vector {
