@@ -130,6 +130,9 @@ func TestCardsCommand(t *testing.T) {
 	}
 	wantOnItsWay(t, d.database, "merchant:"+mid+":payable", 19_94*money.Unit/100)
 	wantExplained(t, d.database)
+	if code, stdout, stderr := command(t, "audit", "--db", d.database, "--card-keys", d.keys); code != 0 {
+		t.Errorf("audit: exit code %d, %s%s", code, stdout, stderr)
+	}
 }
 
 // A merchant that is blocked stays so until somebody says otherwise.

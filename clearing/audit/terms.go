@@ -142,7 +142,7 @@ func (t terms) split(kind string, gross, unit int64) (fee, amount int64, reason 
 		return 0, payable, ""
 	case kind == "collection":
 		minimum, amount = t.minimumCollection, payable-payable%unit
-	case kind == "merchant" && t.fee.basis == "purse-transaction":
+	case kind == "merchant":
 		amount = payable - payable%unit // each payment has paid its fee
 	default:
 		if exact := t.fee.of(payable, unit); exact.Cmp(big.NewInt(payable)) < 0 {
