@@ -20,9 +20,11 @@ import (
 const demoHelp = `Shows everything working together, on this machine alone: starts a broker, a
 gate (Caddy) and a small site, opens and funds an account, pays for pages one by
 one and thirty at a time, goes on while the broker is away, kills the gate and
-starts it again, tries to cheat in six ways, redeems, settles, reads what a bank
-says of the payment, and checks the statement and the books. Takes a few seconds, and ends with status 1 if anything was
-not as it should be.
+starts it again, tries to cheat in six ways, loads a purse card, pays with it
+without a network, pulls it out while it pays, and pays for a page with its money;
+redeems, settles, reads what a bank says of the payment, and checks the statement
+and the books. Takes a few seconds, and ends with status 1 if anything was not as
+it should be.
 
 Usage: payword demo [--serve] [--keep <directory>]
 
@@ -132,6 +134,7 @@ type demo struct {
 	recorder              *recorder    // what the payer sent
 	pages                 int          // paid for so far
 	paidTimes, freeTimes  []time.Duration
+	cards                 *purseCards
 }
 
 // step is one thing the demo shows.
@@ -150,6 +153,7 @@ func (d *demo) steps() []step {
 		{"Stopping the broker, and going on", d.goOnWithoutBroker},
 		{"Killing the gate under load, and starting it again", d.killGate},
 		{"Trying to cheat", d.cheat},
+		{"Loading a purse card, pulling it out, and paying for a page with its money", d.useCard},
 		{"Redeeming what was paid", d.redeem},
 		{"Saying where the site's money goes", d.nameDestination},
 		{"Settling the day", d.settle},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/paywordhq/payword/broker"
@@ -52,11 +53,14 @@ func (d *demo) hearBank(ctx context.Context) error {
 			d.expect(file.Known, "reading the same answer again changes nothing")
 		}
 	}
+	_, err = d.clearing(ctx, "booked", "--db", d.path("broker.db"), "--run", demoRun, "--method", "list", "--note", "paid by hand")
+	d.expect(err == nil, "the till is paid by hand, and somebody says so")
 	d.row("paid", "%s USD, as the bank says", amount)
-	return nil
+	return err
 }
 
-// payment returns the id and the amount of the one payment of the run.
+// payment returns the id and the amount of the payment of the run that is in the
+// bank's file.
 func (d *demo) payment() (endToEnd, amount string, err error) {
 	file, err := os.Open(d.path("settlement/payments-" + demoRun + ".csv"))
 	if err != nil {
@@ -64,18 +68,16 @@ func (d *demo) payment() (endToEnd, amount string, err error) {
 	}
 	defer file.Close()
 	rows, err := csv.NewReader(file).ReadAll()
-	if err != nil || len(rows) != 2 {
-		return "", "", fmt.Errorf("%d rows of payments, want a header and one: %w", len(rows), err)
+	if err != nil || len(rows) == 0 {
+		return "", "", fmt.Errorf("%d rows of payments, want a header and two: %w", len(rows), err)
 	}
-	for k, name := range rows[0] {
-		switch name {
-		case "end_to_end":
-			endToEnd = rows[1][k]
-		case "amount":
-			amount = rows[1][k]
+	column := func(name string) int { return slices.Index(rows[0], name) }
+	for _, row := range rows[1:] {
+		if row[column("method")] == "ach" {
+			return row[column("end_to_end")], row[column("amount")], nil
 		}
 	}
-	return endToEnd, amount, nil
+	return "", "", fmt.Errorf("of %d payments none is for the bank's file", len(rows)-1)
 }
 
 // checkPaid checks the site's statement without the broker's books, changes one
@@ -109,7 +111,7 @@ func (d *demo) checkPaid(ctx context.Context) error {
 	var stdout, stderr bytes.Buffer
 	status = broker.Main(ctx, []string{"check", "--db", d.path("broker.db")}, nil, &stdout, &stderr)
 	d.expect(status == 0, "every balance follows from the transfers, and what is reserved and redeemed from the evidence")
-	_, err = d.clearing(ctx, "audit", "--db", d.path("broker.db"), "--keys", d.path("jwks.json"))
+	_, err = d.clearing(ctx, "audit", "--db", d.path("broker.db"), "--keys", d.path("jwks.json"), "--card-keys", d.path("card-keys"))
 	d.expect(err == nil, "an audit that shares nothing with the books computes the same from what was signed")
 	if err == nil {
 		d.row("audited", "nothing disagrees")

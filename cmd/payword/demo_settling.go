@@ -153,7 +153,7 @@ func (d *demo) plan(ctx context.Context) (hash string, err error) {
 	if err := json.Unmarshal([]byte(planned), &plan); err != nil {
 		return "", err
 	}
-	d.expect(plan.Totals.Payments == 1, "the plan pays the site, and is frozen under the hash %.12s…", plan.PlanHash)
+	d.expect(plan.Totals.Payments == 2, "the plan pays the site and the till that took the card, and is frozen under the hash %.12s…", plan.PlanHash)
 	return plan.PlanHash, nil
 }
 

@@ -30,7 +30,8 @@ func TestDemo(t *testing.T) {
 	shown := stdout.String()
 	for _, want := range []string{
 		"already-used", "forged-payword", "insufficient-credit", "certificate-expired", "wrong-vendor",
-		"What happened", "one paid request", "Sum", "its answer is matched", "All of it agrees", "expectations held",
+		"What happened", "one paid request", "Sum", "its answer is matched", "All of it agrees",
+		"a till without a network takes the card", "it is known now: the card paid", "that money pays for a page", "expectations held",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the demo does not show %q", want)
