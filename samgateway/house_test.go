@@ -2,8 +2,8 @@ package samgateway_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,8 +18,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"context"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
@@ -102,30 +100,73 @@ func newDoor(t testing.TB, open func(origin string) http.Handler) *door {
 	return d
 }
 
+// usedFile returns the file of a database that broker and clearing have made: each
+// test works on a copy.
+var usedFile = sync.OnceValues(func() ([]byte, error) {
+	folder, err := os.MkdirTemp("", "payword-gateway")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "books.db")
+	b, err := newBroker(context.Background(), path, firstOrigin)
+	if err != nil {
+		return nil, err
+	}
+	db, err := ledger.Open(context.Background(), path, ledger.Options{})
+	if err == nil {
+		_, err = newClearing(context.Background(), db)
+		err = errors.Join(err, db.Close())
+	}
+	if err = errors.Join(err, b.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+const firstOrigin = "http://127.0.0.1:1"
+
+func newBroker(ctx context.Context, location, origin string) (*broker.Broker, error) {
+	return broker.New(ctx, broker.Config{
+		Issuer: origin, Currency: "usd-micro", Database: location, Signer: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{0x42}, 32)),
+		AdminToken: adminToken, WhiteCeiling: money.MaxAmount,
+	})
+}
+
+func newClearing(ctx context.Context, db *ledger.DB) (*cards.Clearing, error) {
+	keys, err := testMasters()
+	if err != nil {
+		return nil, err
+	}
+	return cards.New(ctx, db, cards.Config{Keys: keys, Currency: "usd-micro",
+		Audit: func(context.Context, *ledger.Tx, string, string, string) error { return nil }})
+}
+
 func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{machine: newMachine("Customer 00", "Merchant 01"), t: t, folder: t.TempDir()}
 	h.customer = h.slots[0]
 	location := dbtest.New(t)
-	_, signer, err := ed25519.GenerateKey(rand.Reader)
+	content, err := usedFile()
+	if err == nil {
+		err = os.WriteFile(location, content, 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	if h.db, err = ledger.Open(t.Context(), location, ledger.Options{}); err != nil {
+		t.Fatal(err)
+	}
 	h.brokerDoor = newDoor(t, func(origin string) http.Handler {
-		h.broker, err = broker.New(t.Context(), broker.Config{
-			Issuer: origin, Currency: "usd-micro", Database: location, Signer: signer, AdminToken: adminToken, WhiteCeiling: money.MaxAmount,
-		})
-		if err != nil {
+		if _, err := h.db.ExecOne(t.Context(), `UPDATE broker_settings SET issuer = ? WHERE one = 1`, origin); err != nil {
+			t.Fatal(err)
+		}
+		if h.broker, err = newBroker(t.Context(), location, origin); err != nil {
 			t.Fatal(err)
 		}
 		return h.broker.Handler()
 	})
-	if h.db, err = ledger.Open(t.Context(), location, ledger.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	h.clearing, err = cards.New(t.Context(), h.db, cards.Config{Keys: testKeys(t), Currency: "usd-micro",
-		Audit: func(context.Context, *ledger.Tx, string, string, string) error { return nil }})
-	if err != nil {
+	if h.clearing, err = newClearing(t.Context(), h.db); err != nil {
 		t.Fatal(err)
 	}
 	h.clearingDoor = newDoor(t, func(origin string) http.Handler {

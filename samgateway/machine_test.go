@@ -200,13 +200,21 @@ var testUnit = purse.Unit{Currency: 0x0840, Exponent: -2}
 // testPIN is that of every card.
 const testPIN = "1111"
 
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
+func testMasters() (*purse.Keys, error) {
 	keys := &purse.Keys{}
 	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
 		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
+	}
+	return keys, nil
+}
+
+func testKeys(t testing.TB) *purse.Keys {
+	t.Helper()
+	keys, err := testMasters()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return keys
 }
