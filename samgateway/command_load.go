@@ -47,16 +47,20 @@ func (c *command) load(ctx context.Context, t *till, card *customer, pinFile str
 	if err := card.check(t.unit); err != nil {
 		return err
 	}
-	isWhite := card.data.Holder == purse.ID{}
-	if isWhite {
+	if err := c.meet(ctx, t, card); err != nil { // it forgets a PIN: that comes afterwards
+		return err
+	}
+	load := t.terminal.Load
+	if card.data.Holder == (purse.ID{}) {
 		c.tell("Card %s is a white card: take %s in cash.", card.data.Card, spoken(amount, t.unit))
 	} else {
+		load = t.loadFromAccount
 		c.tell("Card %s has %s and takes %s from its account.", card.data.Card, spoken(card.data.Balance, t.unit), spoken(amount, t.unit))
 		if err := c.verifyPIN(ctx, card, pinFile); err != nil {
 			return err
 		}
 	}
-	r, err := t.terminal.Load(ctx, card, amount)
+	r, err := load(ctx, card, amount)
 	if err != nil {
 		return c.afterTear(ctx, t, card, err)
 	}

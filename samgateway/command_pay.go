@@ -91,6 +91,9 @@ func (c *command) payFromCard(ctx context.Context, s *settings, written string, 
 			}
 			to := ""
 			if payment.Account != "" {
+				if err := c.meet(ctx, t, card); err != nil {
+					return err
+				}
 				to = " to account " + payment.Account
 			}
 			c.tell("Card %s has %s and pays %s%s.", card.data.Card, spoken(card.data.Balance, card.data.Unit), spoken(payment.Amount, payment.Unit), to)
@@ -181,6 +184,9 @@ func defineUnload(c *command, flags *flag.FlagSet) func(context.Context) error {
 
 func (c *command) unload(ctx context.Context, t *till, card *customer) error {
 	if err := card.check(t.unit); err != nil {
+		return err
+	}
+	if err := c.meet(ctx, t, card); err != nil {
 		return err
 	}
 	if card.data.Balance == 0 {

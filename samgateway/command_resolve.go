@@ -11,14 +11,33 @@ import (
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
 
+// meet decides what is open about the card, and gives it what its issuer has for
+// it, before what its holder came for. That what is open cannot be decided now is
+// said, and the terminal knows what it keeps the card from.
+func (c *command) meet(ctx context.Context, t *till, card *customer) error {
+	outcomes, err := t.terminal.Meet(ctx, card)
+	for _, o := range outcomes {
+		c.tell("%s.", upperFirst(strings.TrimSuffix(o.Sentence, ".")))
+	}
+	if err != nil {
+		c.tell("%s.", upperFirst(strings.TrimSuffix(err.Error(), ".")))
+	}
+	return card.look(ctx)
+}
+
 // afterTear is what a command does when the card was pulled out: it asks for it
-// once more and finds out what became of what was begun. The error that it
-// returns is for the one that it was given; nothing else is changed.
+// once more and finds out what became of what was begun. It returns what there is
+// to say about that in place of the error.
 func (c *command) afterTear(ctx context.Context, t *till, card *customer, err error) error {
-	if !errors.Is(err, terminal.ErrUndecided) && !errors.Is(err, terminal.ErrLoadUndecided) || ctx.Err() != nil {
+	isUndecided := errors.Is(err, terminal.ErrUndecided) || errors.Is(err, terminal.ErrLoadUndecided)
+	switch {
+	case errors.Is(err, smartcard.ErrTorn) && !isUndecided:
+		return fmt.Errorf("nothing was moved: %w; put it in and begin again", err)
+	case !isUndecided || ctx.Err() != nil:
 		return err
 	}
 	c.tell("%s.", upperFirst(err.Error()))
@@ -126,7 +145,7 @@ func defineResolve(c *command, flags *flag.FlagSet) func(context.Context) error 
 			}
 			if err == nil {
 				var more []terminal.Outcome
-				more, err = t.terminal.Resolve(ctx)
+				more, err = t.terminal.ResolveAll(ctx)
 				outcomes = append(outcomes, more...)
 			}
 			return errors.Join(c.sayOutcomes(outcomes), err)

@@ -1,10 +1,16 @@
 package samgateway_test
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway/relay"
 )
 
 const dollar = money.Unit
@@ -79,4 +85,148 @@ func TestPulledCards(t *testing.T) {
 			h.wantSound()
 		})
 	}
+}
+
+// A card that is pulled out before an order reached it has paid nothing.
+func TestPulledBeforeTheOrder(t *testing.T) {
+	h := newHouse(t)
+	h.issue(1, h.account(1, 100*dollar))
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	h.customer.tearAt(tear{purse.StartPay, 1, true})
+	h.wantNo(1, "nothing was moved: the card was pulled out", "pay", "5.00")
+	h.want("nothing is undecided", "status")
+	if got := h.balance(); got != 20_00 {
+		t.Errorf("there are %d cents on the card", got)
+	}
+}
+
+// A PIN that cannot be one is not shown to the card, a wrong one uses up a try,
+// and after three nobody can load it.
+func TestPINs(t *testing.T) {
+	h := newHouse(t)
+	h.issue(1, h.account(1, 100*dollar))
+	wrong := filepath.Join(h.folder, "wrong-pin")
+	write := func(content string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Remove(wrong); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(wrong, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.wantNo(2, "call this from a terminal, or name the PIN's file", "load", "5.00")
+	for _, content := range []string{"111", "111111111", "11a1", "11 1"} {
+		write(content, 0o600)
+		h.wantNo(2, "4 to 8 digits and nothing else: it was not shown", "load", "5.00", "--pin-file", wrong)
+	}
+	write(testPIN, 0o644)
+	h.wantNo(2, "may be read by others", "load", "5.00", "--pin-file", wrong)
+	write("2222", 0o600)
+	h.wantNo(1, "the PIN is wrong: 2 tries are left", "load", "5.00", "--pin-file", wrong)
+	h.want("Loaded", "load", "5.00", "--pin-file", h.pinFile())
+	for _, sentence := range []string{"2 tries are left", "1 try is left", "the PIN was wrong too often"} {
+		h.wantNo(1, sentence, "load", "5.00", "--pin-file", wrong)
+	}
+	h.wantNo(1, "the PIN was wrong too often", "load", "5.00", "--pin-file", h.pinFile())
+	h.want("Paid 5.00 USD", "pay", "5.00")
+}
+
+// A card that is pulled out while it is loaded has the money, or its account has.
+func TestPulledWhileLoaded(t *testing.T) {
+	cases := []struct {
+		name    string
+		tear    tear
+		balance uint32
+		account money.Amount
+	}{
+		{"before it began", tear{purse.InitLoad, 1, false}, 0, 100 * dollar},
+		{"before it took the load", tear{purse.Credit, 1, false}, 0, 100 * dollar},
+		{"after it took the load", tear{purse.Credit, 1, true}, 20_00, 80 * dollar},
+	}
+	h := newHouse(t)
+	for k, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			h.t = t
+			number := byte(k + 1)
+			account := h.account(number, 100*dollar)
+			h.issue(number, account)
+			h.customer.tearAt(c.tear)
+			if got := h.say("load", "20.00", "--pin-file", h.pinFile()); got.code != 1 || !strings.Contains(got.stderr, "pulled out") {
+				t.Errorf("got %+v", got)
+			}
+			h.want("", "resolve")
+			h.want("nothing is undecided", "status")
+			if got := h.balance(); got != c.balance {
+				t.Errorf("there are %d cents on the card, want %d", got, c.balance)
+			}
+			h.wantAccount(account, c.account)
+		})
+	}
+	h.t = t
+	h.wantSound()
+}
+
+// What clearing or broker did and could not say is done once, and found out.
+func TestLostAnswers(t *testing.T) {
+	h := newHouse(t)
+	anna, ben := h.account(1, 100*dollar), h.account(2, 0)
+	h.issue(1, anna)
+	h.clearingDoor.lose("/v1/loads")
+	h.want("Loaded 20.00 USD", "load", "20.00", "--pin-file", h.pinFile())
+	for _, lost := range []struct {
+		door *door
+		path string
+	}{{h.clearingDoor, "/v1/payments"}, {h.brokerDoor, "/v1/gateway/fundings"}} {
+		lost.door.lose(lost.path)
+		got := h.say("fund", ben, "5.00")
+		if got.code != 1 || !strings.Contains(got.stdout, "NOT YET") || !strings.Contains(got.stderr, "the rest waits: ") {
+			t.Errorf("%s: got %+v", lost.path, got)
+		}
+		h.want("tried again", "status")
+		h.want("account", "resolve")
+		h.want("nothing is undecided", "status")
+	}
+	h.wantAccount(ben, 10*dollar)
+	h.wantAccount(anna, 80*dollar)
+	h.clearingDoor.lose("/v1/batches")
+	h.wantNo(1, "cannot be reached", "turnin")
+	h.want("is closed and has to be turned in", "status")
+	h.want("Turned in batch 1", "turnin")
+	h.wantSound()
+}
+
+// liar is a white card that says that it has a holder.
+type liar struct{ chip }
+
+func (l liar) Transmit(command []byte) ([]byte, error) {
+	answer, err := l.chip.Transmit(command)
+	if err == nil && purse.Instruction(command[1]) == purse.GetData && len(answer) > 16 {
+		answer[8] = 0xA0
+	}
+	if purse.Instruction(command[1]) == purse.Verify {
+		return []byte{0x90, 0x00}, nil
+	}
+	return answer, err
+}
+
+// Nobody gets money for a white card that says that it is none: no cash was paid.
+func TestWhiteCardThatLies(t *testing.T) {
+	h := newHouse(t)
+	h.customer.put(liar{h.issue(1, "")})
+	h.wantNo(1, "this is a white card", "load", "50.00", "--pin-file", h.pinFile())
+	s := h.serve()
+	got := h.atHome(s, relay.Hello{Intent: relay.Load, Amount: 50 * dollar, Currency: "usd-micro"})
+	if got.Outcome != relay.Failed || !strings.Contains(got.Sentence, "white card") {
+		t.Errorf("at home: %+v", got)
+	}
+	got = h.atHome(s, relay.Hello{Intent: relay.Unload, Amount: dollar, Currency: "usd-micro"})
+	if got.Outcome != relay.Failed || !strings.Contains(got.Sentence, "white card") {
+		t.Errorf("unloading at home: %+v", got)
+	}
+	s.end()
+	if got := h.balance(); got != 0 {
+		t.Errorf("there are %d cents on the card", got)
+	}
+	h.wantSound()
 }

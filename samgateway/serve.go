@@ -42,9 +42,8 @@ const (
 	// nearLimitPercent is from when on a batch is turned in before its day is over,
 	// so that no customer waits for it.
 	nearLimitPercent = 80
-	// nearFullRecords is from how many records on it is, for the same reason: a SAM
-	// keeps a few thousand.
-	nearFullRecords = 5000
+	// nearFullRecords is from how many records on it is, for the same reason.
+	nearFullRecords = purse.MaxRecords / 100 * nearLimitPercent
 )
 
 // defineServe is the command serve.

@@ -56,6 +56,13 @@ func (d *relayDesk) Serve(ctx context.Context, hello relay.Hello, card smartcard
 }
 
 func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32, card smartcard.Card) (relay.Result, error) {
+	// Before what its holder came for. To load, the card was shown its PIN in this
+	// session, and would forget it.
+	if hello.Intent.IsPayment() {
+		if _, err := d.terminal.Meet(ctx, card); err != nil {
+			d.log.WarnContext(ctx, "not all that is open about a card could be decided", "error", err.Error())
+		}
+	}
 	switch hello.Intent {
 	case relay.Pay:
 		return d.pay(ctx, card, terminal.Payment{Amount: amount, Unit: d.unit})

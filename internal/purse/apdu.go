@@ -102,7 +102,12 @@ var sentences = map[StatusWord]string{
 
 // Error is a sentence for people.
 func (s StatusWord) Error() string {
-	if tries, is := s.Tries(); is {
+	switch tries, is := s.Tries(); {
+	case is && tries == 0:
+		return sentences[PINBlocked]
+	case is && tries == 1:
+		return "the PIN is wrong: 1 try is left"
+	case is:
 		return fmt.Sprintf("the PIN is wrong: %d tries are left", tries)
 	}
 	if sentence, known := sentences[s]; known {

@@ -16,8 +16,19 @@ import (
 // last asked, also by payments in between; an error says that something was not
 // possible now, and is no reason not to go on.
 func (t *Terminal) Resolve(ctx context.Context) ([]Outcome, error) {
+	return t.resolve(ctx, t.now())
+}
+
+// ResolveAll is Resolve, and repeats what has not come to its time as well: for
+// somebody who waits for it.
+func (t *Terminal) ResolveAll(ctx context.Context) ([]Outcome, error) {
+	return t.resolve(ctx, t.now().Add(maxPause))
+}
+
+// resolve repeats what is due until then.
+func (t *Terminal) resolve(ctx context.Context, until time.Time) ([]Outcome, error) {
 	samErr := t.resolveSAM(ctx)
-	hostErr := t.resolveDue(ctx)
+	hostErr := t.resolveDue(ctx, until)
 	if t.hot.isOlder(t.now().Add(-hotListAge)) {
 		if err := t.refreshHotList(ctx); err != nil {
 			hostErr = errors.Join(hostErr, fmt.Errorf("asking for the hot list: %w", err))
@@ -53,8 +64,7 @@ func (t *Terminal) resolveSAM(ctx context.Context) error {
 
 // resolveDue repeats what was not answered. After the first question that is not
 // answered again it stops: whoever is away is away for all.
-func (t *Terminal) resolveDue(ctx context.Context) error {
-	now := t.now()
+func (t *Terminal) resolveDue(ctx context.Context, now time.Time) error {
 	due, err := t.journal.transactions(openBucket, func(x transaction) bool { return !x.isUndecided() && !x.Due.After(now) })
 	if err != nil {
 		return err
