@@ -50,6 +50,12 @@ func words() []word {
 		{"resolve", "", "find out what became of what is not decided, with its card if it is there", defineResolve},
 		{"void", "TRANSACTION", "end a payment whose card does not come back", defineVoid},
 		{"turnin", "", "close the batch and have clearing take it", defineTurnIn},
+		{"readers", "", "list the card readers, and what is in them", defineReaders},
+		{"card show", "", "show a card: its balance, and its last payments and loads", defineShow},
+		{"watch", "", "print what happens at the readers, with --json a document on each line", defineWatch},
+		{"personalise keys", "", "make masters at random, for tests and demonstrations", definePersonaliseKeys},
+		{"personalise card", "", "make a card in a file, for tests and demonstrations", definePersonaliseCard},
+		{"personalise sam", "", "make a SAM in a file, for tests and demonstrations", definePersonaliseSAM},
 		{"key", "", "make the key that the gateway signs its requests with, or show its public half", defineKey},
 	}
 }
