@@ -58,6 +58,9 @@ func (g *Guard) Answered(command, answer []byte) {
 func (g *Guard) Judge(result Result) Result {
 	moved := g.done[purse.Debit] || g.done[purse.Credit]
 	switch {
+	case g.agreed.Intent != Resolve && result.Outcome == Undecided && !g.IsMoving():
+		// It is undecided for the gateway, which cannot know that no order arrived.
+		result.Outcome = Failed
 	case moved && result.Outcome == Failed:
 		return Result{Outcome: Undecided, Amount: result.Amount, Transaction: result.Transaction,
 			Sentence: Sentence("The card did it, but the gateway says that it failed: " + result.Sentence)}
@@ -102,7 +105,7 @@ func (g *Guard) Check(command []byte) error {
 func (g *Guard) checkCommand(instruction purse.Instruction, p1, p2 byte, data []byte) error {
 	switch instruction {
 	case purse.Select:
-		return unless(p1 == 4 && p2 == 0 && string(data) == purse.CardAID && !g.hasBegun(), "the gateway wanted another application of the card")
+		return unless(p1 == 4 && p2 == 0 && string(data) == purse.CardAID, "the gateway wanted another application of the card")
 	case purse.GetData:
 		return unless(p1 <= 1 && p2 == 0 && len(data) == 0, "the gateway asked for data that a purse has not")
 	case purse.Script:
