@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,7 @@ type house struct {
 	sam      *purse.SAM
 	config   string // the file of the gateway's settings
 	folder   string
+	settings map[string]any
 
 	brokerDoor, clearingDoor *door
 }
@@ -53,23 +55,29 @@ type door struct {
 	isShut atomic.Bool
 	mutex  sync.Mutex
 	loses  string // the path whose next answer is lost
-	asked  []string
+	kills  func() // at loses, before the answer is lost; nil: nobody is
+	isSeen bool   // the kill comes before the work
 }
 
 func (d *door) guard(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.mutex.Lock()
-		d.asked = append(d.asked, r.Method+" "+r.URL.Path)
 		isLost := d.loses != "" && strings.HasPrefix(r.URL.Path, d.loses)
+		kills, isSeen := d.kills, d.isSeen
 		if isLost {
-			d.loses = ""
+			d.loses, d.kills = "", nil
 		}
 		d.mutex.Unlock()
 		if d.isShut.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		if isLost {
-			handler.ServeHTTP(httptest.NewRecorder(), r)
+			if kills == nil || !isSeen {
+				handler.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			if kills != nil {
+				kills()
+			}
 			panic(http.ErrAbortHandler)
 		}
 		handler.ServeHTTP(w, r)
@@ -81,6 +89,13 @@ func (d *door) lose(path string) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.loses = path
+}
+
+// kill ends a process when it asks for a path, before or after the work is done.
+func (d *door) kill(path string, isSeen bool, kills func()) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.loses, d.isSeen, d.kills = path, isSeen, kills
 }
 
 // newDoor opens a door whose address is known before there is anybody behind it.
@@ -217,15 +232,25 @@ func (h *house) register() {
 		h.t.Fatal(err)
 	}
 	h.config = filepath.Join(h.folder, "gateway.json")
-	settings, err := json.Marshal(map[string]any{
+	h.configure(map[string]any{
 		"cardReader": "customer", "samReader": "merchant", "journal": filepath.Join(h.folder, "gateway.journal"), "currency": "USD",
 		"clearing": h.clearingDoor.URL, "broker": h.brokerDoor.URL, "key": key, "loadTerminal": "4C00000000000001",
 	})
-	if err == nil {
-		err = os.WriteFile(h.config, settings, 0o600)
+	if err := os.WriteFile(h.pinFile(), []byte(testPIN+"\n"), 0o600); err != nil {
+		h.t.Fatal(err)
 	}
+}
+
+// configure changes settings of the gateway.
+func (h *house) configure(settings map[string]any) {
+	h.t.Helper()
+	if h.settings == nil {
+		h.settings = make(map[string]any)
+	}
+	maps.Copy(h.settings, settings)
+	content, err := json.Marshal(h.settings)
 	if err == nil {
-		err = os.WriteFile(h.pinFile(), []byte(testPIN+"\n"), 0o600)
+		err = os.WriteFile(h.config, content, 0o600)
 	}
 	if err != nil {
 		h.t.Fatal(err)

@@ -102,7 +102,7 @@ func (c *command) serve(ctx context.Context, s *settings) error {
 
 func (g *gateway) run(ctx context.Context) error {
 	// What a killed process has left is decided before anybody comes.
-	g.round(ctx)
+	g.round(ctx, g.terminal.ResolveAll)
 	group, ctx := errgroup.WithContext(ctx)
 	homes := relay.NewGateway(&relayDesk{g}, relay.Limits{}, g.log)
 	err := g.listen(ctx, group, g.settings.metrics, " for metrics", g.monitorHandler(), func() {})
@@ -164,7 +164,7 @@ func (g *gateway) keepRounds(ctx context.Context) error {
 			return nil
 		case <-time.After(interval):
 		}
-		if g.round(ctx) {
+		if g.round(ctx, g.terminal.Resolve) {
 			interval = roundInterval
 		} else {
 			interval = min(2*interval, maxRoundInterval)
@@ -176,8 +176,8 @@ func (g *gateway) keepRounds(ctx context.Context) error {
 // reports whether the SAM and the journal did their part: that clearing or broker
 // cannot be reached is no reason to look less often, since the terminal knows by
 // itself when to ask again.
-func (g *gateway) round(ctx context.Context) (isGood bool) {
-	outcomes, err := g.terminal.Resolve(ctx)
+func (g *gateway) round(ctx context.Context, resolve func(context.Context) ([]terminal.Outcome, error)) (isGood bool) {
+	outcomes, err := resolve(ctx)
 	for _, o := range outcomes {
 		g.log.InfoContext(ctx, "decided", "kind", o.Kind, "state", o.State, "transaction", o.TNo, "load", loadName(o.Matter), "what", o.Sentence)
 	}

@@ -60,18 +60,25 @@ func (h *house) serve() *serving {
 		s.stopped <- code
 	}()
 	h.t.Cleanup(stop)
-	lines := bufio.NewScanner(reader)
+	if !s.await(reader) {
+		h.t.Fatalf("it does not serve: exit code %d\n%s", <-s.stopped, s.log)
+	}
+	return s
+}
+
+// await reads what a gateway prints until it serves.
+func (s *serving) await(stdout io.Reader) (isServing bool) {
+	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		if match := listens.FindStringSubmatch(lines.Text()); match != nil {
 			s.ports[match[1]] = match[2]
 		}
 		if strings.Contains(lines.Text(), " serves") {
-			go func() { _, _ = io.Copy(io.Discard, reader) }()
-			return s
+			go func() { _, _ = io.Copy(io.Discard, stdout) }()
+			return true
 		}
 	}
-	h.t.Fatalf("it does not serve: exit code %d\n%s", <-s.stopped, s.log)
-	return nil
+	return false
 }
 
 // end stops the gateway, which must end well.
@@ -190,4 +197,67 @@ func TestServeReadersAtHome(t *testing.T) {
 	s.end()
 	h.want("Turned in batch 1", "turnin")
 	h.wantSound()
+}
+
+// Clearing need not be there when the gateway begins, nor the SAM all the time;
+// a monitor is told.
+func TestServeWithoutClearing(t *testing.T) {
+	h := newHouse(t)
+	h.issue(1, h.account(1, 100*dollar))
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	h.want("Paid 5.00 USD", "pay", "5.00")
+	h.clearingDoor.isShut.Store(true)
+	s := h.serve()
+	if status, text := s.get("/healthz"); status != http.StatusOK || text != "OK\n" {
+		t.Errorf("healthz: %d %s", status, text)
+	}
+	if _, text := s.get("/metrics"); !strings.Contains(text, "samgateway_batch_micros 5000000\n") || !strings.Contains(text, "samgateway_turned_in_seconds 0\n") {
+		t.Errorf("metrics:\n%s", text)
+	}
+	if !strings.Contains(s.log.String(), `"the batch was not turned in"`) {
+		t.Errorf("the log says\n%s", s.log)
+	}
+	got := h.atHome(s, relay.Hello{Intent: relay.Pay, Amount: dollar, Currency: "usd-micro"})
+	if got.Outcome != relay.Done {
+		t.Errorf("paying without clearing: %+v", got)
+	}
+	sam := h.slots[1]
+	sam.put(nil)
+	if got := h.atHome(s, relay.Hello{Intent: relay.Pay, Amount: dollar, Currency: "usd-micro"}); got.Outcome != relay.Undecided && got.Outcome != relay.Failed {
+		t.Errorf("paying without the SAM: %+v", got)
+	}
+	sam.put(h.sam)
+	if got := h.atHome(s, relay.Hello{Intent: relay.Pay, Amount: dollar, Currency: "usd-micro"}); got.Outcome != relay.Done {
+		t.Errorf("paying with the SAM again: %+v", got)
+	}
+	s.end()
+	h.clearingDoor.isShut.Store(false)
+	h.serve().end() // it turns in what is there when it begins
+	h.want("there is nothing to turn in", "turnin")
+	if got := h.balance(); got != 13_00 {
+		t.Errorf("there are %d cents on the card", got)
+	}
+	h.wantSound()
+}
+
+func TestServeRefusesWrongSettings(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		code      int
+		sentence  string
+		arguments []string
+	}{
+		{2, `--relay "0.0.0.0:8405": readers come in by TLS alone`, []string{"--relay", "0.0.0.0:8405"}},
+		{2, `--kiosk "192.0.2.1:80"`, []string{"--kiosk", "192.0.2.1:80"}},
+		{2, `--metrics "8405": want an address and a port`, []string{"--metrics", "8405"}},
+		{2, "--closing-time: \"24:00\": want a time of the day", []string{"--closing-time", "24:00"}},
+		{2, "--merchant-name: name: want 1 to 64 letters", []string{"--merchant-name", strings.Repeat("a", 65)}},
+		{1, "want an address and a free port", []string{"--relay", strings.TrimPrefix(h.brokerDoor.URL, "http://")}},
+	} {
+		h.wantNo(c.code, c.sentence, append([]string{"serve"}, c.arguments...)...)
+	}
+	h.slots[1].put(newCard(t, 1, false))
+	h.wantNo(1, "it is no SAM", "serve")
+	h.slots[1].put(nil)
+	h.wantNo(1, "no card is in the reader", "serve")
 }
