@@ -58,6 +58,26 @@ func TestOneFolderReachesReaders(t *testing.T) {
 	}
 }
 
+// The gateway starts no other program, so that nothing it knows can become an
+// argument of one.
+func TestTheGatewayStartsNoProgram(t *testing.T) {
+	looked := 0
+	for _, file := range tree(t).goFiles {
+		if file.isTest || !isWithin(file.folder, "samgateway") && file.folder != pcscCommand {
+			continue
+		}
+		looked++
+		for _, spec := range file.syntax.Imports {
+			if spec.Path.Value == `"os/exec"` {
+				report(t, []finding{file.at(spec.Pos(), "%s starts other programs: arguments can be read by everybody on the machine", file.folder)})
+			}
+		}
+	}
+	if looked < 10 {
+		t.Errorf("looked at %d files alone", looked)
+	}
+}
+
 func TestReaderRuleFindsWhatItForbids(t *testing.T) {
 	own := modulePath + "/" + pcscFolder
 	cases := []struct {
