@@ -309,6 +309,7 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	s.want("has it", "samgateway", s.withCard("fund", s.account, "3.00")...)
 	s.want(`"payments": 4`, "samgateway", s.flags("status", "--json")...)
 	s.want("", "samgateway", s.withCard("resolve")...)
+	s.want("4.00", "samgateway", "card", "show", "--card-file", s.path("card"), "--pin-file", s.path("pin"))
 	s.want("Turned in batch 1", "samgateway", s.flags("turnin")...)
 	metrics := s.address()
 	s.serve("http://"+metrics+"/healthz", "samgateway", append(s.withCard("serve"), "--load-terminal", "4C00000000000001", "--metrics", metrics, "--relay", s.address())...)
