@@ -41,6 +41,7 @@ const help = `payword broker keeps users' accounts and pays vendors what they cl
   payword broker payout  --db FILE        list the payouts that wait, or end one
   payword broker voucher --db FILE --id BATCH --count 100 --amount 10.00
                                           make vouchers and print their codes once
+  payword broker gateway --db FILE        list the gateways, register or change one
   payword broker check   --db FILE        compare everything in the books
 
 To begin, on a machine whose TLS proxy (such as Caddy) hands https://broker.example
@@ -81,13 +82,15 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return c.main(ctx, args[1:], c.payoutFlags, c.payout)
 	case "voucher":
 		return c.main(ctx, args[1:], c.voucherFlags, c.voucher)
+	case "gateway":
+		return c.main(ctx, args[1:], c.gatewayFlags, c.gateway)
 	case "check":
 		return c.main(ctx, args[1:], c.checkFlags, c.check)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, payout, voucher, revoke, audit, vendor or check\n", args[0])
+	fmt.Fprintf(stderr, "payword broker: there is no command %q: want serve, key, fund, account, payout, voucher, revoke, audit, vendor, gateway or check\n", args[0])
 	return exitUsage
 }
 
@@ -110,6 +113,7 @@ type command struct {
 	encrypt                           bool
 	keyFiles                          keyFiles
 	accounts                          accountFlagValues
+	gateways                          gatewayFlagValues
 }
 
 // usageError is a mistake of whoever called, in a sentence for them.
