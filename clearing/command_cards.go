@@ -367,8 +367,8 @@ func (c *cardsCommand) submitBatch(ctx context.Context, clearing *cards.Clearing
 	if err != nil {
 		return err
 	}
-	return c.say(b, "batch %d of merchant %s: %d payments of %s, %d voids, fee %s\nacknowledgement %s",
-		b.Batch, b.Merchant, b.Payments, b.Gross.Decimal(), b.Voids, b.Fee.Decimal(), b.Ack)
+	return c.say(b, "batch %d of merchant %s: %d payments of %s, %d cancellations of %s, %d voids, fee %s\nacknowledgement %s",
+		b.Batch, b.Merchant, b.Payments, b.Gross.Decimal(), b.Cancellations, b.Cancelled.Decimal(), b.Voids, b.Fee.Decimal(), b.Ack)
 }
 
 // unhex reads bytes of a flag.

@@ -10,7 +10,7 @@ import (
 )
 
 // cardTables are those of purse cards, which a broker need not have.
-var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash"}
+var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash", "cards_cancellations"}
 
 // checkCards checks what is recorded of purse cards by itself: every payment
 // against what the card proved, its fee, and the batches that have it. The money
@@ -30,6 +30,12 @@ func (a *auditor) checkCards(ctx context.Context) error {
 		}
 	}
 	if err := a.checkCardPayments(ctx, rules, batches); err != nil {
+		return err
+	}
+	if err := a.checkCancellations(ctx, batches); err != nil {
+		return err
+	}
+	if err := a.checkCash(ctx); err != nil {
 		return err
 	}
 	a.compareBatches(batches)
@@ -58,7 +64,8 @@ func (a *auditor) cardRules(ctx context.Context) (map[string]feeRule, error) {
 type cardBatch struct {
 	merchant                                          string
 	number, first, last, payments, voids              int64
-	gross, booked                                     int64 // micros
+	gross, booked, cancelled                          int64 // micros
+	cancellations, gotCancellations, gotCancelled     int64
 	gotPayments, gotVoids, gotGross, gotBooked, gotTo int64 // of the records
 	lowest                                            int64
 }
@@ -74,7 +81,7 @@ func (a *auditor) loadBatches(ctx context.Context, batches map[string]*cardBatch
 	return a.snapshot.each(ctx, func(scan scanner) error {
 		b := new(cardBatch)
 		var lastBatch, lastTNo int64
-		err := scan(&b.merchant, &b.number, &b.first, &b.last, &b.payments, &b.voids, &b.gross, &b.booked, &lastBatch, &lastTNo)
+		err := scan(&b.merchant, &b.number, &b.first, &b.last, &b.payments, &b.voids, &b.gross, &b.booked, &b.cancellations, &b.cancelled, &lastBatch, &lastTNo)
 		if err != nil {
 			return err
 		}
@@ -89,7 +96,7 @@ func (a *auditor) loadBatches(ctx context.Context, batches map[string]*cardBatch
 		batches[batchName(b.merchant, b.number)] = b
 		a.looked.Batches++
 		return nil
-	}, `SELECT b.mid, b.bno, b.first, b.last, b.payments, b.voids, b.gross, b.booked, COALESCE(m.last_batch, 0), COALESCE(m.last_tno, 0)
+	}, `SELECT b.mid, b.bno, b.first, b.last, b.payments, b.voids, b.gross, b.booked, b.cancellations, b.cancelled, COALESCE(m.last_batch, 0), COALESCE(m.last_tno, 0)
 		FROM cards_batches b LEFT JOIN cards_merchants m ON m.mid = b.mid ORDER BY b.mid, b.bno`)
 }
 
@@ -122,14 +129,14 @@ type cardPayment struct {
 	merchant, card, rule, source, state string
 	tno, sno, lno, bno                  int64
 	amount, fee                         int64 // micros
-	currency                            string
+	currency, gateway                   string
 	proof, macz                         []byte
 }
 
 func (a *auditor) checkCardPayments(ctx context.Context, rules map[string]feeRule, batches map[string]*cardBatch) error {
 	return a.snapshot.each(ctx, func(scan scanner) error {
 		var p cardPayment
-		err := scan(&p.merchant, &p.tno, &p.card, &p.sno, &p.lno, &p.amount, &p.fee, &p.rule, &p.proof, &p.macz, &p.bno, &p.source, &p.state, &p.currency)
+		err := scan(&p.merchant, &p.tno, &p.card, &p.sno, &p.lno, &p.amount, &p.fee, &p.rule, &p.proof, &p.macz, &p.bno, &p.source, &p.state, &p.currency, &p.gateway)
 		if err != nil {
 			return err
 		}
@@ -141,6 +148,10 @@ func (a *auditor) checkCardPayments(ctx context.Context, rules map[string]feeRul
 			if most := big.NewInt(p.amount); want.Cmp(most) > 0 {
 				want = most
 			}
+		}
+		// What goes on to a gateway pays no fee, and everything else does.
+		if isFree := p.state != "paid" || p.gateway != ""; isFree != (p.rule == "") {
+			a.find(LineFee, p.name(), "it is "+p.state+" and gateway \""+p.gateway+"\" has its money", "the rule for its fee is \""+p.rule+"\"")
 		}
 		if want.Cmp(big.NewInt(p.fee)) != 0 {
 			a.find(LineFee, p.name(), "of "+micros(p.amount)+" the rule "+p.rule+" takes "+want.String(), micros(p.fee)+" was taken, and it is "+p.state)
@@ -158,7 +169,7 @@ func (a *auditor) checkCardPayments(ctx context.Context, rules map[string]feeRul
 			}
 		}
 		return nil
-	}, `SELECT p.mid, p.tno, p.cid, p.sno, p.lno, p.amount, p.fee, p.fee_rule, p.proof, p.macz, p.bno, p.source, p.state, COALESCE(c.currency, '')
+	}, `SELECT p.mid, p.tno, p.cid, p.sno, p.lno, p.amount, p.fee, p.fee_rule, p.proof, p.macz, p.bno, p.source, p.state, COALESCE(c.currency, ''), p.gateway
 		FROM cards_payments p LEFT JOIN cards_cards c ON c.cid = p.cid`)
 }
 
@@ -192,9 +203,10 @@ func (a *auditor) checkProof(p *cardPayment) {
 // follow each other, so that as many as first and last are apart are all.
 func (a *auditor) compareBatches(batches map[string]*cardBatch) {
 	for name, b := range batches {
-		got := fmt.Sprintf("%d payments of %s, %s booked, and %d voids", b.gotPayments, micros(b.gotGross), micros(b.gotBooked), b.gotVoids)
-		want := fmt.Sprintf("%d payments of %s, %s booked, and %d voids", b.payments, micros(b.gross), micros(b.booked), b.voids)
-		records := b.gotPayments + b.gotVoids
+		form := "%d payments of %s, %s booked, %d cancellations of %s, and %d voids"
+		got := fmt.Sprintf(form, b.gotPayments, micros(b.gotGross), micros(b.gotBooked), b.gotCancellations, micros(b.gotCancelled), b.gotVoids)
+		want := fmt.Sprintf(form, b.payments, micros(b.gross), micros(b.booked), b.cancellations, micros(b.cancelled), b.voids)
+		records := b.gotPayments + b.gotVoids + b.gotCancellations
 		if got != want || records > 0 && (b.lowest != b.first || b.gotTo != b.last || records != b.last-b.first+1) {
 			a.find(BatchDiffers, name, fmt.Sprintf("it has %s, from %d to %d", got, b.lowest, b.gotTo), fmt.Sprintf("%s, from %d to %d", want, b.first, b.last))
 		}
@@ -202,6 +214,7 @@ func (a *auditor) compareBatches(batches map[string]*cardBatch) {
 }
 
 // checkCardStates checks that every card with less than nothing raised an alarm,
+// unless it may have taken back what clearing does not know yet,
 // and that disputes and payments are in states that fit.
 func (a *auditor) checkCardStates(ctx context.Context) error {
 	err := a.snapshot.each(ctx, func(scan scanner) error {
@@ -209,8 +222,11 @@ func (a *auditor) checkCardStates(ctx context.Context) error {
 		err := scan(&account)
 		a.find(CardAlarm, account, "more was spent than was loaded", "nobody was told")
 		return err
-	}, `SELECT l.id FROM accounts l WHERE l.id LIKE 'card:%:shadow' AND l.balance < 0 AND NOT EXISTS (
-		SELECT 1 FROM cards_alarms x WHERE x.kind = 'overspent' AND x.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', ''))`)
+	}, `SELECT l.id FROM accounts l WHERE l.id LIKE 'card:%:shadow' AND l.balance < 0 AND l.balance + COALESCE(
+		(SELECT CAST(SUM(p.amount) AS BIGINT) FROM cards_payments p WHERE p.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', '') AND p.bno = 0 AND p.state <> 'refunded'
+			AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1)), 0) + COALESCE(
+		(SELECT CAST(SUM(c.amount) AS BIGINT) FROM cards_cancellations c WHERE c.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', '') AND c.state = 'open'), 0) < 0
+		AND NOT EXISTS (SELECT 1 FROM cards_alarms x WHERE x.kind = 'overspent' AND x.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', ''))`)
 	if err != nil {
 		return err
 	}
@@ -232,7 +248,7 @@ func (a *auditor) explainCards(ctx context.Context) error {
 	if len(a.snapshot.missing(cardTables)) > 0 {
 		return nil
 	}
-	for _, step := range []func(context.Context) error{a.explainLoads, a.explainCardPayments, a.explainCardRefunds, a.explainCash} {
+	for _, step := range []func(context.Context) error{a.explainLoads, a.explainCardPayments, a.explainCardRefunds, a.explainCash, a.explainCancellations} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -297,21 +313,6 @@ func (a *auditor) explainCardPayments(ctx context.Context) error {
 	}, `SELECT p.mid, p.cid, p.state, p.gateway, p.amount, p.fee, COALESCE(c.account, ''), COALESCE(t.credit, '')
 		FROM cards_payments p LEFT JOIN cards_cards c ON c.cid = p.cid
 		LEFT JOIN transfers t ON t.id = 'cards/dispute/' || p.mid || '/' || CAST(p.tno AS TEXT) || '/holder'`)
-}
-
-// explainCash adds what gateways paid out in cash, of payments that had gone on to
-// them.
-func (a *auditor) explainCash(ctx context.Context) error {
-	return a.snapshot.each(ctx, func(scan scanner) error {
-		var gateway string
-		var amount int64
-		if err := scan(&gateway, &amount); err != nil {
-			return err
-		}
-		a.explained("gateway:"+gateway+":in", -amount)
-		a.explained("broker:cards:cash:"+gateway, amount)
-		return nil
-	}, `SELECT gateway, amount FROM cards_cash`)
 }
 
 // explainRefund adds what was paid back to whom the ledger says, who must be the

@@ -70,6 +70,8 @@ var flows = []flow{
 	{"card-shadow", "card:shadow", "broker:cards:memo", false},
 	{"card-payment", "broker:cards:pool broker:cards:disputes", "merchant:payable", false},
 	{"card-fee", "merchant:payable", "broker:fees", false},
+	{"card-cancel", "merchant:payable broker:cards:disputes", "broker:cards:pool", false},
+	{"card-cancel", "broker:fees", "merchant:payable", false},
 	{"card-forward", "merchant:payable", "source", false},
 	{"card-cash", "source", "broker:cards:cash", false},
 	{"card-refund", "broker:cards:pool broker:cards:disputes", "user:available broker:cards:cash", false},

@@ -26,6 +26,9 @@ const (
 	NeverIssued    AlarmKind = "unknown-card"   // nobody issued the card, and its MACZ is right: somebody has KZD
 	Contradiction  AlarmKind = "contradiction"  // card and SAM, or a card twice, say what cannot both be
 	ForeignMoney   AlarmKind = "currency"       // a payment in another currency, which is not booked
+	// OpenCancellation: nobody knows whether a card took a payment back. It is no
+	// sign of fraud; somebody has to see that the card is asked.
+	OpenCancellation AlarmKind = "cancellation"
 )
 
 // Alarm is one of them, with the bytes that say it.

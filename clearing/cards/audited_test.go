@@ -56,13 +56,7 @@ func TestTamperedCardsAreFound(t *testing.T) {
 	if found := o.audited(); !found.Clean() || found.Looked.CardPayments != 4 || found.Looked.Batches != 2 {
 		t.Fatalf("got %+v", found)
 	}
-	o.isUnsound = true
-	restore := "DELETE FROM %T; INSERT INTO %T SELECT * FROM saved_%T; "
-	saved, undo := map[string]bool{}, ""
-	for _, c := range []struct {
-		table, sql string
-		want       []audit.Kind
-	}{
+	o.wantTamperedFound([]tampering{
 		{"cards_payments", `UPDATE cards_payments SET amount = amount + 10000 WHERE tno = 1`,
 			[]audit.Kind{audit.AccountEvidence, audit.BatchDiffers, audit.ProofDiffers}},
 		{"cards_payments", `UPDATE cards_payments SET fee = fee + 1 WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.LineFee}},
@@ -72,7 +66,7 @@ func TestTamperedCardsAreFound(t *testing.T) {
 		{"cards_payments", `UPDATE cards_payments SET proof = SUBSTR(proof, 1, 9) WHERE tno = 1`, []audit.Kind{audit.ProofDiffers}},
 		{"cards_payments", `UPDATE cards_payments SET bno = 2 WHERE tno = 1`, []audit.Kind{audit.BatchDiffers}},
 		{"cards_payments", `DELETE FROM cards_payments WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.BatchDiffers}},
-		{"cards_payments", `UPDATE cards_payments SET state = 'refunded', fee = 0 WHERE tno = 1`,
+		{"cards_payments", `UPDATE cards_payments SET state = 'refunded', fee = 0, fee_rule = '' WHERE tno = 1`,
 			[]audit.Kind{audit.AccountEvidence, audit.DisputeDiffers, audit.TransferMissing}},
 		{"cards_payments", `UPDATE cards_payments SET sno = 99, cid = '` + white.ID.String() + `' WHERE tno = 1`, []audit.Kind{audit.AccountEvidence, audit.ProofDiffers}},
 		{"cards_batches", `UPDATE cards_batches SET gross = gross + 1 WHERE bno = 1`, []audit.Kind{audit.BatchDiffers}},
@@ -88,7 +82,24 @@ func TestTamperedCardsAreFound(t *testing.T) {
 		{"cards_cards", `UPDATE cards_cards SET refunded = 5`, []audit.Kind{audit.AccountEvidence, audit.TransferMissing}},
 		{"cards_fee_rules", `UPDATE cards_fee_rules SET rule = REPLACE(rule, '3000', '30000')`, []audit.Kind{audit.LineFee}},
 		{"cards_fee_rules", `UPDATE cards_fee_rules SET rule = ''`, []audit.Kind{audit.FeeRule, audit.LineFee}},
-	} {
+	})
+}
+
+// tampering is what somebody changes in a table, and what the audit is to find.
+type tampering struct {
+	table, sql string
+	want       []audit.Kind
+}
+
+// wantTamperedFound changes the tables behind everybody's back, one change after
+// the other, and wants each to be found by the audit, and nothing else.
+func (o *office) wantTamperedFound(changes []tampering) {
+	t := o.t
+	t.Helper()
+	o.isUnsound = true
+	restore := "DELETE FROM %T; INSERT INTO %T SELECT * FROM saved_%T; "
+	saved, undo := map[string]bool{}, ""
+	for _, c := range changes {
 		of := func(sql string) string { return strings.ReplaceAll(sql, "%T", c.table) }
 		save := ""
 		if !saved[c.table] {
@@ -109,4 +120,60 @@ func TestTamperedCardsAreFound(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The same holds for what went on to gateways, or back to cards.
+func TestTamperedGatewaysAreFound(t *testing.T) {
+	o := newOffice(t)
+	card, white := o.card(1, o.account(1, 100*money.Unit)), o.card(2, "")
+	o.load(card, 50_00)
+	o.load(white, 30_00)
+	o.gateway("purse", money.Unit)
+	kiosk := o.forwarding(9, "purse")
+	o.online(o.pay(kiosk, white, 2_00))
+	if refusal, err := o.CashOut(t.Context(), "purse", kiosk.Merchant, 1); err != nil || refusal != nil {
+		t.Fatalf("%v (%v)", refusal, err)
+	}
+	o.online(o.pay(kiosk, white, 3_00))
+	till := o.sam(8)
+	o.pay(till, white, 1_50)
+	o.cancel(till, white)
+	o.pay(till, white, 1_25)
+	till.Next()
+	till.Void(white.ID, white.SNo+1, 1_25, start, purse.UnprovedCancellation)
+	o.submit(till)
+	shop := o.sam(7)
+	o.pay(shop, card, 7_77)
+	o.submit(shop)
+	if found := o.audited(); !found.Clean() || found.Looked.CardPayments != 5 || found.Looked.Batches != 2 {
+		t.Fatalf("got %+v", found)
+	}
+	o.wantTamperedFound([]tampering{
+		{"cards_payments", `UPDATE cards_payments SET gateway = 'purse' WHERE mid = '` + shop.Merchant.String() + `'`, []audit.Kind{audit.AccountEvidence, audit.LineFee}},
+		{"cards_payments", `UPDATE cards_payments SET gateway = 'other' WHERE gateway <> ''`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_payments", `UPDATE cards_payments SET gateway = '' WHERE gateway <> ''`, []audit.Kind{audit.AccountEvidence, audit.LineFee, audit.TakenBack}},
+		{"cards_cash", `UPDATE cards_cash SET amount = amount - 1`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cash", `UPDATE cards_cash SET gateway = 'other'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cash", `UPDATE cards_cash SET tno = 2`, []audit.Kind{audit.TakenBack, audit.TransferMissing}},
+		{"cards_cash", `DELETE FROM cards_cash`, []audit.Kind{audit.AccountEvidence}},
+		{"cards_cancellations", `DELETE FROM cards_cancellations WHERE state = 'done'`, []audit.Kind{audit.AccountEvidence, audit.BatchDiffers}},
+		{"cards_cancellations", `DELETE FROM cards_cancellations WHERE state = 'open'`, []audit.Kind{audit.AccountEvidence, audit.BatchDiffers}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET amount = amount - 10000 WHERE state = 'done'`,
+			[]audit.Kind{audit.AccountEvidence, audit.BatchDiffers, audit.ProofDiffers, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET fee = 0 WHERE state = 'done'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET state = 'denied' WHERE state = 'done'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET state = 'done' WHERE state = 'open'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET state = 'denied', evidence = 'payment' WHERE state = 'open'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET state = 'done', evidence = 'operator', operator = 'x' WHERE state = 'open'`, []audit.Kind{audit.AccountEvidence}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET is_void = 1 WHERE state = 'done'`, []audit.Kind{audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET proof = SUBSTR(proof, 1, 9) WHERE state = 'done'`, []audit.Kind{audit.ProofDiffers}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET macz = (SELECT macz FROM cards_payments WHERE mid = '` + shop.Merchant.String() + `') WHERE state = 'done'`, []audit.Kind{audit.ProofUnsigned}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET sno = sno + 1 WHERE state = 'done'`, []audit.Kind{audit.ProofDiffers, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET lno = lno + 1 WHERE state = 'done'`, []audit.Kind{audit.ProofDiffers}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET bno = 7 WHERE state = 'done'`, []audit.Kind{audit.BatchDiffers, audit.TakenBack}},
+		{"cards_cancellations", `UPDATE cards_cancellations SET cid = '` + card.ID.String() + `' WHERE state = 'done'`, []audit.Kind{audit.AccountEvidence, audit.ProofDiffers, audit.TakenBack}},
+		{"cards_batches", `UPDATE cards_batches SET cancelled = cancelled + 1 WHERE cancelled > 0`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_batches", `UPDATE cards_batches SET cancellations = 0`, []audit.Kind{audit.BatchDiffers}},
+		{"cards_loads", `UPDATE cards_loads SET account = 'broker:cards:cash:purse' WHERE account = 'broker:cards:cash'`, []audit.Kind{audit.AccountEvidence}},
+	})
 }

@@ -25,6 +25,10 @@ type BatchReceipt struct {
 	Gross    money.Amount // of its payments, micros
 	Booked   money.Amount // of that, not booked before, online or on a claim
 	Fee      money.Amount // of what was booked
+	// Cancellations take payments of the batch back, or may have; Cancelled is the
+	// sum, micros.
+	Cancellations uint32
+	Cancelled     money.Amount
 	// Repeated says that the batch was taken before.
 	Repeated bool
 }
@@ -33,16 +37,18 @@ type BatchReceipt struct {
 // hexadecimal digits.
 func (b BatchReceipt) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Merchant     string       `json:"merchant"`
-		Batch        uint32       `json:"batch"`
-		Ack          string       `json:"acknowledgement"`
-		Payments     uint32       `json:"payments"`
-		Voids        uint32       `json:"voids"`
-		GrossMicros  money.Amount `json:"grossMicros"`
-		BookedMicros money.Amount `json:"bookedMicros"`
-		FeeMicros    money.Amount `json:"feeMicros"`
-		Repeated     bool         `json:"repeated"`
-	}{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Repeated})
+		Merchant        string       `json:"merchant"`
+		Batch           uint32       `json:"batch"`
+		Ack             string       `json:"acknowledgement"`
+		Payments        uint32       `json:"payments"`
+		Voids           uint32       `json:"voids"`
+		GrossMicros     money.Amount `json:"grossMicros"`
+		BookedMicros    money.Amount `json:"bookedMicros"`
+		FeeMicros       money.Amount `json:"feeMicros"`
+		Cancellations   uint32       `json:"cancellations"`
+		CancelledMicros money.Amount `json:"cancelledMicros"`
+		Repeated        bool         `json:"repeated"`
+	}{b.Merchant.String(), b.Batch, b.Ack.String(), b.Payments, b.Voids, b.Gross, b.Booked, b.Fee, b.Cancellations, b.Cancelled, b.Repeated})
 }
 
 // SubmitBatch takes a batch: its total of 68 bytes and then its records. All of
@@ -107,7 +113,7 @@ func (c *Clearing) submit(ctx context.Context, tx *ledger.Tx, total purse.Total,
 	if err != nil || len(refusals) > 0 {
 		return BatchReceipt{}, refusals, err
 	}
-	if refusals, err := c.checkBookable(ctx, tx, batch); err != nil || len(refusals) > 0 {
+	if refusals, err := c.checkBookable(ctx, tx, merchant, batch); err != nil || len(refusals) > 0 {
 		return BatchReceipt{}, refusals, err
 	}
 	return c.book(ctx, tx, merchant, batch, digest[:])
@@ -117,9 +123,10 @@ func (c *Clearing) submit(ctx context.Context, tx *ledger.Tx, total purse.Total,
 func (c *Clearing) takenBefore(ctx context.Context, tx *ledger.Tx, total purse.Total, digest []byte) (BatchReceipt, *purse.Refusal, bool, error) {
 	receipt := BatchReceipt{Merchant: total.Merchant, Batch: total.Batch, Repeated: true}
 	var kept, ack []byte
-	err := tx.QueryRowContext(ctx, `SELECT digest, ack, payments, voids, gross, booked, fee FROM cards_batches WHERE mid = ? AND bno = ?`,
+	err := tx.QueryRowContext(ctx, `SELECT digest, ack, payments, voids, gross, booked, fee, cancellations, cancelled FROM cards_batches WHERE mid = ? AND bno = ?`,
 		total.Merchant.String(), int64(total.Batch)).
-		Scan(&kept, &ack, &receipt.Payments, &receipt.Voids, (*int64)(&receipt.Gross), (*int64)(&receipt.Booked), (*int64)(&receipt.Fee))
+		Scan(&kept, &ack, &receipt.Payments, &receipt.Voids, (*int64)(&receipt.Gross), (*int64)(&receipt.Booked), (*int64)(&receipt.Fee),
+			&receipt.Cancellations, (*int64)(&receipt.Cancelled))
 	if errors.Is(err, sql.ErrNoRows) {
 		return receipt, nil, false, nil
 	}
@@ -131,52 +138,79 @@ func (c *Clearing) takenBefore(ctx context.Context, tx *ledger.Tx, total purse.T
 }
 
 // checkBookable refuses what is right by its MACs and against the books: money
-// of another currency, and what was said otherwise before.
-func (c *Clearing) checkBookable(ctx context.Context, tx *ledger.Tx, batch purse.Batch) ([]purse.Refusal, error) {
-	gross := money.Amount(0)
+// of another currency, what was said otherwise before, and the cancellation of
+// what the merchant does not have any more.
+func (c *Clearing) checkBookable(ctx context.Context, tx *ledger.Tx, merchant merchantRow, batch purse.Batch) ([]purse.Refusal, error) {
+	b := &batchCheck{merchant: merchant, added: make(map[cardNumber]addedAmount)}
 	for i, entry := range batch.Entries {
-		refuseThis := func(reason purse.Reason, format string, args ...any) []purse.Refusal {
-			return []purse.Refusal{{Reason: reason, Record: i + 1, Detail: fmt.Sprintf(format, args...)}}
-		}
-		if !entry.IsVoid && entry.Proof.Unit.Currency != c.number() {
-			p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance}
-			detail := fmt.Sprintf("transaction %d is in %s: want %s", entry.TNo(), entry.Proof.Unit.Currency.Money().Code(), c.config.Currency.Code())
-			return refuseThis(purse.OtherUnit, "%s", detail), c.alarm(ctx, tx, ForeignMoney, p, "%s", detail)
-		}
-		row, found, err := loadPayment(ctx, tx, entry.Merchant(), entry.TNo())
+		refusal, err := c.checkEntry(ctx, tx, b, entry)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case !found:
-		case entry.IsVoid && row.source != sourceClaim:
-			return refuseThis(purse.Contradicts, "a void of transaction %d, which the same SAM recorded as a payment", entry.TNo()), nil
-		case !entry.IsVoid && !bytes.Equal(row.proof, entry.Proof.Append(nil)):
-			return refuseThis(purse.Differs, "transaction %d was another payment before", entry.TNo()), nil
-		}
-		if !entry.IsVoid {
-			gross += entry.Proof.Unit.Amount(entry.Proof.Amount)
-		}
 		// No honest SAM comes near it: its limit is a day's takings.
-		if gross > money.MaxAmount {
-			return refuseThis(purse.WrongSum, "%s micros in one batch: want at most %s", gross, money.MaxAmount), nil
+		if refusal == nil && b.gross > money.MaxAmount {
+			refusal = refuse(purse.WrongSum, "%s micros in one batch: want at most %s", b.gross, money.MaxAmount)
+		}
+		if refusal != nil {
+			refusal.Record = i + 1
+			return []purse.Refusal{*refusal}, nil
 		}
 	}
-	return nil, nil
+	refusal, err := c.checkCovered(ctx, tx, b)
+	if err != nil || refusal == nil {
+		return nil, err
+	}
+	return []purse.Refusal{*refusal}, nil
+}
+
+func (c *Clearing) checkEntry(ctx context.Context, tx *ledger.Tx, b *batchCheck, entry purse.Entry) (*purse.Refusal, error) {
+	if !entry.IsVoid && entry.Proof.Unit.Currency != c.number() {
+		p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, paidTNo: entry.PaidTNo, paidSNo: entry.PaidSNo}
+		detail := fmt.Sprintf("transaction %d is in %s: want %s", entry.TNo(), entry.Proof.Unit.Currency.Money().Code(), c.config.Currency.Code())
+		return refuse(purse.OtherUnit, "%s", detail), c.alarm(ctx, tx, ForeignMoney, p, "%s", detail)
+	}
+	row, found, err := loadPayment(ctx, tx, entry.Merchant(), entry.TNo())
+	switch {
+	case err != nil:
+		return nil, err
+	case takesBack(entry) && found:
+		return refuse(purse.Contradicts, "transaction %d takes a payment back, and was a payment before", entry.TNo()), nil
+	case takesBack(entry):
+		return c.checkTakenBack(ctx, tx, b, entry)
+	case entry.IsVoid && found && row.source != sourceClaim:
+		return refuse(purse.Contradicts, "a void of transaction %d, which the same SAM recorded as a payment", entry.TNo()), nil
+	case entry.IsVoid:
+		return nil, nil
+	case found && !bytes.Equal(row.proof, entry.Proof.Append(nil)):
+		return refuse(purse.Differs, "transaction %d was another payment before", entry.TNo()), nil
+	}
+	amount := entry.Proof.Unit.Amount(entry.Proof.Amount)
+	b.gross += amount
+	if found {
+		return nil, nil
+	}
+	fee, _, err := c.feeOn(b.merchant, amount)
+	b.add(entry.Proof, fee)
+	return nil, err
 }
 
 // book keeps the batch and moves its money.
 func (c *Clearing) book(ctx context.Context, tx *ledger.Tx, merchant merchantRow, batch purse.Batch, digest []byte) (BatchReceipt, []purse.Refusal, error) {
 	t := batch.Total
-	receipt := BatchReceipt{Merchant: t.Merchant, Batch: t.Batch, Ack: batch.Ack, Payments: t.Payments, Voids: t.Voids}
+	receipt := BatchReceipt{Merchant: t.Merchant, Batch: t.Batch, Ack: batch.Ack}
 	b := c.newBooking(merchant, fmt.Sprintf("cards/batch/%s/%d", t.Merchant, t.Batch))
 	for i, entry := range batch.Entries {
 		var err error
-		if entry.IsVoid {
+		switch {
+		case takesBack(entry):
+			receipt.Cancellations++
+			err = c.bookCancellation(ctx, tx, b, entry)
+		case entry.IsVoid:
+			receipt.Voids++
 			err = c.bookVoid(ctx, tx, entry)
-		} else {
+		default:
 			p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, source: sourceBatch, batch: t.Batch}
-			receipt.Gross += p.amount()
+			receipt.Payments, receipt.Gross = receipt.Payments+1, receipt.Gross+p.amount()
 			err = c.bookPayment(ctx, tx, b, p)
 		}
 		if err != nil {
@@ -186,16 +220,17 @@ func (c *Clearing) book(ctx context.Context, tx *ledger.Tx, merchant merchantRow
 	if err := b.post(ctx, tx); err != nil {
 		return BatchReceipt{}, nil, err
 	}
-	receipt.Booked, receipt.Fee = b.gross, b.fees
+	receipt.Booked, receipt.Fee, receipt.Cancelled = b.gross, b.fees, b.takenBack
 	return receipt, nil, c.keepBatch(ctx, tx, batch, receipt, digest)
 }
 
 func (c *Clearing) keepBatch(ctx context.Context, tx *ledger.Tx, batch purse.Batch, receipt BatchReceipt, digest []byte) error {
 	t := batch.Total
 	_, err := tx.ExecContext(ctx, `INSERT INTO cards_batches
-		(mid, bno, first, last, payments, voids, gross, booked, fee, total, digest, ack, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		t.Merchant.String(), int64(t.Batch), int64(t.First), int64(t.Last), int64(t.Payments), int64(t.Voids),
-		int64(receipt.Gross), int64(receipt.Booked), int64(receipt.Fee), t.Append(nil), digest, batch.Ack[:], tx.Now().UnixMicro())
+		(mid, bno, first, last, payments, voids, gross, booked, fee, cancellations, cancelled, total, digest, ack, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		t.Merchant.String(), int64(t.Batch), int64(t.First), int64(t.Last), int64(receipt.Payments), int64(receipt.Voids),
+		int64(receipt.Gross), int64(receipt.Booked), int64(receipt.Fee), int64(receipt.Cancellations), int64(receipt.Cancelled), t.Append(nil), digest, batch.Ack[:], tx.Now().UnixMicro())
 	if err != nil {
 		return err
 	}
@@ -206,7 +241,8 @@ func (c *Clearing) keepBatch(ctx context.Context, tx *ledger.Tx, batch purse.Bat
 		return err
 	}
 	return c.config.Audit(ctx, tx, "take-batch", "merchant:"+t.Merchant.String(),
-		fmt.Sprintf("batch %d, %d payments of %s micros, %d voids, fee %s", t.Batch, t.Payments, receipt.Gross, t.Voids, receipt.Fee))
+		fmt.Sprintf("batch %d, %d payments of %s micros, %d voids, fee %s, %d cancellations of %s micros", t.Batch, receipt.Payments, receipt.Gross, receipt.Voids, receipt.Fee,
+			receipt.Cancellations, receipt.Cancelled))
 }
 
 // bookPayment books a payment of a batch that was not booked before.
@@ -218,6 +254,8 @@ func (c *Clearing) bookPayment(ctx context.Context, tx *ledger.Tx, b *booking, p
 	if !found {
 		return b.add(ctx, tx, p)
 	}
+	b.see(p.proof.Card)
+	b.last[p.proof.Card] = p
 	if row.state == stateDisputed {
 		if _, err := c.recordDecides(ctx, tx, row); err != nil {
 			return err

@@ -72,6 +72,7 @@ const (
 	kindCash    = "card-cash"    // from a gateway to what it has in cash
 	kindRefund  = "card-refund"  // to an account, or cash
 	kindDispute = "card-dispute" // to the account of disputes
+	kindCancel  = "card-cancel"  // back to the pool, and of a fee back to the merchant
 )
 
 const (

@@ -24,34 +24,40 @@ var comparisons = []comparison{
 			FROM accounts WHERE id = 'broker:cards:pool') AS pool WHERE shadows <> balance LIMIT ?`},
 	{"loaded and neither spent nor paid back, and on its shadow", `
 		SELECT id, explained, balance FROM (SELECT a.id AS id, a.balance AS balance,
-				COALESCE(l.amount, 0) - COALESCE(p.amount, 0) - COALESCE(c.refunded, 0) AS explained
+				COALESCE(l.amount, 0) - COALESCE(p.amount, 0) + COALESCE(k.amount, 0) - COALESCE(c.refunded, 0) AS explained
 			FROM accounts a
 			LEFT JOIN cards_cards c ON a.id = 'card:' || c.cid || ':shadow'
 			LEFT JOIN (SELECT cid, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_loads WHERE state = 'posted' GROUP BY cid) l ON l.cid = c.cid
 			LEFT JOIN (SELECT p.cid, CAST(SUM(p.amount) AS BIGINT) AS amount FROM cards_payments p GROUP BY p.cid) p ON p.cid = c.cid
+			LEFT JOIN (SELECT cid, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_cancellations WHERE state = 'done' GROUP BY cid) k ON k.cid = c.cid
 			WHERE a.id LIKE 'card:%:shadow') AS shadows
 		WHERE explained <> balance ORDER BY id LIMIT ?`},
-	{"of payments less fees that did not go on to a gateway, and came to the merchant's account by them", `
-		SELECT id, explained, moved FROM (SELECT m.account AS id, COALESCE(p.amount, 0) AS explained,
+	{"of payments less fees that neither went on to a gateway nor back to a card, and came to the merchant's account by them", `
+		SELECT id, explained, moved FROM (SELECT m.account AS id, COALESCE(p.amount, 0) - COALESCE(k.amount, 0) AS explained,
 				COALESCE(i.amount, 0) - COALESCE(o.amount, 0) AS moved
 			FROM cards_merchants m
 			LEFT JOIN (SELECT mid, CAST(SUM(amount - fee) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' AND gateway = '' GROUP BY mid) p ON p.mid = m.mid
-			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-payment', 'card-fee') GROUP BY credit) i ON i.credit = m.account
-			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-fee', 'card-dispute', 'card-forward', 'card-payment') GROUP BY debit) o
-				ON o.debit = m.account) AS merchants
+			LEFT JOIN (SELECT c.mid AS mid, CAST(SUM(c.amount - c.fee) AS BIGINT) AS amount FROM cards_cancellations c
+				JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE c.state <> 'denied' AND p.gateway = '' GROUP BY c.mid) k ON k.mid = m.mid
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-payment', 'card-cancel') GROUP BY credit) i ON i.credit = m.account
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
+				WHERE kind IN ('card-fee', 'card-dispute', 'card-forward', 'card-cancel') GROUP BY debit) o ON o.debit = m.account) AS merchants
 		WHERE explained <> moved ORDER BY id LIMIT ?`},
-	{"of payments that went on to it and were not paid out in cash, and by the journal", `
-		SELECT id, explained, moved FROM (SELECT 'gateway:' || g.name || ':in' AS id, COALESCE(p.amount, 0) - COALESCE(k.amount, 0) AS explained,
+	{"of payments that went on to it and neither to a card nor out in cash, and by the journal", `
+		SELECT id, explained, moved FROM (SELECT 'gateway:' || g.name || ':in' AS id, COALESCE(p.amount, 0) - COALESCE(k.amount, 0) - COALESCE(b.amount, 0) AS explained,
 				COALESCE(i.amount, 0) - COALESCE(o.amount, 0) AS moved
 			FROM broker_gateways g
 			LEFT JOIN (SELECT gateway, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' AND gateway <> '' GROUP BY gateway) p ON p.gateway = g.name
 			LEFT JOIN (SELECT gateway, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_cash GROUP BY gateway) k ON k.gateway = g.name
+			LEFT JOIN (SELECT p.gateway AS gateway, CAST(SUM(c.amount) AS BIGINT) AS amount FROM cards_cancellations c
+				JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE c.state <> 'denied' GROUP BY p.gateway) b ON b.gateway = g.name
 			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-forward' GROUP BY credit) i ON i.credit = 'gateway:' || g.name || ':in'
 			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-cash' GROUP BY debit) o ON o.debit = 'gateway:' || g.name || ':in') AS gateways
 		WHERE explained <> moved ORDER BY id LIMIT ?`},
-	{"of open disputes, and on their account", `
+	{"of open disputes and cancellations, and on their account", `
 		SELECT id, explained, balance FROM (SELECT id, balance,
-			(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM cards_disputes WHERE state = 'open') AS explained
+			(SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM cards_disputes WHERE state = 'open')
+			+ (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM cards_cancellations WHERE state = 'open') AS explained
 			FROM accounts WHERE id = 'broker:cards:disputes') AS disputes WHERE explained <> balance LIMIT ?`},
 	{"of open disputes, and of payments that are disputed", `
 		SELECT id, explained, found FROM (SELECT 'disputes' AS id,
@@ -67,13 +73,21 @@ var comparisons = []comparison{
 	{"transactions up to its last batch, and records of them", `
 		SELECT id, wanted, found FROM (SELECT m.mid AS id, m.last_tno AS wanted,
 				(SELECT COUNT(*) FROM cards_payments p WHERE p.mid = m.mid AND p.bno > 0)
-				+ (SELECT COUNT(*) FROM cards_voids v WHERE v.mid = m.mid) AS found
+				+ (SELECT COUNT(*) FROM cards_voids v WHERE v.mid = m.mid)
+				+ (SELECT COUNT(*) FROM cards_cancellations c WHERE c.mid = m.mid) AS found
 			FROM cards_merchants m) AS merchants
 		WHERE wanted <> found ORDER BY id LIMIT ?`},
 	{"in its total, and in its payments", `
 		SELECT b.mid || '/' || CAST(b.bno AS TEXT), b.gross, COALESCE(p.amount, 0) FROM cards_batches b
 		LEFT JOIN (SELECT mid, bno, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_payments GROUP BY mid, bno) p ON p.mid = b.mid AND p.bno = b.bno
 		WHERE b.gross <> COALESCE(p.amount, 0) ORDER BY b.mid, b.bno LIMIT ?`},
+	{"taken back in its total, and in its cancellations", `
+		SELECT b.mid || '/' || CAST(b.bno AS TEXT), b.cancelled, COALESCE(c.amount, 0) FROM cards_batches b
+		LEFT JOIN (SELECT mid, bno, CAST(SUM(amount) AS BIGINT) AS amount FROM cards_cancellations GROUP BY mid, bno) c ON c.mid = b.mid AND c.bno = b.bno
+		WHERE b.cancelled <> COALESCE(c.amount, 0) ORDER BY b.mid, b.bno LIMIT ?`},
+	{"of its payment, and taken back by its cancellation", `
+		SELECT c.mid || '/' || CAST(c.tno AS TEXT), p.amount, c.amount FROM cards_cancellations c
+		JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE p.amount <> c.amount OR p.cid <> c.cid OR p.sno <> c.sno - 1 ORDER BY c.mid, c.tno LIMIT ?`},
 	{"batches up to the last one, and on record", `
 		SELECT id, wanted, found FROM (SELECT m.mid AS id, m.last_batch AS wanted,
 				(SELECT COUNT(*) FROM cards_batches b WHERE b.mid = m.mid) AS found FROM cards_merchants m) AS merchants

@@ -40,12 +40,15 @@ type Dispute struct {
 	TNo      uint32
 	Card     purse.ID
 	Amount   money.Amount
-	// Reason is no-record, void, proved-void or objection.
+	// Reason is no-record, void, proved-void, objection, or cancellation: nobody
+	// knows whether the card took the payment back.
 	Reason string
 	Note   string
-	// State is open, holder or merchant: who has the money.
+	// State is open, holder or merchant: who has the money. Of a cancellation the
+	// holder has it on the card.
 	State string
-	// Rule is what decided it: void, record, no-record or operator.
+	// Rule is what decided it: void, record, no-record or operator; of a
+	// cancellation record, claim, payment or operator.
 	Rule     string
 	Operator string
 	// Due is when it is decided by itself, seconds since 1970; 0: an operator
@@ -127,6 +130,9 @@ func (c *Clearing) openClaim(ctx context.Context, tx *ledger.Tx, p payment, reas
 		c.transfer(id+"/shadow", kindShadow, shadowAccount(q.Card), memoAccount, p.amount(), reason),
 	})
 	if err != nil {
+		return err
+	}
+	if err := c.denyCancellation(ctx, tx, p); err != nil {
 		return err
 	}
 	if err := c.checkShadow(ctx, tx, p); err != nil {
@@ -285,6 +291,9 @@ func (c *Clearing) object(ctx context.Context, tx *ledger.Tx, merchant purse.ID,
 	if _, found, err := loadDispute(ctx, tx, merchant, tno); err != nil || found {
 		return Dispute{}, refuse(AlreadyDisputed, "there is a dispute about transaction %d of merchant %s, or was", tno, merchant), err
 	}
+	if _, found, err := cancellationOf(ctx, tx, merchant, tno); err != nil || found {
+		return Dispute{}, refuse(AlreadyDisputed, "the card took transaction %d of merchant %s back, or may have", tno, merchant), err
+	}
 	id := disputeID(merchant, tno)
 	var transfers []ledger.Transfer
 	if rest := row.amount - row.fee; rest > 0 {
@@ -333,6 +342,13 @@ func (c *Clearing) Decide(ctx context.Context, merchant purse.ID, tno uint32, fo
 			return err
 		}
 		refusal = nil
+		if row, isOpen, err := loadCancellation(ctx, tx, `WHERE mid = ? AND paid_tno = ? AND state = 'open'`, merchant.String(), int64(tno)); err != nil || isOpen {
+			if err == nil {
+				row, err = c.decideCancellation(ctx, tx, row, forHolder, cancelByOperator, operator)
+			}
+			dispute = row.dispute()
+			return err
+		}
 		if !found || d.State != disputeOpen {
 			refusal = refuse(NotOpen, "there is no open dispute about transaction %d of merchant %s", tno, merchant)
 			return nil
@@ -372,19 +388,33 @@ func (c *Clearing) DecideDue(ctx context.Context, limit int) (decided []Dispute,
 	return decided, err
 }
 
-// Disputes returns the newest disputes, at most limit of them (1 to
-// ledger.MaxPage); where openOnly is set, those that are not decided.
+// scanner is a function that reads a row.
+type scanner func(target ...any) error
+
+// Scan reads the row.
+func (s scanner) Scan(target ...any) error { return s(target...) }
+
+// Disputes returns the newest disputes, and then cancellations of which nobody knew
+// whether they took place, at most limit of them (1 to ledger.MaxPage); where
+// openOnly is set, those that are not decided.
 func (c *Clearing) Disputes(ctx context.Context, openOnly bool, limit int) (disputes []Dispute, err error) {
 	if limit < 1 || limit > ledger.MaxPage {
 		return nil, fmt.Errorf("page of %d: want 1 to %d disputes", limit, ledger.MaxPage)
 	}
-	condition := ""
+	condition, ofCancellations := "", "WHERE is_void = 1 "
 	if openOnly {
-		condition = "WHERE state = 'open' "
+		condition, ofCancellations = "WHERE state = 'open' ", "WHERE state = 'open' "
 	}
 	err = c.db.View(ctx, func(tx *ledger.Tx) (err error) {
 		disputes, err = listDisputes(ctx, tx, condition+`ORDER BY created DESC, mid, tno LIMIT ?`, limit)
-		return err
+		if err != nil || len(disputes) == limit {
+			return err
+		}
+		return tx.Each(ctx, func(scan func(target ...any) error) error {
+			row, err := scanCancellation(scanner(scan))
+			disputes = append(disputes, row.dispute())
+			return err
+		}, cancellationColumns+ofCancellations+`ORDER BY created DESC, mid, tno LIMIT ?`, limit-len(disputes))
 	})
 	return disputes, err
 }

@@ -98,6 +98,9 @@ func (c *Clearing) cashOut(ctx context.Context, tx *ledger.Tx, gateway string, m
 	if row.gateway != gateway || row.state != statePaid {
 		return refuse(NotForwarded, "the money of transaction %d of merchant %s did not go on to gateway %s", tno, merchant, gateway), nil
 	}
+	if _, found, err := cancellationOf(ctx, tx, merchant, tno); err != nil || found {
+		return refuse(NotForwarded, "the card took transaction %d of merchant %s back, or may have", tno, merchant), err
+	}
 	card, found, err := loadCard(ctx, tx, row.card)
 	if err != nil || !found || card.account != "" || card.state == "unknown" {
 		return refuse(HasAccount, "card %s is not a white one: put the money on the account that it belongs to", row.card), err

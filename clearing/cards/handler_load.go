@@ -104,10 +104,20 @@ type claimAnswer struct {
 }
 
 func (h *handler) claims(w http.ResponseWriter, r *http.Request) (answer, error) {
-	body, refusal := readExactly(w, r, purse.ProofLength+len(purse.MAC{}), "a proof and its MACZ")
+	const ofProof, ofCancellation = purse.ProofLength + len(purse.MAC{}), purse.CancellationLength + len(purse.MAC{})
+	body, refusal := read(w, r, int64(ofCancellation))
+	if refusal == nil && len(body) != ofProof && len(body) != ofCancellation {
+		refusal = refuse(purse.Malformed, "%d bytes: want the %d of a proof and its MACZ, or the %d of a cancellation and its own", len(body), ofProof, ofCancellation)
+	}
 	if refusal != nil {
 		return answer{refusal: refusal}, nil
 	}
-	d, refusal, err := h.clearing.Claim(r.Context(), body[:purse.ProofLength], purse.MAC(body[purse.ProofLength:]), claimNote)
+	var d Dispute
+	var err error
+	if len(body) == ofCancellation {
+		d, refusal, err = h.clearing.ClaimCancellation(r.Context(), body[:purse.CancellationLength], purse.MAC(body[purse.CancellationLength:]))
+	} else {
+		d, refusal, err = h.clearing.Claim(r.Context(), body[:purse.ProofLength], purse.MAC(body[purse.ProofLength:]), claimNote)
+	}
 	return answer{claimAnswer{d.Merchant.String(), d.TNo, d.Amount, d.State, d.Reason, d.Due}, refusal}, err
 }

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/paywordhq/payword/internal/ledger"
@@ -158,8 +159,12 @@ func (c *Clearing) checkLoad(ctx context.Context, tx *ledger.Tx, card cardRow, l
 	if err != nil {
 		return nil, err
 	}
-	if balance > shadow.Balance {
-		detail := fmt.Sprintf("card %s says that it has %s micros before load %d: at most %s can be on it", card.id, balance, load.Answer.LNo, shadow.Balance)
+	back, err := mayBeBack(ctx, tx, card.id, math.MaxUint32)
+	if err != nil {
+		return nil, err
+	}
+	if most := shadow.Balance + back; balance > most {
+		detail := fmt.Sprintf("card %s says that it has %s micros before load %d: at most %s can be on it", card.id, balance, load.Answer.LNo, most)
 		return refuse(WrongBalance, "%s", detail), c.raise(ctx, tx, Alarm{Kind: ImpossibleSum, Card: card.id, Number: load.Answer.LNo, Detail: detail, Evidence: asked})
 	}
 	if balance+amount > card.maxBalance { // both are below 2^53

@@ -35,12 +35,23 @@ type payment struct {
 	source  string
 	batch   uint32 // 0: none yet
 	gateway string // that gets the money; "": the merchant
+	// paidTNo and paidSNo are above 0 if it is a cancellation: of the payment of
+	// these numbers.
+	paidTNo, paidSNo uint32
 }
 
 func (p payment) amount() money.Amount { return p.proof.Unit.Amount(p.proof.Amount) }
 
-// evidence is proof and MACZ.
-func (p payment) evidence() []byte { return append(p.proof.Append(nil), p.macz[:]...) }
+// said is what the card said of it: a proof, or a cancellation.
+func (p payment) said() []byte {
+	if p.paidTNo > 0 {
+		return purse.Cancellation{Proof: p.proof, PaidTNo: p.paidTNo, PaidSNo: p.paidSNo}.Append(nil)
+	}
+	return p.proof.Append(nil)
+}
+
+// evidence is what the card said, and MACZ.
+func (p payment) evidence() []byte { return append(p.said(), p.macz[:]...) }
 
 // paymentRow is a payment as clearing keeps it.
 type paymentRow struct {
@@ -90,7 +101,7 @@ type Receipt struct {
 // books nothing then. The same again changes nothing.
 func (c *Clearing) PayOnline(ctx context.Context, record []byte, previous purse.MAC) (receipt Receipt, refusal *purse.Refusal, err error) {
 	read, err := purse.ParseRecord(record)
-	if err != nil || read.IsVoid {
+	if err != nil || read.IsVoid || read.IsCancellation() {
 		return Receipt{}, refuse(purse.Malformed, "want the record of a payment, 90 bytes: %v", err), nil
 	}
 	// What no SAM made is refused before it waits where payments are booked.
@@ -189,16 +200,22 @@ func (c *Clearing) checkProof(proof purse.Proof, macz purse.MAC) (uint32, *purse
 	return proof.Balance(key), nil
 }
 
-// booking gathers the payments of one merchant that are booked together.
+// booking gathers the payments of one merchant that are booked together, and
+// their cancellations.
 type booking struct {
-	c        *Clearing
-	merchant merchantRow
-	id       string // begins the ids of its transfers
-	gross    money.Amount
-	fees     money.Amount
-	debits   map[purse.ID]money.Amount // of shadows
-	cards    []purse.ID                // in the order in which they came
-	last     map[purse.ID]payment      // of each card
+	c         *Clearing
+	merchant  merchantRow
+	id        string // begins the ids of its transfers
+	gross     money.Amount
+	fees      money.Amount
+	back      money.Amount              // of cancellations, to cards
+	held      money.Amount              // of those of which nobody knows
+	feesBack  money.Amount              // of both
+	takenBack money.Amount              // by all cancellations, those that did not take place too
+	debits    map[purse.ID]money.Amount // of shadows
+	cards     []purse.ID                // in the order in which they came
+	last      map[purse.ID]payment      // of each card
+	added     []payment
 }
 
 func (c *Clearing) newBooking(merchant merchantRow, id string) *booking {
@@ -219,12 +236,18 @@ func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
 	}
 	b.gross += p.amount()
 	b.fees += fee
-	if _, seen := b.debits[p.proof.Card]; !seen {
-		b.cards = append(b.cards, p.proof.Card)
-	}
+	b.see(p.proof.Card)
 	b.debits[p.proof.Card] += p.amount()
-	b.last[p.proof.Card] = p
+	b.last[p.proof.Card], b.added = p, append(b.added, p)
 	return nil
+}
+
+// see keeps that a card is among them.
+func (b *booking) see(card purse.ID) {
+	if _, seen := b.debits[card]; !seen {
+		b.cards = append(b.cards, card)
+		b.debits[card] = 0
+	}
 }
 
 // feeOn returns the fee on a payment, which is never more than the payment, and
@@ -238,27 +261,44 @@ func (c *Clearing) feeOn(merchant merchantRow, amount money.Amount) (money.Amoun
 	return min(fee, amount), c.config.Fee.Version, err
 }
 
-// post moves the money of what was added.
+// post moves the money of what was added, and then back what was cancelled.
 func (b *booking) post(ctx context.Context, tx *ledger.Tx) error {
-	if b.gross == 0 {
-		return nil
-	}
 	payable := payableAccount(b.merchant.id)
-	transfers := []ledger.Transfer{b.c.transfer(b.id, kindPayment, poolAccount, payable, b.gross, "")}
-	if b.fees > 0 {
-		transfers = append(transfers, b.c.transfer(b.id+"/fee", kindFee, payable, feesAccount, b.fees, b.c.config.Fee.Version))
+	var transfers []ledger.Transfer
+	move := func(suffix, kind, debit, credit string, amount money.Amount, reference string) {
+		if amount > 0 {
+			transfers = append(transfers, b.c.transfer(b.id+suffix, kind, debit, credit, amount, reference))
+		}
 	}
+	move("", kindPayment, poolAccount, payable, b.gross, "")
+	move("/fee", kindFee, payable, feesAccount, b.fees, b.c.config.Fee.Version)
+	move("/cancelled/fee", kindCancel, feesAccount, payable, b.feesBack, b.c.config.Fee.Version)
+	move("/cancelled", kindCancel, payable, poolAccount, b.back, "")
+	move("/held", kindDispute, payable, disputesAccount, b.held, cancellation)
 	if b.merchant.gateway != "" {
-		transfers = append(transfers, b.c.forward(b.id, b.merchant, b.gross))
+		move("/forward", kindForward, payable, gatewayAccount(b.merchant.gateway), b.gross-b.back-b.held, "")
 	}
 	for _, card := range b.cards {
-		transfers = append(transfers, b.c.transfer(b.id+"/"+card.String(), kindShadow, shadowAccount(card), memoAccount, b.debits[card], ""))
+		move("/"+card.String(), kindShadow, shadowAccount(card), memoAccount, b.debits[card], "")
+		move("/"+card.String(), kindShadow, memoAccount, shadowAccount(card), -b.debits[card], "")
 	}
-	if err := postAll(ctx, tx, transfers); err != nil {
-		return err
+	if len(transfers) > 0 {
+		if err := postAll(ctx, tx, transfers); err != nil {
+			return err
+		}
+	}
+	// What waited for one of these payments has its money by now.
+	for _, p := range b.added {
+		if err := b.c.denyCancellation(ctx, tx, p); err != nil {
+			return err
+		}
 	}
 	for _, card := range b.cards {
-		if err := b.c.checkShadow(ctx, tx, b.last[card]); err != nil {
+		p, hasPaid := b.last[card]
+		if !hasPaid {
+			continue
+		}
+		if err := b.c.checkShadow(ctx, tx, p); err != nil {
 			return err
 		}
 	}
@@ -281,40 +321,31 @@ func (c *Clearing) checkShadow(ctx context.Context, tx *ledger.Tx, p payment) er
 	if err != nil || shadow.Balance >= 0 {
 		return err
 	}
+	back, err := mayBeBack(ctx, tx, p.proof.Card, p.proof.SNo)
+	if err != nil || shadow.Balance+back >= 0 {
+		return err
+	}
 	return c.alarm(ctx, tx, Overspent, p, "%s micros more were spent than loaded", -shadow.Balance)
+}
+
+// mayBeBack returns how much a card may have taken back before its payment sno
+// without clearing knowing it yet: payments whose batch is still to come, if the
+// next number of the card is not known to be a payment, and cancellations that
+// nobody has decided.
+func mayBeBack(ctx context.Context, tx *ledger.Tx, card purse.ID, sno uint32) (back money.Amount, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM (
+			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND bno = 0 AND state <> 'refunded'
+				AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1)
+			UNION ALL SELECT amount FROM cards_cancellations WHERE cid = ? AND state = 'open') AS back`,
+		card.String(), int64(sno), card.String()).Scan((*int64)(&back))
+	return back, err
 }
 
 // keep checks a payment against what is known of its card, and keeps it.
 func (c *Clearing) keep(ctx context.Context, tx *ledger.Tx, p payment, fee money.Amount, rule, state string) error {
-	card, found, err := loadCard(ctx, tx, p.proof.Card)
+	repeated, err := c.checkPayment(ctx, tx, p)
 	if err != nil {
 		return err
-	}
-	if !found {
-		card = cardRow{id: p.proof.Card, state: "unknown"}
-		_, err := c.insertCard(ctx, tx, Card{ID: p.proof.Card, KeyVersion: p.proof.KeyVersion, Holder: p.proof.Holder,
-			Exponent: p.proof.Unit.Exponent, Expires: time.Unix(0, 0)}, "unknown")
-		if err != nil {
-			return err
-		}
-	}
-	if err := c.checkAgreed(ctx, tx, card, p); err != nil {
-		return err
-	}
-	if err := c.settleBefore(ctx, tx, p); err != nil {
-		return err
-	}
-	isRepeated, err := c.isRepeated(ctx, tx, p)
-	if err != nil {
-		return err
-	}
-	repeated := 0
-	if isRepeated {
-		repeated = 1
-	} else if card.state != "unknown" {
-		if err := c.checkSequence(ctx, tx, p); err != nil {
-			return err
-		}
 	}
 	q := p.proof
 	_, err = tx.ExecContext(ctx, `INSERT INTO cards_payments
@@ -323,6 +354,40 @@ func (c *Clearing) keep(ctx context.Context, tx *ledger.Tx, p payment, fee money
 		q.Merchant.String(), int64(q.TNo), q.Card.String(), int64(q.SNo), int64(q.LNo), int64(p.amount()), int64(q.Unit.Amount(p.balance)),
 		int64(fee), rule, int64(q.Time), q.Append(nil), p.macz[:], int64(p.batch), p.source, repeated, state, p.gateway, tx.Now().UnixMicro())
 	return err
+}
+
+// checkPayment checks a payment or a cancellation against what is known of its
+// card, and ends a load that it shows to have taken place. repeated is 1 if the
+// card used the number before.
+func (c *Clearing) checkPayment(ctx context.Context, tx *ledger.Tx, p payment) (repeated int, err error) {
+	card, found, err := loadCard(ctx, tx, p.proof.Card)
+	if err != nil {
+		return 0, err
+	}
+	if !found {
+		card = cardRow{id: p.proof.Card, state: "unknown"}
+		_, err := c.insertCard(ctx, tx, Card{ID: p.proof.Card, KeyVersion: p.proof.KeyVersion, Holder: p.proof.Holder,
+			Exponent: p.proof.Unit.Exponent, Expires: time.Unix(0, 0)}, "unknown")
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := c.checkAgreed(ctx, tx, card, p); err != nil {
+		return 0, err
+	}
+	if err := c.settleBefore(ctx, tx, p); err != nil {
+		return 0, err
+	}
+	isRepeated, err := c.isRepeated(ctx, tx, p)
+	switch {
+	case err != nil:
+		return 0, err
+	case isRepeated:
+		return 1, nil
+	case card.state == "unknown":
+		return 0, nil
+	}
+	return 0, c.checkSequence(ctx, tx, p)
 }
 
 // settleBefore ends the card's pending load if the payment shows that it took

@@ -55,8 +55,10 @@ func (c *Clearing) checkAgreed(ctx context.Context, tx *ledger.Tx, card cardRow,
 func (c *Clearing) isRepeated(ctx context.Context, tx *ledger.Tx, p payment) (bool, error) {
 	var merchant string
 	var tno int64
-	err := tx.QueryRowContext(ctx, `SELECT mid, tno FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0`,
-		p.proof.Card.String(), int64(p.proof.SNo)).Scan(&merchant, &tno)
+	card, sno := p.proof.Card.String(), int64(p.proof.SNo)
+	err := tx.QueryRowContext(ctx, `SELECT mid, tno FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0
+		UNION ALL SELECT mid, tno FROM cards_cancellations WHERE cid = ? AND sno = ? AND repeated = 0 AND state = 'done' LIMIT 1`,
+		card, sno, card, sno).Scan(&merchant, &tno)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -71,24 +73,24 @@ type point struct {
 	sno, lno uint32
 	balance  money.Amount
 	unit     money.Amount // the least that a payment in between takes
-	amount   money.Amount // of that payment
+	amount   money.Amount // of that payment; below 0: a cancellation gave it back
 	at       payment
 }
 
 // checkSequence compares the numbers and the balance of a payment with those of
 // the nearest that are known before and after it. Payments come in any order
 // and some are still on their way, but loads are known, and every payment in
-// between takes one unit at least.
+// between takes one unit at least, unless the next number took it back.
 func (c *Clearing) checkSequence(ctx context.Context, tx *ledger.Tx, p payment) error {
 	here := pointOf(p)
-	before, _, err := c.neighbour(ctx, tx, p, `sno < ? AND repeated = 0 ORDER BY sno DESC`)
+	before, _, err := c.neighbour(ctx, tx, p, true)
 	if err != nil {
 		return err
 	}
 	if err := c.checkStep(ctx, tx, before, here); err != nil {
 		return err
 	}
-	after, found, err := c.neighbour(ctx, tx, p, `sno > ? AND repeated = 0 ORDER BY sno`)
+	after, found, err := c.neighbour(ctx, tx, p, false)
 	if err != nil || !found {
 		return err
 	}
@@ -96,29 +98,92 @@ func (c *Clearing) checkSequence(ctx context.Context, tx *ledger.Tx, p payment) 
 }
 
 func pointOf(p payment) point {
-	return point{p.proof.SNo, p.proof.LNo, p.proof.Unit.Amount(p.balance), p.proof.Unit.Amount(1), p.amount(), p}
+	amount := p.amount()
+	if p.paidTNo > 0 {
+		amount = -amount
+	}
+	return point{p.proof.SNo, p.proof.LNo, p.proof.Unit.Amount(p.balance), p.proof.Unit.Amount(1), amount, p}
 }
 
-// neighbour returns the nearest payment of the same card that is known. Without
-// one before it, that is the new card: no load, no payment, nothing on it.
-func (c *Clearing) neighbour(ctx context.Context, tx *ledger.Tx, p payment, condition string) (point, bool, error) {
-	var text, macz []byte
-	var balance int64
-	err := tx.QueryRowContext(ctx, `SELECT proof, macz, balance FROM cards_payments WHERE cid = ? AND `+condition+` LIMIT 1`,
-		p.proof.Card.String(), int64(p.proof.SNo)).Scan(&text, &macz, &balance)
-	if errors.Is(err, sql.ErrNoRows) {
-		return point{}, false, nil
+// neighbour returns the nearest payment or cancellation of the same card that is
+// known. Without one before it, that is the new card: no load, no payment, nothing
+// on it.
+func (c *Clearing) neighbour(ctx context.Context, tx *ledger.Tx, p payment, isBefore bool) (nearest point, found bool, err error) {
+	compared, order := ">", "sno"
+	if isBefore {
+		compared, order = "<", "sno DESC"
 	}
-	if err != nil {
-		return point{}, false, err
+	for _, table := range []string{"cards_payments", "cards_cancellations"} {
+		// One that an operator decided says nothing by the card.
+		var text, macz []byte
+		var balance int64
+		err := tx.QueryRowContext(ctx, `SELECT proof, macz, balance FROM `+table+` WHERE cid = ? AND sno `+compared+` ? AND repeated = 0 AND LENGTH(macz) > 0
+			ORDER BY `+order+` LIMIT 1`, p.proof.Card.String(), int64(p.proof.SNo)).Scan(&text, &macz, &balance)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return point{}, false, err
+		}
+		other, err := readPoint(text, macz, money.Amount(balance))
+		if err != nil {
+			return point{}, false, fmt.Errorf("a payment of card %s on record cannot be read: %w", p.proof.Card, err)
+		}
+		if !found || (other.sno > nearest.sno) == isBefore {
+			nearest, found = other, true
+		}
 	}
-	proof, err := purse.ParseProof(text)
-	if err != nil || len(macz) != len(purse.MAC{}) {
-		return point{}, false, fmt.Errorf("a payment of card %s on record cannot be read: %v", p.proof.Card, err)
+	return nearest, found, nil
+}
+
+// readPoint reads what a card said of a payment or a cancellation.
+func readPoint(text, macz []byte, balance money.Amount) (point, error) {
+	if len(macz) != len(purse.MAC{}) {
+		return point{}, errors.New("its MACZ has another length")
 	}
-	found := pointOf(payment{proof: proof, macz: purse.MAC(macz)})
-	found.balance = money.Amount(balance)
-	return found, true, nil
+	p := payment{macz: purse.MAC(macz)}
+	if len(text) == purse.CancellationLength {
+		read, err := purse.ParseCancellation(text)
+		if err != nil {
+			return point{}, err
+		}
+		p.proof, p.paidTNo, p.paidSNo = read.Proof, read.PaidTNo, read.PaidSNo
+	} else {
+		read, err := purse.ParseProof(text)
+		if err != nil {
+			return point{}, err
+		}
+		p.proof = read
+	}
+	found := pointOf(p)
+	found.balance = balance
+	return found, nil
+}
+
+// mostGained returns the most that numbers which are not known can have put on a
+// card, one after the other, after a payment of paid: the first of them may have
+// taken that back. A payment and its cancellation put nothing on it, and a payment
+// alone takes one unit at least.
+func mostGained(count int64, unit, paid money.Amount) money.Amount {
+	odd := func(count int64) money.Amount { return money.Amount(count%2) * unit }
+	if count == 0 {
+		return 0
+	}
+	return max(-odd(count), max(paid, 0)-odd(count-1))
+}
+
+// isPossible reports whether the balance of a card can have grown by so much
+// between two of its payments: the one that is not known between them is either a
+// payment, or took the one before it back, whole.
+func isPossible(gained money.Amount, between int64, unit, paid money.Amount) bool {
+	most := mostGained(between, unit, paid)
+	switch between {
+	case 0:
+		return gained == 0
+	case 1:
+		return gained <= -unit || gained == most
+	}
+	return gained <= most
 }
 
 // checkStep compares two payments of a card, the second with the higher number.
@@ -136,12 +201,13 @@ func (c *Clearing) checkStep(ctx context.Context, tx *ledger.Tx, first, second p
 		return c.alarm(ctx, tx, LoadNumberBack, second.at, "after load %d, of which nobody knows", second.lno)
 	}
 	between := int64(second.sno) - int64(first.sno) - 1
-	most := first.balance + money.Amount(loads) - second.amount - money.Amount(between)*second.unit
-	switch {
-	case second.balance > most:
-		return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: at most %s can be, after payment %d", second.balance, most, first.sno)
-	case between == 0 && second.balance < most:
-		return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: it must be %s, after payment %d", second.balance, most, first.sno)
+	gained := second.balance + second.amount - first.balance - money.Amount(loads)
+	if isPossible(gained, between, second.unit, first.amount) {
+		return nil
 	}
-	return nil
+	most := first.balance + money.Amount(loads) - second.amount + mostGained(between, second.unit, first.amount)
+	if second.balance > most {
+		return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: at most %s can be, after payment %d", second.balance, most, first.sno)
+	}
+	return c.alarm(ctx, tx, ImpossibleSum, second.at, "%s micros left on the card: it must be %s, after payment %d", second.balance, most, first.sno)
 }

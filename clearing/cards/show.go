@@ -26,6 +26,9 @@ type Statement struct {
 	// Loads and Payments are the newest 100 of each, by number.
 	Loads    []LoadLine    `json:"loads"`
 	Payments []PaymentLine `json:"payments"`
+	// Cancellations are the newest 100 payments that the card took back, or may
+	// have.
+	Cancellations []CancellationLine `json:"cancellations"`
 }
 
 // LoadLine is a load of a Statement.
@@ -66,9 +69,35 @@ func (c *Clearing) Show(ctx context.Context, card purse.ID) (s Statement, err er
 		if err := s.addLoads(ctx, tx); err != nil {
 			return err
 		}
-		return s.addPayments(ctx, tx)
+		if err := s.addPayments(ctx, tx); err != nil {
+			return err
+		}
+		return s.addCancellations(ctx, tx)
 	})
 	return s, err
+}
+
+// CancellationLine is a payment of a Statement that was taken back.
+type CancellationLine struct {
+	Number       uint32       `json:"number"`
+	Merchant     string       `json:"merchant"`
+	Transaction  uint32       `json:"transaction"`
+	Payment      uint32       `json:"payment"` // the transaction of the payment
+	AmountMicros money.Amount `json:"amountMicros"`
+	State        string       `json:"state"` // done, open (nobody knows yet) or denied
+	Made         time.Time    `json:"made"`
+}
+
+func (s *Statement) addCancellations(ctx context.Context, tx *ledger.Tx) error {
+	s.Cancellations = []CancellationLine{}
+	return tx.Each(ctx, func(scan func(target ...any) error) error {
+		var c CancellationLine
+		var made int64
+		err := scan(&c.Number, &c.Merchant, &c.Transaction, &c.Payment, (*int64)(&c.AmountMicros), &c.State, &made)
+		c.Made = time.Unix(made, 0).UTC()
+		s.Cancellations = append(s.Cancellations, c)
+		return err
+	}, `SELECT sno, mid, tno, paid_tno, amount, state, made FROM cards_cancellations WHERE cid = ? ORDER BY sno DESC, mid, tno LIMIT ?`, s.Card, maxShown)
 }
 
 func (s *Statement) addLoads(ctx context.Context, tx *ledger.Tx) error {
