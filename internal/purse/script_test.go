@@ -49,7 +49,9 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	done(t, d.card, purse.Verify, 0, 0x80, []byte("4711"))
 	d.run(t, scripts, purse.SetLimits, 7, limits)
+	refused(t, d.card, purse.PINWanted, purse.InitLoad, 0, 0, loadRequest(1)) // not by what was entered before
 	if data := d.data(t); data.MaxBalance != 6000 || data.MaxPayment != 50 {
 		t.Errorf("%+v", data)
 	}
@@ -112,6 +114,41 @@ func TestScriptsThatAreRefused(t *testing.T) {
 	if before.MaxBalance != 20_000 || before.MaxPayment != 10_000 {
 		t.Errorf("%+v", before)
 	}
+}
+
+// An issuer's MAC does not make sense of nonsense: the card is left as it is.
+func TestScriptsThatMakeNoSense(t *testing.T) {
+	d := newDesk(t)
+	key := d.key(t, d.keys.LoadKey, cardNumber)
+	card := id(t, cardNumber)
+	pad := key.MAC([]byte{0xD3, 1}, card[:], be(1))
+	pin := func(plain []byte) []byte {
+		for i := range plain {
+			plain[i] ^= pad[i]
+		}
+		return plain
+	}
+	long := func(length byte, digits string) []byte {
+		return append(append([]byte{length}, digits...), bytes.Repeat([]byte{0xFF}, 15-len(digits))...)
+	}
+	before := d.data(t)
+	for name, c := range map[string]struct {
+		kind byte
+		data []byte
+	}{
+		"more than 200.00": {3, be(20_001, be(1))}, "more at once": {3, be(100, be(101))}, "nothing at once": {3, be(100, be(0))},
+		"a PIN of 3": {4, pin(long(3, "123"))}, "a PIN of 9": {4, pin(long(9, "123456789"))}, "a PIN of 200": {4, pin(long(200, "1234"))},
+		"letters": {4, pin(long(4, "12a4"))}, "digits behind it": {4, pin(long(4, "12345"))}, "a PIN in the clear": {4, long(4, "1234")},
+	} {
+		mac := key.MAC([]byte{0xD1, 1}, card[:], []byte{c.kind}, be(1), c.data)
+		if _, status := send(t, d.card, purse.Command(purse.Script, c.kind, 0, join(c.data, be(1), mac[:]))); status != purse.WrongData {
+			t.Errorf("%s: %v", name, status)
+		}
+	}
+	if after := d.data(t); after != before {
+		t.Errorf("%+v, before %+v", after, before)
+	}
+	done(t, d.card, purse.Verify, 0, 0x80, []byte("4711"))
 }
 
 func TestInitialPIN(t *testing.T) {

@@ -21,11 +21,7 @@ func (w *wire) Transmit(command []byte) ([]byte, error) {
 	w.count++
 	w.in--
 	if w.in != 0 {
-		answer, err := w.applet.Transmit(command)
-		if err != nil {
-			w.applet.Reset()
-		}
-		return answer, err
+		return w.applet.Transmit(command)
 	}
 	if !w.isBefore {
 		if _, err := w.applet.Transmit(command); err != nil && !errors.Is(err, errFault) {

@@ -129,6 +129,14 @@ func cancellationRefusals() []Case {
 	add("cancellation-of-nothing", "No payment of the batch is taken back.", "cancellation", 2, nil, voidBody(1, 1, 0), takenBack(123, 1)[1])
 	add("cancellation-of-more", "More is taken back than was paid.", "cancellation", 2, nil, payment, takenBack(124, 1)[1])
 	add("cancellation-of-itself", "It names its own transaction.", "malformed", 2, nil, payment, takenBack(123, 2)[1])
+	add("cancellation-other-transaction", "It names another transaction than the card's payment was.", "cancellation", 3, nil,
+		payment, voidBody(1, 2, 0), cancellationBody(1, purseCancellation(3, 2, 123, 5000, 2)))
+	add("cancellation-other-card", "It is another card's payment that it takes back.", "cancellation", 2, nil,
+		paymentBody(1, purseProof(purseMerchant, 1, 1, 123, 4877)), takenBack(123, 1)[1])
+	gap := purseCancellation(2, 3, 123, 5000, 1)
+	binary.BigEndian.PutUint32(gap[57:], 1)
+	copy(gap[61:], cmac(proofKey(purseCard), []byte{0xA8, 1}, gap[:61]))
+	add("cancellation-late", "The card paid something else in between.", "malformed", 2, nil, payment, cancellationBody(1, gap))
 	add("cancellation-mac", "The MACZ is one of payments.", "proof-mac", 2, nil, payment, asPayment)
 	add("cancellation-sum", "The total sums up as if nothing was taken back.", "sum", 0, number(32, 123), payment, takenBack(123, 1)[1])
 	add("cancellation-unproved", "Nothing was paid that might have been taken back.", "cancellation", 2, nil, payment, voidBody(1, 2, 3))
