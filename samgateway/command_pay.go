@@ -177,12 +177,12 @@ func defineUnload(c *command, flags *flag.FlagSet) func(context.Context) error {
 			return err
 		}
 		return c.withTill(ctx, s, func(t *till) error {
-			return c.withCard(ctx, s, func(card *customer) error { return c.unload(ctx, t, card) })
+			return c.withCard(ctx, s, func(card *customer) error { return c.unloadCard(ctx, t, card) })
 		})
 	}
 }
 
-func (c *command) unload(ctx context.Context, t *till, card *customer) error {
+func (c *command) unloadCard(ctx context.Context, t *till, card *customer) error {
 	if err := card.check(t.unit); err != nil {
 		return err
 	}

@@ -101,12 +101,8 @@ func (c *command) withCard(ctx context.Context, s *settings, work func(*customer
 
 // look selects the purse and asks it about itself. A card that is blocked or
 // foreign says so.
-func (card *customer) look(ctx context.Context) error {
-	purse := smartcard.Purse{Card: card.Session}
-	err := purse.Select(ctx)
-	if err == nil {
-		card.data, err = purse.Data(ctx)
-	}
+func (card *customer) look(ctx context.Context) (err error) {
+	card.data, err = dataOf(ctx, card.Session)
 	return err
 }
 

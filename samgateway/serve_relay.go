@@ -59,7 +59,7 @@ func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32,
 	// Before what its holder came for. To load, the card was shown its PIN in this
 	// session, and would forget it.
 	if hello.Intent.IsPayment() {
-		if _, err := d.terminal.Meet(ctx, card); err != nil {
+		if _, err := d.meetCard(ctx, card); err != nil {
 			d.log.WarnContext(ctx, "not all that is open about a card could be decided", "error", err.Error())
 		}
 	}
@@ -73,7 +73,7 @@ func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32,
 	case relay.Load:
 		return d.loadAtHome(ctx, card, amount)
 	}
-	outcomes, err := d.terminal.Meet(ctx, card)
+	outcomes, err := d.meetCard(ctx, card)
 	if err != nil {
 		return relay.Result{}, err
 	}
@@ -95,11 +95,7 @@ func (d *relayDesk) pay(ctx context.Context, card smartcard.Card, payment termin
 // unloadAtHome pays what the holder agreed to, which is all that is on the card,
 // to the card's account. Nobody hands out cash there.
 func (d *relayDesk) unloadAtHome(ctx context.Context, card smartcard.Card, amount uint32) (relay.Result, error) {
-	client := smartcard.Purse{Card: card}
-	if err := client.Select(ctx); err != nil {
-		return relay.Result{}, err
-	}
-	data, err := client.Data(ctx)
+	data, err := dataOf(ctx, card)
 	if err != nil {
 		return relay.Result{}, err
 	}
@@ -120,10 +116,6 @@ func (d *relayDesk) loadAtHome(ctx context.Context, card smartcard.Card, amount 
 	}
 	return relay.Result{Outcome: relay.Done, Sentence: "Loaded " + spoken(r.Amount, r.Unit) + ".", Amount: r.Unit.Amount(r.Amount)}, nil
 }
-
-// errWhite means that a white card would be loaded or paid out where nobody
-// takes or hands out cash.
-var errWhite = errors.New("this is a white card: it is loaded and paid out for cash, at a till where somebody takes it")
 
 // loadFromAccount loads a card that has an account. Clearing takes the gateway's
 // word that a white card was paid for in cash, so where nobody takes any, a card

@@ -92,6 +92,36 @@ func (c *command) withTill(ctx context.Context, s *settings, work func(*till) er
 	return errors.Join(work(t), t.close())
 }
 
+// errWhite means that a white card would be loaded or paid out where nobody
+// takes or hands out cash.
+var errWhite = errors.New("this is a white card: it is loaded and paid out for cash, at a till where somebody takes it")
+
+// dataOf selects the purse of a card and asks it about itself. A PIN that was
+// entered is forgotten.
+func dataOf(ctx context.Context, card smartcard.Card) (smartcard.PurseData, error) {
+	client := smartcard.Purse{Card: card}
+	if err := client.Select(ctx); err != nil {
+		return smartcard.PurseData{}, err
+	}
+	return client.Data(ctx)
+}
+
+// meetCard decides what is open about a card, and returns what is about this card
+// alone: its holder is not to hear of others. A PIN that was entered is forgotten.
+func (t *till) meetCard(ctx context.Context, card smartcard.Card) (outcomes []terminal.Outcome, err error) {
+	data, err := dataOf(ctx, card)
+	if err != nil {
+		return nil, err
+	}
+	all, err := t.terminal.Meet(ctx, card)
+	for _, o := range all {
+		if o.Card == data.Card {
+			outcomes = append(outcomes, o)
+		}
+	}
+	return outcomes, err
+}
+
 // unloaded is what became of a card's whole balance.
 type unloaded struct {
 	receipts []terminal.Receipt
@@ -105,12 +135,15 @@ func (t *till) unload(ctx context.Context, card smartcard.Card, data smartcard.P
 	if u.account, err = t.clearing.CardAccount(ctx, data.Card); err != nil {
 		return u, err
 	}
+	if u.account == "" && data.Holder != (purse.ID{}) { // it passes for a card that is not white
+		return u, errWhite
+	}
 	for left := data.Balance; left > 0; {
 		amount := left
 		if data.MaxPayment > 0 {
 			amount = min(left, data.MaxPayment)
 		}
-		receipt, err := t.terminal.Pay(ctx, card, terminal.Payment{Amount: amount, Unit: data.Unit, Account: u.account, Online: true, Cash: u.account == ""})
+		receipt, err := t.terminal.Pay(ctx, card, terminal.Payment{Amount: amount, Unit: data.Unit, Account: u.account, Cash: u.account == ""})
 		if err != nil {
 			return u, err
 		}
