@@ -64,7 +64,7 @@ func TestReaders(t *testing.T) {
 	want := `Empty: empty
 Customer: PWP1 card C100000000000001 with 0.00 USD
 Merchant: SAM of merchant 4D00000000000009
-Other: this is no purse card: it answers 6A82 to PWP1 (F05057505552534501)
+Other: this is no purse card: it answers 6A82 to PWP1 (F05057505552534501), 6A82 to GeldKarte (D27600002545500200)
 Used: another program is using the card
 `
 	if got := run(m, "readers"); got.code != 0 || got.stdout != want {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,8 @@ type shownCard struct {
 
 // shownEntry is a payment or a load.
 type shownEntry struct {
-	Number       uint32       `json:"number"`
+	Kind         profile.Kind `json:"kind"`
+	Number       uint32       `json:"number,omitempty"`
 	Time         time.Time    `json:"time"`
 	AmountMicros money.Amount `json:"amountMicros"`
 	Merchant     string       `json:"merchant,omitempty"`
@@ -109,11 +111,11 @@ func (c *command) readLog(ctx context.Context, card *customer, known profile.Pro
 	}
 	for _, p := range payments {
 		shown.Payments = append(shown.Payments, shownEntry{
-			Number: p.Number, Time: p.Time, AmountMicros: p.Amount, Merchant: p.Partner, Transaction: p.Transaction, Cancels: p.Cancels,
+			Kind: p.Kind, Number: p.Number, Time: p.Time, AmountMicros: p.Amount, Merchant: p.Partner, Transaction: p.Transaction, Cancels: p.Cancels,
 		})
 	}
 	for _, l := range loads {
-		shown.Loads = append(shown.Loads, shownEntry{Number: l.Number, Time: l.Time, AmountMicros: l.Amount, Terminal: l.Partner})
+		shown.Loads = append(shown.Loads, shownEntry{Kind: l.Kind, Number: l.Number, Time: l.Time, AmountMicros: l.Amount, Terminal: l.Partner})
 	}
 	return nil
 }
@@ -138,17 +140,25 @@ func (s *shownCard) String() string {
 	if s.IsBlocked {
 		text.WriteString("\nThe issuer has blocked the card.")
 	}
-	for _, p := range s.Payments {
-		what := "paid"
-		if p.Cancels > 0 {
-			what = fmt.Sprintf("taken back (of %d)", p.Cancels)
-		}
-		fmt.Fprintf(&text, "\n%s  %10s %s at merchant %s, transaction %d", p.Time.Format(time.DateTime), p.AmountMicros.Decimal(), what, p.Merchant, p.Transaction)
-	}
-	for _, l := range s.Loads {
-		fmt.Fprintf(&text, "\n%s  %10s loaded at %s", l.Time.Format(time.DateTime), l.AmountMicros.Decimal(), l.Terminal)
+	for _, entry := range slices.Concat(s.Payments, s.Loads) {
+		fmt.Fprintf(&text, "\n%s  %10s  %s", entry.Time.Format(time.DateTime), entry.AmountMicros.Decimal(), entry)
 	}
 	return text.String()
+}
+
+// String says what it is about, besides time and amount.
+func (e shownEntry) String() string {
+	text := string(e.Kind)
+	if e.Cancels > 0 {
+		text += fmt.Sprintf(" of transaction %d", e.Cancels)
+	}
+	if e.Merchant != "" {
+		text += fmt.Sprintf(" at merchant %s, transaction %d", e.Merchant, e.Transaction)
+	}
+	if e.Terminal != "" {
+		text += " at " + e.Terminal
+	}
+	return text
 }
 
 func triesLeft(tries int) string {

@@ -99,7 +99,7 @@ func (r *Reader) Exchange(t testing.TB, card Card) {
 func (r *Reader) Replace(t testing.TB, card Card) {
 	t.Helper()
 	r.Remove()
-	time.Sleep(pollTime)
+	time.Sleep(time.Until(r.removed.Add(pollTime)))
 	r.Insert(t, card)
 }
 

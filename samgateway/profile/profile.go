@@ -41,13 +41,26 @@ type Summary struct {
 	IsPayable bool
 }
 
+// Kind is what an entry in a log is about.
+type Kind string
+
+// The kinds of entries.
+const (
+	Payment      Kind = "payment"
+	Cancellation Kind = "cancellation" // a payment was taken back
+	Refund       Kind = "refund"
+	Load         Kind = "load"
+	Unload       Kind = "unload"
+)
+
 // Entry is a payment or a load in a card's log.
 type Entry struct {
-	Number      uint32    // the card's own
+	Kind        Kind
+	Number      uint32    // the card's own; 0: it is not said
 	Time        time.Time // by whoever was paid, or loaded the card
 	Amount      money.Amount
-	Partner     string // merchant or load terminal
-	Transaction uint32 // the merchant's number; 0 for a load
+	Partner     string // merchant or load terminal; "": it is not said
+	Transaction uint32 // the merchant's number; 0: there is none
 	// Cancels is the merchant's number of the payment that this one takes back; 0:
 	// none.
 	Cancels uint32
@@ -55,7 +68,7 @@ type Entry struct {
 
 // All are the profiles that are known, in the order in which a card is asked for
 // them.
-func All() []Profile { return []Profile{PWP1{}} }
+func All() []Profile { return []Profile{PWP1{}, GeldKarte{}} }
 
 // Identify selects the first application that a card has of those that are known.
 // smartcard.ErrForeign means that it has none; the error says what the card

@@ -50,8 +50,12 @@ func (PWP1) Log(ctx context.Context, card smartcard.Card) (payments, loads []Ent
 		return nil, nil, err
 	}
 	for _, p := range paid {
+		kind := Payment
+		if p.IsCancellation() {
+			kind = Cancellation
+		}
 		payments = append(payments, Entry{
-			Number: p.Proof.SNo, Time: when(p.Proof.Time), Amount: p.Proof.Unit.Amount(p.Proof.Amount),
+			Kind: kind, Number: p.Proof.SNo, Time: when(p.Proof.Time), Amount: p.Proof.Unit.Amount(p.Proof.Amount),
 			Partner: p.Proof.Merchant.String(), Transaction: p.Proof.TNo, Cancels: p.PaidTNo,
 		})
 	}
@@ -64,7 +68,7 @@ func (PWP1) Log(ctx context.Context, card smartcard.Card) (payments, loads []Ent
 			return nil, nil, err
 		}
 		loads = append(loads, Entry{
-			Number: entry.LNo, Time: when(entry.Time), Amount: entry.Unit.Amount(entry.Amount), Partner: entry.Terminal.String(),
+			Kind: Load, Number: entry.LNo, Time: when(entry.Time), Amount: entry.Unit.Amount(entry.Amount), Partner: entry.Terminal.String(),
 		})
 	}
 	return payments, loads, nil
