@@ -65,6 +65,9 @@ func TestCancellationThatNobodyProves(t *testing.T) {
 	if err != nil || record.Void.Proved != purse.UnprovedCancellation {
 		t.Errorf("%+v (%v)", record, err)
 	}
+	// The card may have it: nobody orders it again, and clearing takes one such
+	// record of a payment.
+	refused(t, d.sam, purse.OutOfOrder, purse.InitCancel, 0, 0, be(1, be(3)))
 	if batch := d.turnIn(t, purse.Position{}); batch.Total.Sum != 123 {
 		t.Errorf("%+v", batch.Total)
 	}

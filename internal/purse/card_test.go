@@ -191,3 +191,28 @@ func TestPINTryIsCountedBeforeTheComparison(t *testing.T) {
 		refused(t, d.card, purse.PINWanted, purse.InitLoad, 0, 0, loadRequest(1))
 	}
 }
+
+// A payment of five commands, beside as many records as a day has.
+func BenchmarkPayment(b *testing.B) {
+	d := newDesk(b)
+	d.load(b, 20_000)
+	for tno := uint32(1); tno <= 1000; tno++ {
+		done(b, d.sam, purse.InitPay, 0, 0, payRequest(1, 1))
+		done(b, d.sam, purse.VoidPay, 0, 0, be(tno))
+	}
+	tno := uint32(1000)
+	for b.Loop() {
+		if tno++; tno == 2000 {
+			b.StopTimer()
+			d.turnIn(b, purse.Position{Batch: d.samData(b).Batch - 1, TNo: d.samData(b).First - 1})
+			tno = 0
+			b.StartTimer()
+		}
+		if d.data(b).Balance == 0 {
+			b.StopTimer()
+			d.load(b, 20_000)
+			b.StartTimer()
+		}
+		d.pay(b, 1)
+	}
+}

@@ -57,7 +57,7 @@ func (s *SAM) initCancel(of command) ([]byte, StatusWord, error) {
 		return nil, 0, errState
 	case record.IsVoid || record.IsCancellation():
 		return nil, NoRecord, nil
-	case s.state.isReturned(tno):
+	case s.state.isReturned(record.Proof):
 		return nil, OutOfOrder, nil
 	}
 	open := OpenTransaction{IsCancellation: true, Amount: record.Proof.Amount, Unit: record.Proof.Unit, Time: time}

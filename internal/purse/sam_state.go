@@ -163,10 +163,17 @@ func (s *samState) record(tno uint32) ([]byte, bool) {
 	return s.records[tno-s.First], true
 }
 
-// isReturned reports whether a payment of the batch was taken back.
-func (s *samState) isReturned(tno uint32) bool {
+// isReturned reports whether a payment of the batch was taken back, or may have
+// been: clearing takes one record of that.
+func (s *samState) isReturned(paid Proof) bool {
 	for _, text := range s.records {
-		if record, err := ParseRecord(text); err == nil && record.IsCancellation() && record.PaidTNo == tno {
+		record, err := ParseRecord(text)
+		if err != nil {
+			continue
+		}
+		void := record.Void
+		if record.IsCancellation() && record.PaidTNo == paid.TNo ||
+			record.IsVoid && void.Proved == UnprovedCancellation && void.Card == paid.Card && void.SNo-1 == paid.SNo {
 			return true
 		}
 	}
