@@ -27,7 +27,9 @@ type Host interface {
 	// SubmitBatch takes total and records, and returns the data of ACK BATCH.
 	SubmitBatch(ctx context.Context, batch []byte) (purse.MAC, error)
 	// Claim takes a proof (53 bytes) and its MACZ, of a payment that the card
-	// made and the SAM has voided without knowing: the holder gets it back.
+	// made and the SAM has voided without knowing: the holder gets it back. So it
+	// does with what a card says of a cancellation (61 bytes): the holder has it
+	// back already.
 	Claim(ctx context.Context, proof []byte, macz purse.MAC) error
 	// Scripts returns the commands (SCRIPT, whole) that wait for a card, in their
 	// order, at most 16.

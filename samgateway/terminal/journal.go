@@ -304,17 +304,23 @@ func (j *journal) change(tno uint32, from State, change func(x *transaction)) (n
 		}
 		isChanged = true
 		change(&now)
-		if err := keep(tx, now); err != nil || now.CancelledTNo == 0 || now.isUndecided() {
+		if err := keep(tx, now); err != nil || now.CancelledTNo == 0 {
 			return err
 		}
-		return mark(tx, now.CancelledTNo, func(paid *transaction) {
-			paid.IsBeingCancelled = false
-			if now.State == Recorded {
-				paid.State = Cancelled
-			}
-		})
+		return mark(tx, now.CancelledTNo, now.decidePaid)
 	})
 	return now, isChanged, err
+}
+
+// decidePaid changes the payment that a cancellation is of. As long as it is not
+// known whether the card took it back, nothing of the payment goes on.
+func (x transaction) decidePaid(paid *transaction) {
+	switch x.State {
+	case Recorded, Claimed:
+		paid.State, paid.IsBeingCancelled = Cancelled, false
+	case Voided:
+		paid.IsBeingCancelled = false
+	}
 }
 
 // forget removes a transaction of which the SAM never knew, so that its number

@@ -74,6 +74,7 @@ func (t *Terminal) creditLoad(ctx context.Context, card smartcard.Purse, l load)
 		}
 	}
 	l, err = t.advanceLoad(work, l, &card)
+	t.forgetNote(func(m Matter) bool { return m.Kind == KindLoad && m.Load == purse.ID(l.Reference) })
 	switch l.State {
 	case Loaded, Credited:
 		return l.receipt(receipt), nil

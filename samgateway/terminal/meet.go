@@ -23,12 +23,7 @@ const (
 // decided now; the outcomes are of what was.
 func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, error) {
 	p := smartcard.Purse{Card: card}
-	release, err := t.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
 	says, err := t.meetSAM(ctx, p)
-	release()
 	if errors.Is(err, smartcard.ErrForeign) {
 		return nil, err
 	}
@@ -40,6 +35,11 @@ func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, er
 
 // meetSAM asks the card what the SAM waits for.
 func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+	release, err := t.acquire(ctx)
+	if err != nil {
+		return smartcard.PurseData{}, err
+	}
+	defer release()
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 	defer cancel()
 	if err := card.Select(work); err != nil {

@@ -1,6 +1,9 @@
 package terminal
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // maxNotes bounds the outcomes that nobody has asked for yet. The log has all.
 const maxNotes = 1000
@@ -24,16 +27,10 @@ func (t *Terminal) noteOutcome(o Outcome) {
 }
 
 // forgetNote removes what a caller is told by other means.
-func (t *Terminal) forgetNote(tno uint32) {
+func (t *Terminal) forgetNote(isTold func(Matter) bool) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	kept := t.notes[:0]
-	for _, o := range t.notes {
-		if tno == 0 || o.TNo != tno {
-			kept = append(kept, o)
-		}
-	}
-	t.notes = kept
+	t.notes = slices.DeleteFunc(t.notes, func(o Outcome) bool { return isTold(o.Matter) })
 }
 
 // drain returns what was decided since the last time.

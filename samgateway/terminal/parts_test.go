@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
@@ -97,6 +101,7 @@ type device struct {
 	sent   int // commands since the last reset of the count
 	// tear says what goes wrong with a command; nil: nothing ever does.
 	tear func(d *device, command []byte) fault
+	torn int // faults that there were
 	// isLoose says that a fault pulls it out for a moment only.
 	isLoose bool
 }
@@ -115,6 +120,7 @@ func (d *device) Transmit(_ context.Context, command []byte) ([]byte, error) {
 	if fault == none {
 		return d.applet.Transmit(bytes.Clone(command))
 	}
+	d.torn++
 	if fault == unstored || fault == stored {
 		d.memory.fault = fault
 	}
@@ -134,14 +140,14 @@ func (d *device) Transmit(_ context.Context, command []byte) ([]byte, error) {
 func (d *device) pull()   { d.isOut = true; d.applet.Reset() }
 func (d *device) insert() { d.isOut = false; d.applet.Reset() }
 
-// data returns what a card says of itself, without faults.
+// data returns what is in the memory of a card.
 func (d *device) data(t testing.TB) purse.CardData {
 	t.Helper()
-	tear := d.tear
-	d.tear = nil
-	defer func() { d.tear = tear }()
-	d.insert()
-	p := smartcard.Purse{Card: d}
+	card, err := purse.OpenCard(&memory{state: d.memory.state}, numbers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := smartcard.Purse{Card: &device{applet: card, memory: d.memory}}
 	if err := p.Select(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -163,17 +169,35 @@ type place struct {
 	number int
 	path   string
 	crash  func() // called around each write of the journal; nil: nothing crashes
-	now    time.Time
+	clock  *clock
 }
 
-// newPlace returns a terminal with SAM and cards, the first of which has loaded
-// something.
+// clock is that of a test.
+type clock struct{ now time.Time }
+
+func (c *clock) add(d time.Duration) { c.now = c.now.Add(d) }
+
+// newPlace returns a terminal with a SAM and four cards, the last of them white.
 func newPlace(t testing.TB, random *rand.Rand, limit uint64) *place {
 	t.Helper()
-	p := &place{t: t, office: newOffice(t), number: 9, path: filepath.Join(t.TempDir(), "journal"), now: time.Unix(start, 0)}
-	p.sam = p.newSAM(random, p.number, limit)
+	office := newOffice(t)
+	var cards []*device
 	for number := 1; number <= 4; number++ {
-		p.cards = append(p.cards, p.newCard(random, number))
+		cards = append(cards, newCard(t, office, random, number, number == 4))
+	}
+	return placeWith(t, office, cards, &clock{time.Unix(start, 0)}, random, 9, limit)
+}
+
+func placeWith(t testing.TB, office *office, cards []*device, clock *clock, random *rand.Rand, number int, limit uint64) *place {
+	t.Helper()
+	p := &place{t: t, office: office, cards: cards, number: number, path: filepath.Join(t.TempDir(), "journal"), clock: clock}
+	p.sam = p.newSAM(random, p.number, limit)
+	content, err := emptyJournal()
+	if err == nil {
+		err = os.WriteFile(p.path, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	p.open()
 	t.Cleanup(func() {
@@ -183,6 +207,25 @@ func newPlace(t testing.TB, random *rand.Rand, limit uint64) *place {
 	})
 	return p
 }
+
+// emptyJournal is what bbolt makes of a new file, for which it waits for the
+// disk.
+var emptyJournal = sync.OnceValues(func() ([]byte, error) {
+	folder, err := os.MkdirTemp("", "payword-journal")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "journal")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 func (p *place) newSAM(random *rand.Rand, number int, limit uint64) *device {
 	p.t.Helper()
@@ -198,22 +241,21 @@ func (p *place) newSAM(random *rand.Rand, number int, limit uint64) *device {
 	return &device{applet: sam, memory: m}
 }
 
-// newCard issues a card. The fourth is a white one.
-func (p *place) newCard(random *rand.Rand, number int) *device {
-	p.t.Helper()
+func newCard(t testing.TB, office *office, random *rand.Rand, number int, isWhite bool) *device {
+	t.Helper()
 	m := &memory{}
-	issue := purse.CardIssue{Keys: p.office.keys, KeyVersion: 1, Card: cardID(number), Unit: cents, MaxBalance: 200_00, MaxPayment: 200_00}
-	if number != 4 {
+	issue := purse.CardIssue{Keys: office.keys, KeyVersion: 1, Card: cardID(number), Unit: cents, MaxBalance: 200_00, MaxPayment: 200_00}
+	if !isWhite {
 		issue.Holder, issue.PIN = purse.ID{0xA0, 7: byte(number)}, testPIN
 	}
 	if err := purse.IssueCard(m, issue); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	card, err := purse.OpenCard(m, numbers{random})
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	p.office.issue(cardID(number))
+	office.issue(cardID(number))
 	return &device{applet: card, memory: m}
 }
 
@@ -222,7 +264,7 @@ func (p *place) open() {
 	p.t.Helper()
 	opened, err := terminal.Open(p.t.Context(), terminal.Config{
 		SAM: p.sam, Journal: p.path, Host: p.office, Accounts: p.office, LoadTerminal: merchantID(p.number),
-		Now: func() time.Time { return p.now },
+		Now: func() time.Time { return p.clock.now },
 	}.ForTest(func() {
 		if p.crash != nil {
 			p.crash()
@@ -297,7 +339,7 @@ func (p *place) mend() {
 				p.t.Fatalf("meeting %s: %v", card.data(p.t).Card, err)
 			}
 		}
-		p.now = p.now.Add(10 * time.Minute)
+		p.clock.add(10 * time.Minute)
 		if _, err := p.Resolve(p.t.Context()); err != nil {
 			p.t.Fatal(err)
 		}

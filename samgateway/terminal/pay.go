@@ -100,7 +100,7 @@ func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want inte
 	defer cancel()
 	x, err := t.attempt(ctx, work, card, want)
 	if !errors.Is(err, purse.OverSAMLimit) && !errors.Is(err, errBatchFull) {
-		t.forgetNote(x.TNo)
+		t.told(x)
 		return x, err
 	}
 	if _, turnErr := t.turnIn(ctx); turnErr != nil {
@@ -109,8 +109,13 @@ func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want inte
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 	defer cancel()
 	x, err = t.attempt(ctx, again, card, want)
-	t.forgetNote(x.TNo)
+	t.told(x)
 	return x, err
+}
+
+// told forgets the outcome of what Pay or CancelLast returns by itself.
+func (t *Terminal) told(x transaction) {
+	t.forgetNote(func(m Matter) bool { return x.TNo != 0 && m.TNo == x.TNo })
 }
 
 // errBatchFull means that the batch has as many records as clearing takes.

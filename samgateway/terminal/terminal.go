@@ -213,7 +213,7 @@ func Open(_ context.Context, config Config) (*Terminal, error) {
 	if config.hook == nil {
 		config.hook = func() {}
 	}
-	journal, err := openJournal(config.Journal, &bbolt.Options{Timeout: lockTimeout, NoSync: config.noSync}, config.hook)
+	journal, err := openJournal(config.Journal, &bbolt.Options{Timeout: lockTimeout, NoSync: config.noSync, NoGrowSync: config.noSync}, config.hook)
 	if err != nil {
 		return nil, err
 	}
