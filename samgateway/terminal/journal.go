@@ -130,6 +130,8 @@ func (x transaction) mayCancel() error {
 		return fmt.Errorf("%w: it is none of this batch", ErrNothingToCancel)
 	case x.State == Cancelled:
 		return fmt.Errorf("%w: it is cancelled", ErrNothingToCancel)
+	case x.IsBeingCancelled:
+		return fmt.Errorf("%w: an earlier cancellation of it is not decided", ErrNothingToCancel)
 	case x.IsCash:
 		return fmt.Errorf("%w: it is paid out in cash", ErrNothingToCancel)
 	case x.Account != "" && (x.State == Funded || x.IsFundUnknown || !x.IsFundRefused):

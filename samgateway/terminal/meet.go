@@ -15,6 +15,11 @@ const (
 	maxScripts = 16
 	// maxClaims is how many voids a card is asked about at one meeting.
 	maxClaims = 16
+	// maxDenials is how often a card has to say that it did not pay what is void
+	// before it is asked no more. Nobody here can check that it was that card: the
+	// SAM could, and has ended the transaction. Whoever lies so keeps nothing: the
+	// holder can still claim with what is in the card's log.
+	maxDenials = 3
 )
 
 // Meet decides what is open about a card that is there, and gives it what its
@@ -65,30 +70,52 @@ func (t *Terminal) claimVoids(ctx context.Context, card smartcard.Purse, id purs
 	}
 	var failed error
 	for _, x := range voids[:min(len(voids), maxClaims)] {
-		var random purse.Random
-		rand.Read(random[:])
-		answer, hasPaid, err := card.Recover(ctx, purse.ID(x.Merchant), x.TNo, x.SNo, random)
-		if errors.Is(err, purse.NoRecord) {
-			failed = errors.Join(failed, t.end(x, Lost, "it is too long ago for the card to tell"))
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if !hasPaid {
-			continue // nobody here can check that it was this card that said so
-		}
-		claiming, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) { x.State, x.Answer, x.Due = Claiming, answer, t.now() })
-		if err != nil {
-			return err
-		}
-		if isChanged {
-			now, err := t.advance(ctx, claiming)
+		if err := t.claimVoid(ctx, card, x); isStatus(err) || isRefusal(err) {
 			failed = errors.Join(failed, err)
-			t.note(now)
+		} else if err != nil {
+			return errors.Join(failed, err)
 		}
 	}
 	return failed
+}
+
+func (t *Terminal) claimVoid(ctx context.Context, card smartcard.Purse, x transaction) error {
+	var random purse.Random
+	rand.Read(random[:])
+	answer, hasPaid, err := card.Recover(ctx, purse.ID(x.Merchant), x.TNo, x.SNo, random)
+	if errors.Is(err, purse.NoRecord) {
+		return t.end(x, Lost, "it is too long ago for the card to tell")
+	}
+	if err != nil {
+		return err
+	}
+	if !hasPaid {
+		return t.denied(x)
+	}
+	claiming, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) { x.State, x.Answer, x.retry = Claiming, answer, retry{Due: t.now()} })
+	if err != nil || !isChanged {
+		return err
+	}
+	now, err := t.advance(ctx, claiming)
+	t.note(now)
+	return err
+}
+
+// denied counts what a card says that nobody can check. A cancellation is kept: if
+// it was a lie, the payment would go on, and the card has it back already.
+func (t *Terminal) denied(x transaction) error {
+	if x.Kind == KindCancellation {
+		return nil
+	}
+	now, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) {
+		if x.Attempts++; x.Attempts >= maxDenials {
+			x.State, x.retry = Voided, retry{Reason: "the card says so, and nobody has checked it"}
+		}
+	})
+	if err == nil && isChanged && now.State == Voided {
+		t.note(now)
+	}
+	return err
 }
 
 // deliver gives a card the scripts that its issuer has for it, in their order,
