@@ -135,6 +135,9 @@ type CardIssue struct {
 	PIN        string // 4 to 8 digits
 }
 
+// String keeps keys and PIN out of logs and errors.
+func (i CardIssue) String() string { return "(issue of card " + i.Card.String() + ")" }
+
 // IssueCard stores the state of a new, empty card. ErrIssued means that there is
 // one; ErrNoMaster comes back as of Keys.
 func IssueCard(memory Memory, issue CardIssue) error {

@@ -3,6 +3,8 @@ package purse_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
@@ -117,6 +119,23 @@ func TestIssuing(t *testing.T) {
 	}
 	if _, err := purse.OpenSAM(&chip{}, rand.Reader); !errors.Is(err, purse.ErrNotIssued) {
 		t.Errorf("nothing is opened: %v", err)
+	}
+}
+
+func TestNothingPrintsAPIN(t *testing.T) {
+	issue := cardIssue(t)
+	issue.PIN = "8675309"
+	for _, text := range []string{fmt.Sprint(issue), fmt.Sprintf("%v %+v %s", &issue, issue, issue)} {
+		if strings.Contains(text, "8675309") || !strings.Contains(text, cardNumber) {
+			t.Error("an issue of a card prints its PIN, or not its number")
+		}
+	}
+	issue.PIN = "867530x"
+	if err := purse.IssueCard(&chip{}, issue); err == nil || strings.Contains(err.Error(), "8675") {
+		t.Errorf("got %v", err)
+	}
+	if err := purse.IssueCard(&chip{in: 1, fault: failBefore}, cardIssue(t)); err == nil || strings.Contains(err.Error(), "4711") {
+		t.Errorf("got %v", err)
 	}
 }
 

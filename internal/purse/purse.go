@@ -1,28 +1,34 @@
-// Package purse is the purse protocol PWP1: what a purse card, a merchant's SAM
-// (security application module) and clearing tell each other, byte by byte.
+// Package purse is the purse protocol PWP1 (docs/purse.md): what a purse card, a
+// merchant's SAM (security application module) and clearing tell each other, byte
+// by byte.
 //
 // A card holds a balance. It pays a SAM offline and proves it with a MAC, MACZ,
 // under a key that the SAM does not have. The SAM chains what happened by MACs of
 // its own, MACM, and closes a batch with a signed total, MACB. Clearing has the
 // keys of both and checks everything with CheckBatch.
 //
+// Card and SAM are state machines over APDUs, with a Memory that survives. The
+// types with an Append and a Parse function are what stands in commands and
+// answers, for whoever talks to them. SoftCard and SoftSAM make records without
+// any of that.
+//
 // Integers are big-endian. The layouts, by field and length in bytes:
 //
-//	PROOF      01 M4 CUR2 EXP1 DT4 MID8 TNo4 CID8 ANo8 KV1 SNo4 LNo4 BALX4     53
-//	payment    01 BNo4 PROOF MACZ16 MACM16                                      90
-//	void       02 BNo4 MID8 TNo4 M4 DT4 CID8 SNo4 PROVED1 MACM16                54
-//	total      MID8 BNo4 First4 Last4 Count4 Voids4 Sum8 Chain16 MACB16         68
-//	INIT LOAD  M4 CUR2 EXP1 DT4 LDA8                                            19
-//	 answer    CID8 ANo8 KV1 LNo4 BAL4 RANDC16 MACL1-16                         57
-//	CREDIT     REF8 LNo4 M4 MACL2-16                                            32
-//	 answer    LNo4 BAL4 MACL3-16                                               24
-//	LOAD STATUS answer   CID8 LNo4 BAL4 REF8 M4 MACL4-16                        44
+//	PROOF         01 M4 CUR2 EXP1 DT4 MID8 TNo4 CID8 ANo8 KV1 SNo4 LNo4 BALX4     53
+//	CPROOF        02, the same fields, TNo4 and SNo4 of what is taken back        61
+//	payment       01 BNo4 PROOF MACZ16 MACM16                                     90
+//	void          02 BNo4 MID8 TNo4 M4 DT4 CID8 SNo4 PROVED1 MACM16               54
+//	cancellation  03 BNo4 CPROOF MACZ16 MACM16                                    98
+//	total         MID8 BNo4 First4 Last4 Count4 Voids4 Sum8 Chain16 MACB16        68
+//
+// The layouts of commands and their answers are in docs/purse.md.
 //
 // M is an amount in the unit that CUR (ISO 4217 number, BCD) and EXP (power of
 // ten) name, DT is in seconds since 1970, LDA names the load terminal. Every MAC
 // is AES-CMAC, begins with a type and a version, and is never cut.
 //
-// Nothing here reads a clock, a file or a source of randomness.
+// Nothing here reads a clock, a file or a source of randomness but the one that a
+// card or a SAM is given.
 package purse
 
 import (
