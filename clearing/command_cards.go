@@ -44,6 +44,7 @@ var cardsWords = []cardsWord{
 	{"hotlist", "", "list the cards that are not to be taken", nil, nil, (*cardsCommand).hotList},
 	{"alarms", "[--all] [--acknowledge N --note TEXT]", "list alarms, or acknowledge one", (*cardsCommand).alarmFlags, nil, (*cardsCommand).alarms},
 	{"dispute", "[--all]", "list, open (--proof, --object) or decide (--for) a dispute", (*cardsCommand).disputeFlags, (*cardsCommand).checkDispute, (*cardsCommand).dispute},
+	{"script", "--card CID --block|--unblock|--limits B,P|--new-pin-file FILE", "have a card block itself and the like, at its next terminal", (*cardsCommand).scriptFlags, (*cardsCommand).checkScript, (*cardsCommand).script},
 	{"show", "--card CID", "show a card: its shadow, loads and payments", (*cardsCommand).cardFlag, (*cardsCommand).checkCard, (*cardsCommand).show},
 	{"check", "", "compare everything about cards with the ledger", nil, nil, (*cardsCommand).checkAll},
 }
@@ -78,6 +79,9 @@ type cardsCommand struct {
 	acknowledge, transaction                                    int64
 	proof, macz, inFavour                                       string
 	isObjection                                                 bool
+	scriptOrder                                                 cards.ScriptOrder
+	isBlock, isUnblock                                          bool
+	limits, pinFile                                             string
 }
 
 // cardsMain is the command "payword clearing cards".

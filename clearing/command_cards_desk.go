@@ -362,6 +362,9 @@ func (c *cardsCommand) show(ctx context.Context, clearing *cards.Clearing) error
 	for _, p := range s.Payments {
 		fmt.Fprintf(c.stdout, "payment %d  %s  merchant %s transaction %d  %s\n", p.Number, p.AmountMicros.Decimal(), p.Merchant, p.Transaction, p.State)
 	}
+	for _, t := range s.Scripts {
+		fmt.Fprintf(c.stdout, "script %d  %s  %s\n", t.Count, t.Kind, t.State)
+	}
 	for _, t := range s.Cancellations {
 		fmt.Fprintf(c.stdout, "cancellation %d  %s  merchant %s transaction %d, of payment %d  %s\n", t.Number, t.AmountMicros.Decimal(), t.Merchant, t.Transaction, t.Payment, t.State)
 	}

@@ -123,6 +123,12 @@ func TestCardsCommand(t *testing.T) {
 		t.Errorf("due %v", due)
 	}
 	d.run("found", "--card", cid)
+	if made := d.run("script", "--card", cid, "--limits", "150,49.99"); made["count"] != 3.0 || made["kind"] != "limits" || made["state"] != "waiting" {
+		t.Errorf("script %v", made)
+	}
+	if scripts := d.run("show", "--card", cid)["scripts"].([]any); len(scripts) != 3 {
+		t.Errorf("scripts %v", scripts)
+	}
 
 	code, stdout, stderr := command(t, "run", "--db", d.database, "--out", t.TempDir(), "--now", "--json")
 	if code != 0 || !strings.Contains(stdout, mid) {
@@ -268,6 +274,12 @@ func TestCardsCommandSaysWhatIsWrong(t *testing.T) {
 		{[]string{"batch", "--db", d.database, "--keys", d.keys, "--file", d.keys}, 1, "unknown-merchant"},
 		{[]string{"dispute", "--db", d.database, "--keys", d.keys, "--for", "me"}, 2, "want holder or merchant"},
 		{[]string{"dispute", "--db", d.database, "--keys", d.keys, "--for", "holder", "--transaction", "1", "--merchant", "C100000000000001"}, 1, "no open dispute"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001"}, 2, "want one of --block"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001", "--block", "--unblock"}, 2, "want one of --block"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001", "--limits", "150"}, 2, "such as 150,50"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001", "--block"}, 1, "unknown-card"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001", "--new-pin-file", open}, 2, "--new-pin-file"},
+		{[]string{"script", "--db", d.database, "--keys", d.keys, "--card", "C100000000000001", "--new-pin-file", writeFile(t, "33333333333")}, 1, "unknown-card"},
 		{[]string{"alarms", "--db", d.database, "--keys", d.keys, "--acknowledge", "7", "--note", "x"}, 1, "open alarm 7"},
 	} {
 		code, stdout, stderr := command(t, append([]string{"cards"}, c.args...)...)

@@ -84,7 +84,8 @@ func selectAlarms(ctx context.Context, tx *ledger.Tx, where string, arguments ..
 	return found, err
 }
 
-// disputeRow is money that holder and merchant both may have.
+// disputeRow is money that holder and merchant both may have. Nobody may know
+// whether a card took a payment back, too.
 type disputeRow struct {
 	Merchant, Card, Reason, Note, State, Rule, Operator string
 	TNo, Due, Created                                   int64        // Due: seconds since 1970; Created: microseconds
@@ -97,7 +98,11 @@ func selectDisputes(ctx context.Context, tx *ledger.Tx, where string, arguments 
 		err := scan(&d.Merchant, &d.TNo, &d.Card, (*int64)(&d.Amount), &d.Reason, &d.Note, &d.State, &d.Rule, &d.Operator, &d.Due, &d.Created)
 		found = append(found, d)
 		return err
-	}, `SELECT mid, tno, cid, amount, reason, note, state, rule, operator, due, created FROM cards_disputes `+where, arguments...)
+	}, `SELECT mid, tno, cid, amount, reason, note, state, rule, operator, due, created FROM (
+		SELECT mid, tno, cid, amount, reason, note, state, rule, operator, due, created FROM cards_disputes
+		UNION ALL SELECT mid, paid_tno, cid, amount, 'cancellation', 'taken back as transaction ' || CAST(tno AS TEXT),
+			CASE state WHEN 'done' THEN 'holder' WHEN 'denied' THEN 'merchant' ELSE state END, evidence, operator, 0, created
+			FROM cards_cancellations WHERE is_void = 1) AS disputes `+where, arguments...)
 	return found, err
 }
 
@@ -106,7 +111,9 @@ type batchRow struct {
 	Merchant           string
 	Number             int64
 	Payments, Voids    int64
+	Cancellations      int64
 	Gross, Booked, Fee money.Amount // micros
+	Cancelled          money.Amount // micros, of the gross
 	Created            int64        // microseconds since 1970
 }
 
@@ -164,7 +171,8 @@ func cardFigures(ctx context.Context, tx *ledger.Tx) (figures []figure, err erro
 	for _, one := range []struct{ name, hint, query string }{
 		{"On all cards", "cards: %s", `SELECT (SELECT COUNT(*) FROM cards_cards WHERE state <> 'closed'), COALESCE(CAST(SUM(balance) AS BIGINT), 0) FROM accounts WHERE id = 'broker:cards:pool'`},
 		{"Loads that no card has confirmed", "loads: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM cards_loads WHERE state = 'pending'`},
-		{"In dispute", "disputes: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM cards_disputes WHERE state = 'open'`},
+		{"In dispute", "disputes: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM (
+			SELECT amount FROM cards_disputes WHERE state = 'open' UNION ALL SELECT amount FROM cards_cancellations WHERE state = 'open') AS open`},
 		{"Lost or broken, not paid back yet", "cards: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(a.balance) AS BIGINT), 0) FROM cards_cards AS c
 			JOIN accounts AS a ON a.id = 'card:' || c.cid || ':shadow' WHERE c.state IN ('lost', 'broken')`},
 	} {
@@ -181,10 +189,10 @@ func (d *cardsView) readBatches(ctx context.Context, tx *ledger.Tx) error {
 	d.Batches, d.Refusals = nil, nil
 	err := tx.Each(ctx, func(scan func(...any) error) error {
 		var b batchRow
-		err := scan(&b.Merchant, &b.Number, &b.Payments, &b.Voids, (*int64)(&b.Gross), (*int64)(&b.Booked), (*int64)(&b.Fee), &b.Created)
+		err := scan(&b.Merchant, &b.Number, &b.Payments, &b.Cancellations, &b.Voids, (*int64)(&b.Gross), (*int64)(&b.Cancelled), (*int64)(&b.Booked), (*int64)(&b.Fee), &b.Created)
 		d.Batches = append(d.Batches, b)
 		return err
-	}, `SELECT mid, bno, payments, voids, gross, booked, fee, created FROM cards_batches ORDER BY created DESC, mid, bno LIMIT ?`, shortList)
+	}, `SELECT mid, bno, payments, cancellations, voids, gross, cancelled, booked, fee, created FROM cards_batches ORDER BY created DESC, mid, bno LIMIT ?`, shortList)
 	if err != nil {
 		return err
 	}
@@ -260,10 +268,13 @@ type cardView struct {
 	Card     cardRow
 	Loads    []loadRow
 	Payments []cardPaymentRow
-	Alarms   []alarmRow
-	Disputes []disputeRow
-	Actions  []*adminpage.Action
-	MayAct   bool
+	// Cancellations and Scripts are the newest.
+	Cancellations []cancellationRow
+	Scripts       []scriptRow
+	Alarms        []alarmRow
+	Disputes      []disputeRow
+	Actions       []*adminpage.Action
+	MayAct        bool
 }
 
 // cardPage shows a card with its shadow and all that made it what it is.
@@ -285,7 +296,7 @@ func (v *visit) cardPage() {
 		if data.Disputes, err = selectDisputes(ctx, tx, `WHERE cid = ? ORDER BY created DESC, mid, tno LIMIT ?`, id, shortList); err != nil {
 			return err
 		}
-		return errors.Join(data.readLoads(ctx, tx), data.readPayments(ctx, tx))
+		return errors.Join(data.readLoads(ctx, tx), data.readPayments(ctx, tx), data.readCancellations(ctx, tx), data.readScripts(ctx, tx))
 	})
 	if err != nil {
 		v.Failed(err)
@@ -320,6 +331,42 @@ func (d *cardView) readPayments(ctx context.Context, tx *ledger.Tx) error {
 		return err
 	}, `SELECT mid, tno, sno, amount, fee, balance, made, bno, source, repeated = 1, state FROM cards_payments
 		WHERE cid = ? ORDER BY sno DESC, mid, tno LIMIT ?`, d.Card.ID, rowsPerPage)
+}
+
+// cancellationRow is a payment that a card took back, or may have.
+type cancellationRow struct {
+	Merchant, State, Evidence      string
+	TNo, Payment, SNo, Batch, Made int64        // Made: seconds since 1970
+	Amount, Fee                    money.Amount // micros
+}
+
+func (d *cardView) readCancellations(ctx context.Context, tx *ledger.Tx) error {
+	d.Cancellations = nil
+	return tx.Each(ctx, func(scan func(...any) error) error {
+		var c cancellationRow
+		err := scan(&c.Merchant, &c.TNo, &c.Payment, &c.SNo, (*int64)(&c.Amount), (*int64)(&c.Fee), &c.Made, &c.Batch, &c.State, &c.Evidence)
+		d.Cancellations = append(d.Cancellations, c)
+		return err
+	}, `SELECT mid, tno, paid_tno, sno, amount, fee, made, bno, state, evidence FROM cards_cancellations
+		WHERE cid = ? ORDER BY sno DESC, mid, tno LIMIT ?`, d.Card.ID, rowsPerPage)
+}
+
+// scriptRow is what the issuer wants of a card.
+type scriptRow struct {
+	Count, Created, Ended int64 // the times: microseconds since 1970
+	Kind, State, Operator string
+}
+
+func (d *cardView) readScripts(ctx context.Context, tx *ledger.Tx) error {
+	d.Scripts = nil
+	return tx.Each(ctx, func(scan func(...any) error) error {
+		var s scriptRow
+		var kind purse.ScriptKind
+		err := scan(&s.Count, &kind, &s.State, &s.Operator, &s.Created, &s.Ended)
+		s.Kind = cards.KindName(kind)
+		d.Scripts = append(d.Scripts, s)
+		return err
+	}, `SELECT count, kind, state, operator, created, ended FROM cards_scripts WHERE cid = ? ORDER BY count DESC LIMIT ?`, d.Card.ID, shortList)
 }
 
 // cardRefused makes a refusal of what cards does not do.

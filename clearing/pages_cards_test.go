@@ -109,6 +109,13 @@ func TestCardsAtThePages(t *testing.T) {
 	anna.mustAct("/clearing/cards/card/"+whiteCard+"/lost", map[string]string{"note": "receipt 17"})
 	wantText(t, anna.page("/clearing/cards/card/"+whiteCard+"?done=lost"), "The card is on the hot list.", "receipt 17", "Take the report back", "acknowledged by anna")
 	anna.mustAct("/clearing/cards/card/"+whiteCard+"/found", nil)
+	wantText(t, anna.page("/clearing/cards/card/"+whiteCard), "Scripts of the issuer", "unblock", "waiting", "the report")
+	update(t, o.db, func(ctx context.Context, tx *ledger.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO cards_cancellations (mid, tno, paid_tno, bno, cid, sno, amount, fee, is_void, state, made, proof, macz, created)
+			VALUES (?, 5, 4, 1, ?, 8, 3000000, 0, 1, 'denied', 1, ?, ?, 1)`, cardSeller, whiteCard, []byte{}, []byte{})
+		return err
+	})
+	wantText(t, anna.page("/clearing/cards/card/"+whiteCard), "Payments taken back", "taken back as transaction 5")
 	anna.mustAct("/clearing/cards/disputes/"+cardSeller+"/4/holder", nil)
 	wantText(t, anna.page("/clearing/cards/card/"+whiteCard), "for the holder, by anna")
 	if got := anna.get("/clearing/cards/disputes/" + cardSeller + "/4/merchant"); got.status != http.StatusConflict {

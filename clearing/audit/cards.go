@@ -10,7 +10,7 @@ import (
 )
 
 // cardTables are those of purse cards, which a broker need not have.
-var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash", "cards_cancellations"}
+var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash", "cards_cancellations", "cards_scripts"}
 
 // checkCards checks what is recorded of purse cards by itself: every payment
 // against what the card proved, its fee, and the batches that have it. The money
@@ -35,8 +35,10 @@ func (a *auditor) checkCards(ctx context.Context) error {
 	if err := a.checkCancellations(ctx, batches); err != nil {
 		return err
 	}
-	if err := a.checkCash(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{a.checkCash, a.checkScripts} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	a.compareBatches(batches)
 	return a.checkCardStates(ctx)

@@ -87,6 +87,7 @@ const (
 	BatchDiffers   Kind = "batch-differs"   // its records are others than it says
 	DisputeDiffers Kind = "dispute-differs" // the payment is in another state than the dispute about it
 	TakenBack      Kind = "taken-back"      // what went back of a payment, or was paid out of it, is another sum than the card or its batch says
+	ScriptDiffers  Kind = "script-differs"  // issuer or card have signed another one
 	CardAlarm      Kind = "card-alarm"      // it spent more than was loaded, and nobody was told
 )
 

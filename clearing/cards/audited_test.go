@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/clearing/audit"
+	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
@@ -175,5 +176,36 @@ func TestTamperedGatewaysAreFound(t *testing.T) {
 		{"cards_batches", `UPDATE cards_batches SET cancelled = cancelled + 1 WHERE cancelled > 0`, []audit.Kind{audit.BatchDiffers}},
 		{"cards_batches", `UPDATE cards_batches SET cancellations = 0`, []audit.Kind{audit.BatchDiffers}},
 		{"cards_loads", `UPDATE cards_loads SET account = 'broker:cards:cash:purse' WHERE account = 'broker:cards:cash'`, []audit.Kind{audit.AccountEvidence}},
+	})
+}
+
+// The same holds for scripts of the issuer's.
+func TestTamperedScriptsAreFound(t *testing.T) {
+	o := newOffice(t)
+	card := o.purseCard(1, o.account(1, 0))
+	for range 3 {
+		o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetLimits, Balance: 100 * money.Unit, Payment: 50 * money.Unit})
+	}
+	card.skip(1)
+	card.runScripts()
+	o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetPIN, PIN: "111111"})
+	o.addScript(card.id, cards.ScriptOrder{Kind: purse.BlockCard})
+	if found := o.audited(); !found.Clean() {
+		t.Fatalf("got %+v", found)
+	}
+	differs := []audit.Kind{audit.ScriptDiffers}
+	o.wantTamperedFound([]tampering{
+		{"cards_scripts", `UPDATE cards_scripts SET kind = 2 WHERE kind = 1`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET command = (SELECT command FROM cards_scripts WHERE count = 4) WHERE count = 5`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET command = (SELECT command FROM cards_scripts WHERE count = 2), kind = 3 WHERE count = 5`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET state = 'done', ended = 1 WHERE count = 5`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET state = 'done', ended = 1, answer = (SELECT answer FROM cards_scripts WHERE count = 3) WHERE count = 5`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET state = 'passed', ended = 1 WHERE count = 5`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET state = 'waiting' WHERE count = 3`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET state = 'waiting', ended = 0 WHERE count = 1`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET ended = 0 WHERE count = 3`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET command = SUBSTR(command, 1, 9) WHERE count = 1`, differs},
+		{"cards_scripts", `UPDATE cards_scripts SET count = 9 WHERE count = 5`, differs},
+		{"cards_scripts", `DELETE FROM cards_scripts WHERE count = 2`, differs},
 	})
 }

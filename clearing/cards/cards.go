@@ -220,5 +220,8 @@ const (
 	Unsigned        purse.Reason = "unsigned"         // no gateway of the broker has signed it
 	Forwarded       purse.Reason = "forwarded"        // its money went on to a gateway
 	NotForwarded    purse.Reason = "not-forwarded"    // its money did not go on to the gateway that asks
+	UnknownScript   purse.Reason = "unknown-script"   // nobody made it
+	WrongScript     purse.Reason = "script"           // the card cannot do it
+	TooManyScripts  purse.Reason = "too-many-scripts" // as many wait for the card as may
 	HasAccount      purse.Reason = "has-account"      // the card is not white: its money goes to its account
 )

@@ -88,6 +88,11 @@ var comparisons = []comparison{
 	{"of its payment, and taken back by its cancellation", `
 		SELECT c.mid || '/' || CAST(c.tno AS TEXT), p.amount, c.amount FROM cards_cancellations c
 		JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE p.amount <> c.amount OR p.cid <> c.cid OR p.sno <> c.sno - 1 ORDER BY c.mid, c.tno LIMIT ?`},
+	{"scripts up to its last one, and on record", `
+		SELECT cid, MAX(count), COUNT(*) FROM cards_scripts GROUP BY cid HAVING MAX(count) <> COUNT(*) ORDER BY cid LIMIT ?`},
+	{"scripts may wait for a card: as many are before one that it did", `
+		SELECT s.cid, 0, COUNT(*) FROM cards_scripts s WHERE s.state = 'waiting'
+			AND EXISTS (SELECT 1 FROM cards_scripts d WHERE d.cid = s.cid AND d.count > s.count AND d.state = 'done') GROUP BY s.cid ORDER BY s.cid LIMIT ?`},
 	{"batches up to the last one, and on record", `
 		SELECT id, wanted, found FROM (SELECT m.mid AS id, m.last_batch AS wanted,
 				(SELECT COUNT(*) FROM cards_batches b WHERE b.mid = m.mid) AS found FROM cards_merchants m) AS merchants

@@ -62,6 +62,8 @@ type HandlerConfig struct {
 //	POST /v1/claims                    a proof and its MACZ
 //	GET  /v1/hotlist                   the cards that are not to be taken, sorted, in pages
 //	GET  /v1/cards/{card}/account      the account that a card is loaded from; signed
+//	GET  /v1/cards/{card}/scripts      what the issuer wants of a card; signed
+//	POST /v1/cards/{card}/scripts      the card's answer to a script; signed
 //	POST /v1/payments/{merchant}/{transaction}/cash   it was paid out in cash; signed
 //
 // What is refused is answered with 422, 401 without the signature that it wants,
@@ -83,6 +85,8 @@ func (c *Clearing) Handler(config HandlerConfig) http.Handler {
 	mux.HandleFunc("POST /v1/loads/{load}/status", h.limited(h.loadStatus))
 	mux.HandleFunc("POST /v1/claims", h.limited(h.claims))
 	mux.HandleFunc("GET /v1/cards/{card}/account", h.limited(h.signed(0, h.cardAccount)))
+	mux.HandleFunc("GET /v1/cards/{card}/scripts", h.limited(h.signed(0, h.scripts)))
+	mux.HandleFunc("POST /v1/cards/{card}/scripts", h.limited(h.signed(purse.ScriptAnswerLength, h.scriptDone)))
 	mux.HandleFunc("POST /v1/payments/{merchant}/{transaction}/cash", h.limited(h.signed(0, h.cash)))
 	mux.HandleFunc("GET /v1/hotlist", h.hotList)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -201,7 +205,7 @@ func statusOf(reason purse.Reason) int {
 	switch reason {
 	case purse.Differs, purse.Contradicts, purse.WrongBatch, LoadOpen, LoadEnded, AlreadyPaid, AlreadyDisputed:
 		return http.StatusConflict
-	case UnknownCard, UnknownLoad, UnknownPayment:
+	case UnknownCard, UnknownLoad, UnknownPayment, UnknownScript:
 		return http.StatusNotFound
 	case Unsigned:
 		return http.StatusUnauthorized

@@ -2,6 +2,7 @@ package cards
 
 import (
 	"context"
+	"encoding/hex"
 	"net/http"
 	"strconv"
 
@@ -86,6 +87,41 @@ func (h *handler) cardAccount(r *http.Request, _ string, _ []byte) (answer, erro
 	}
 	account, refusal, err := h.clearing.CardAccount(r.Context(), card)
 	return answer{cardAccountAnswer{card.String(), account}, refusal}, err
+}
+
+// scriptsAnswer are the scripts that wait for a card, in their order.
+type scriptsAnswer struct {
+	Card    string   `json:"card"`
+	Scripts []string `json:"scripts"` // commands, whole, in hexadecimal digits
+}
+
+func (h *handler) scripts(r *http.Request, _ string, _ []byte) (answer, error) {
+	card, refusal := pathID(r, "card")
+	if refusal != nil {
+		return answer{refusal: refusal}, nil
+	}
+	commands, refusal, err := h.clearing.Scripts(r.Context(), card)
+	waiting := scriptsAnswer{card.String(), make([]string, 0, len(commands))}
+	for _, command := range commands {
+		waiting.Scripts = append(waiting.Scripts, hex.EncodeToString(command))
+	}
+	return answer{waiting, refusal}, err
+}
+
+// scriptAnswer says that a card did what its issuer wanted.
+type scriptAnswer struct {
+	Card   string `json:"card"`
+	Count  uint32 `json:"count"`
+	IsDone bool   `json:"isDone"`
+}
+
+func (h *handler) scriptDone(r *http.Request, _ string, body []byte) (answer, error) {
+	card, refusal := pathID(r, "card")
+	if refusal != nil {
+		return answer{refusal: refusal}, nil
+	}
+	script, refusal, err := h.clearing.ScriptDone(r.Context(), card, body)
+	return answer{scriptAnswer{card.String(), script.Count, true}, refusal}, err
 }
 
 // cashAnswer says that a payment is paid out.

@@ -27,7 +27,7 @@ func checkNote(note string) error {
 var ErrCardState = errors.New("the card is not in a state for it")
 
 // ReportCard says that a card is lost, or broken. It is on the hot list from now
-// on, and what is left of it is paid back when the days for claims are over:
+// on, and the next terminal that it is put into has it block itself, and what is left of it is paid back when the days for claims are over:
 // until then payments arrive that were made before. A white card needs a
 // reference of 1 to 200 bytes: to whom cash is paid. For a card with an account
 // it may be empty, and is used only if the account is closed by then; then it can
@@ -62,6 +62,9 @@ func (c *Clearing) ReportCard(ctx context.Context, card purse.ID, isBroken bool,
 		if err != nil {
 			return err
 		}
+		if err := c.reportScript(ctx, tx, card, false); err != nil {
+			return err
+		}
 		return c.config.Audit(ctx, tx, "report-card", "card:"+card.String(), state+" "+reference)
 	})
 }
@@ -76,7 +79,8 @@ func (c *Clearing) nameRefund(ctx context.Context, tx *ledger.Tx, card purse.ID,
 	return c.config.Audit(ctx, tx, "report-card", "card:"+card.String(), "paid back to "+reference)
 }
 
-// FoundCard takes a report back: the card is there again. After the rest was
+// FoundCard takes a report back: the card is there again, and is unblocked by the
+// next terminal if the report had it blocked. After the rest was
 // paid back it is ErrCardState.
 func (c *Clearing) FoundCard(ctx context.Context, card purse.ID) error {
 	return c.db.Update(ctx, func(tx *ledger.Tx) error {
@@ -87,6 +91,9 @@ func (c *Clearing) FoundCard(ctx context.Context, card purse.ID) error {
 		}
 		if !isFound {
 			return fmt.Errorf("card %s is not reported as lost or broken: %w", card, ErrCardState)
+		}
+		if err := c.reportScript(ctx, tx, card, true); err != nil {
+			return err
 		}
 		return c.config.Audit(ctx, tx, "found-card", "card:"+card.String(), "")
 	})

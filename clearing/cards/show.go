@@ -29,6 +29,8 @@ type Statement struct {
 	// Cancellations are the newest 100 payments that the card took back, or may
 	// have.
 	Cancellations []CancellationLine `json:"cancellations"`
+	// Scripts are the newest 100 of the issuer's.
+	Scripts []ScriptLine `json:"scripts"`
 }
 
 // LoadLine is a load of a Statement.
@@ -72,7 +74,10 @@ func (c *Clearing) Show(ctx context.Context, card purse.ID) (s Statement, err er
 		if err := s.addPayments(ctx, tx); err != nil {
 			return err
 		}
-		return s.addCancellations(ctx, tx)
+		if err := s.addCancellations(ctx, tx); err != nil {
+			return err
+		}
+		return s.addScripts(ctx, tx)
 	})
 	return s, err
 }

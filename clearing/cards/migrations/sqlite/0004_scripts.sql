@@ -1,0 +1,24 @@
+-- What the issuer wants of a card, numbered from 1 on for each. A card does those
+-- with a higher number than its last one.
+CREATE TABLE cards_scripts (
+	cid      TEXT    NOT NULL REFERENCES cards_cards (cid),
+	count    INTEGER NOT NULL CHECK (count > 0), -- CNT
+	kind     INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4), -- P1: block, unblock, limits, new PIN
+	command  BLOB    NOT NULL, -- SCRIPT, whole; a PIN in it is encrypted
+	state    TEXT    NOT NULL CHECK (state IN ('waiting', 'done', 'passed')), -- passed: a later one was done
+	answer   BLOB    NOT NULL, -- 20 bytes; none until the card has answered
+	operator TEXT    NOT NULL, -- '': clearing by itself, about a card that was reported
+	created  INTEGER NOT NULL, -- microseconds since 1970, as is the next
+	ended    INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (cid, count)
+) STRICT;
+
+CREATE INDEX cards_scripts_waiting ON cards_scripts (cid, count) WHERE state = 'waiting';
+
+CREATE TRIGGER cards_scripts_keep BEFORE DELETE ON cards_scripts BEGIN
+	SELECT RAISE(ABORT, 'scripts are append-only');
+END;
+
+CREATE TRIGGER cards_scripts_frozen BEFORE UPDATE OF cid, count, kind, command, operator, created ON cards_scripts BEGIN
+	SELECT RAISE(ABORT, 'a script is frozen under its number');
+END;
