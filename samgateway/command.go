@@ -50,6 +50,7 @@ func words() []word {
 		{"resolve", "", "find out what became of what is not decided, with its card if it is there", defineResolve},
 		{"void", "TRANSACTION", "end a payment whose card does not come back", defineVoid},
 		{"turnin", "", "close the batch and have clearing take it", defineTurnIn},
+		{"agent", "", "let sites in your browser ask the card in your reader, and say yes or no on a page", defineAgent},
 		{"readers", "", "list the card readers, and what is in them", defineReaders},
 		{"card show", "", "show a card: its balance, and its last payments and loads", defineShow},
 		{"watch", "", "print what happens at the readers, with --json a document on each line", defineWatch},

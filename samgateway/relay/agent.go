@@ -119,7 +119,8 @@ func (c *Call) Refuse(sentence string) { c.line.refuse(sentence) }
 func (c *Call) Close() { c.line.close() }
 
 // Run lets the gateway talk to the card, within the agreement, and closes the
-// call. The outcome is Undecided if it is unknown what was moved.
+// call. The outcome is Undecided if it is unknown what was moved. What the gateway
+// says in the result is quoted: it may say anything.
 func (c *Call) Run(ctx context.Context, card smartcard.Card, agreed Agreement) Result {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, c.limits.Session)
@@ -147,7 +148,9 @@ func (c *Call) exchange(ctx context.Context, card smartcard.Card, guard *Guard) 
 			return Result{}, err
 		}
 		if m.Type == typeResult {
-			return *m.Result, nil
+			result := *m.Result
+			result.Sentence = Sentence("The gateway says: “" + result.Sentence + "”")
+			return result, nil
 		}
 		err = errors.New("the gateway said something that has no place here")
 		if m.Type == typeCommand && m.Number == number {

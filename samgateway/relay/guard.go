@@ -63,7 +63,7 @@ func (g *Guard) Judge(result Result) Result {
 		result.Outcome = Failed
 	case moved && result.Outcome == Failed:
 		return Result{Outcome: Undecided, Amount: result.Amount, Transaction: result.Transaction,
-			Sentence: Sentence("The card did it, but the gateway says that it failed: " + result.Sentence)}
+			Sentence: Sentence("The card did it, but for the gateway it failed. " + result.Sentence)}
 	case !moved && result.Outcome == Done && g.agreed.Intent != Resolve:
 		return Result{Outcome: Undecided, Sentence: Sentence("The gateway says that it is done, but this card was not asked to do it.")}
 	}
