@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/paywordhq/payword/internal/commandline"
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -71,11 +72,26 @@ document of JSON on stdout. Exit codes: 0 done, 1 failed or not known yet, 2 wro
 usage.
 `
 
-// help is what "samgateway help" prints.
-func help() string {
+// isHelp reports whether somebody asks for help by an argument.
+func isHelp(argument string) bool {
+	return slices.Contains([]string{"help", "-h", "-help", "--help"}, argument)
+}
+
+// wordsOf are the commands of two words that begin with that one.
+func wordsOf(first string) (of []word) {
+	for _, w := range words() {
+		if strings.HasPrefix(w.name, first+" ") {
+			of = append(of, w)
+		}
+	}
+	return of
+}
+
+// help is what "samgateway help" prints, of these commands.
+func help(of []word) string {
 	var text strings.Builder
 	text.WriteString(helpHead)
-	for _, w := range words() {
+	for _, w := range of {
 		fmt.Fprintf(&text, "  samgateway %s\n      %s\n", strings.TrimSpace(w.name+" "+w.arguments), w.summary)
 	}
 	text.WriteString(helpTail)
@@ -100,11 +116,19 @@ type command struct {
 func Main(ctx context.Context, readers smartcard.Readers, arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &command{readers: readers, stdin: stdin, stdout: stdout, stderr: stderr}
 	if len(arguments) == 0 {
-		fmt.Fprint(stderr, help())
+		fmt.Fprint(stderr, help(words()))
 		return exitUsage
 	}
-	if slices.Contains([]string{"help", "-h", "-help", "--help"}, arguments[0]) {
-		fmt.Fprint(stdout, help())
+	if isHelp(arguments[0]) {
+		fmt.Fprint(stdout, help(words()))
+		return exitOK
+	}
+	if of := wordsOf(arguments[0]); len(of) > 0 && (len(arguments) == 1 || isHelp(arguments[1])) {
+		if len(arguments) == 1 {
+			fmt.Fprint(stderr, help(of))
+			return exitUsage
+		}
+		fmt.Fprint(stdout, help(of))
 		return exitOK
 	}
 	w, rest, err := wordOf(arguments)
@@ -146,6 +170,10 @@ func (c *command) do(ctx context.Context, w word, rest []string) error {
 		return nil
 	}
 	if err != nil {
+		if at := slices.IndexFunc(rest, isNegative); at >= 0 && strings.Contains(w.arguments, "AMOUNT") {
+			_, err = parseAmount(rest[at], purse.Unit{})
+			return err
+		}
 		return usage("%v", err)
 	}
 	if names := strings.Fields(w.arguments); len(arguments) != len(names) {
@@ -153,6 +181,12 @@ func (c *command) do(ctx context.Context, w word, rest []string) error {
 	}
 	c.arguments = arguments
 	return work(ctx)
+}
+
+// isNegative reports whether an argument, which package flag takes for a flag, is a
+// number below 0.
+func isNegative(argument string) bool {
+	return len(argument) > 1 && argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9'
 }
 
 func wrongCount(w word, arguments, names []string) error {

@@ -74,9 +74,9 @@ func (c *command) makeKey(path, passphraseFile string, isEncrypted bool) (err er
 func (c *command) sayKey(path string, signer crypto.Signer, more string) error {
 	key, _ := signer.Public().(ed25519.PublicKey) // keyfile makes and reads no other
 	public := payword.NewPublicKey(key)
-	return c.say(keyResult{path, payword.Thumbprint(key), public}, "key %s\nkey id %s%s\nTo register the gateway, give the broker's operator its public half:\n"+
-		`{"crv": %q, "kty": %q, "x": %q}`,
-		path, payword.Thumbprint(key), more, public.Curve, public.Type, public.X)
+	return c.say(keyResult{path, payword.Thumbprint(key), public}, "key %s\nkey id %s%s\n"+
+		`To register the gateway, give the broker's operator what "samgateway key --key %s --json" prints.`,
+		path, payword.Thumbprint(key), more, path)
 }
 
 // loadKey reads a key. It asks for a passphrase where the key has one and no file

@@ -211,8 +211,8 @@ func (c *command) status(ctx context.Context, t *till) error {
 	if result.IsClosed {
 		state = "is closed and has to be turned in"
 	}
-	lines := []string{fmt.Sprintf("merchant %s: batch %d %s, with %d payments and %d voids, %s of at most %s %s",
-		result.Merchant, result.Batch, state, result.Payments, result.Voids, result.SumMicros.Decimal(), result.LimitMicros.Decimal(), result.Currency)}
+	lines := []string{fmt.Sprintf("merchant %s: batch %d %s, with %s and %s, %s of at most %s %s",
+		result.Merchant, result.Batch, state, counted(result.Payments, "payment"), counted(result.Voids, "void"), result.SumMicros.Decimal(), result.LimitMicros.Decimal(), result.Currency)}
 	for _, u := range undecided {
 		m := matterOf(u.Matter, u.State, u.Reason, u.Due)
 		result.Undecided = append(result.Undecided, m)
@@ -222,6 +222,14 @@ func (c *command) status(ctx context.Context, t *till) error {
 		lines = append(lines, "nothing is undecided, and nothing waits")
 	}
 	return c.say(result, "%s", strings.Join(lines, "\n"))
+}
+
+// counted is a number of things, for people.
+func counted(count uint32, thing string) string {
+	if count == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", count, thing)
 }
 
 // amountOf is a SAM's sum as money: no SAM is near the most that money can be.
@@ -284,8 +292,8 @@ func defineTurnIn(c *command, flags *flag.FlagSet) func(context.Context) error {
 			if turned.Batch == 0 {
 				return c.say(result, "there is nothing to turn in")
 			}
-			return c.say(result, "Turned in batch %d: transactions %d to %d, %d payments and %d voids, %s %s together. Clearing has taken it.",
-				turned.Batch, turned.First, turned.Last, turned.Payments, turned.Voids, result.SumMicros.Decimal(), result.Currency)
+			return c.say(result, "Turned in batch %d: transactions %d to %d, %s and %s, %s %s together. Clearing has taken it.",
+				turned.Batch, turned.First, turned.Last, counted(turned.Payments, "payment"), counted(turned.Voids, "void"), result.SumMicros.Decimal(), result.Currency)
 		})
 	}
 }

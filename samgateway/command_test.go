@@ -90,3 +90,16 @@ func TestKey(t *testing.T) {
 		t.Errorf("got %+v for a key that is there", again)
 	}
 }
+
+// Of a command of two words, the first alone says which there are.
+func TestHelpOfTwoWords(t *testing.T) {
+	if got := call(t, "personalise"); got.code != 2 || !strings.Contains(got.stderr, "personalise card") || strings.Contains(got.stderr, "turnin") {
+		t.Errorf("got %+v", got)
+	}
+	if got := call(t, "personalise", "-h"); got.code != 0 || !strings.Contains(got.stdout, "personalise card") || strings.Contains(got.stdout, "turnin") {
+		t.Errorf("with -h: got %+v", got)
+	}
+	if got := call(t, "personalise", "crad"); got.code != 2 || !strings.Contains(got.stderr, "did you mean personalise card?") {
+		t.Errorf("with another word: got %+v", got)
+	}
+}

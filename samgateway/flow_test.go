@@ -30,6 +30,8 @@ func TestADay(t *testing.T) {
 	h.want("Cancelled transaction 2 by transaction 3: 2.50 USD went back to card C100000000000001.\nOn the card now: 15.00 USD", "cancel")
 	h.wantNo(1, "cannot be cancelled", "cancel")
 	h.wantNo(1, "there is too little on the card", "pay", "15.01")
+	h.wantNo(1, "cannot be cancelled", "cancel")
+	h.wantNo(2, `"-5.00" is no amount`, "pay", "-5.00")
 	h.clearingDoor.isShut.Store(false)
 	h.brokerDoor.isShut.Store(false)
 

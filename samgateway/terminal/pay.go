@@ -286,7 +286,7 @@ func (t *Terminal) lastPayment(says smartcard.PurseData, sam smartcard.SAMData) 
 	var last transaction
 	for _, bucket := range [][]byte{openBucket, endedBucket} {
 		_, err := t.journal.transactions(bucket, func(x transaction) bool {
-			if x.Kind == KindPayment && len(x.Record) > 0 && x.TNo >= sam.First && x.TNo > last.TNo &&
+			if x.Kind == KindPayment && len(x.Record) == purse.PaymentLength && x.TNo >= sam.First && x.TNo > last.TNo &&
 				purse.ID(x.Card) == says.Card && x.SNo == says.SNo {
 				last = x
 			}
