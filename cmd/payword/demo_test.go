@@ -18,6 +18,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Setenv(programVariable, "1")
+	// Under the race detector a process waits for a second when it ends.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/clearing"
+	"github.com/paywordhq/payword/client"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/pcsc"
 )
@@ -30,11 +31,17 @@ func TestMain(m *testing.M) {
 	case "samgateway":
 		main()
 	case "payword":
-		if arguments[0] == "broker" {
+		switch arguments[0] {
+		case "broker":
 			os.Exit(broker.Main(ctx, arguments[1:], os.Stdin, os.Stdout, os.Stderr))
+		case "wallet":
+			os.Exit(client.Main(ctx, arguments, os.Stdin, os.Stdout, os.Stderr))
 		}
 		os.Exit(clearing.Main(ctx, arguments[1:], os.Stdout, os.Stderr))
 	}
+	// Under the race detector a process waits for a second when it ends, so that
+	// reports come out; there are many here, and they print theirs at once.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 
@@ -150,16 +157,18 @@ func (s *shop) text() string {
 	return s.said.String()
 }
 
-// address returns an address of this machine that nobody listens on.
-func (s *shop) address() string {
-	s.t.Helper()
-	listener, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
+func (s *shop) address() string { return freeAddress(s.t) }
+
+// freeAddress returns an address of this machine that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	address := listener.Addr().String()
 	if err := listener.Close(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return address
 }

@@ -59,7 +59,7 @@ var testsMayImport = map[string][]string{
 	"cmd/payword":     {"internal/dbtest"},
 	// What a gateway does ends in the books of broker and clearing.
 	"samgateway":     {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit"},
-	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit"},
+	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit", "client"},
 }
 
 // caddyFolders are those that may import Caddy, or compile it at all.
