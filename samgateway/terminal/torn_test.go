@@ -141,17 +141,32 @@ func TestTornAnywhere(t *testing.T) {
 					t.Run(fmt.Sprintf("card %d %d", n, how), func(t *testing.T) {
 						tried(t, d, func(p *place) { p.cards[d.card].tear = at(n, how, nil) })
 					})
-					t.Run(fmt.Sprintf("card for a moment %d %d", n, how), func(t *testing.T) {
-						tried(t, d, func(p *place) { p.cards[d.card].tear, p.cards[d.card].isLoose = at(n, how, nil), true })
-					})
-					t.Run(fmt.Sprintf("both %d %d", n, how), func(t *testing.T) {
-						tried(t, d, func(p *place) { p.cards[d.card].tear = at(n, how, p.sam) })
-					})
 				}
 				for n := 1; n <= sams; n++ {
 					t.Run(fmt.Sprintf("sam %d %d", n, how), func(t *testing.T) {
 						tried(t, d, func(p *place) { p.sam.tear = at(n, how, nil) })
 					})
+				}
+			}
+		})
+	}
+}
+
+// Both are pulled out at once, or one of them for a moment only.
+func TestTornTogetherAnywhere(t *testing.T) {
+	for _, d := range deeds {
+		t.Run(d.name, func(t *testing.T) {
+			cards, sams, _, _ := counted(t, d)
+			for _, how := range []fault{before, after} {
+				for n := 1; n <= cards; n++ {
+					t.Run(fmt.Sprintf("both %d %d", n, how), func(t *testing.T) {
+						tried(t, d, func(p *place) { p.cards[d.card].tear = at(n, how, p.sam) })
+					})
+					t.Run(fmt.Sprintf("card for a moment %d %d", n, how), func(t *testing.T) {
+						tried(t, d, func(p *place) { p.cards[d.card].tear, p.cards[d.card].isLoose = at(n, how, nil), true })
+					})
+				}
+				for n := 1; n <= sams; n++ {
 					t.Run(fmt.Sprintf("sam for a moment %d %d", n, how), func(t *testing.T) {
 						tried(t, d, func(p *place) { p.sam.tear, p.sam.isLoose = at(n, how, nil), true })
 					})
@@ -261,16 +276,42 @@ func TestAnotherCardComesBack(t *testing.T) {
 	}
 }
 
+// An answer that is not the card's own decides nothing, and the card's does
+// afterwards.
+func TestForgedRecovery(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[0]
+	card.tear = onlyAt(purse.Debit, after)
+	if _, err := p.pay(card, purposeOf(16)); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	card.insert()
+	if _, err := p.Meet(t.Context(), &liar{Card: card, as: cardID(1), forges: true}); err != nil {
+		t.Fatal(err)
+	}
+	p.wantStates(terminal.Ordered)
+	card.insert()
+	if _, err := p.Meet(t.Context(), card); err != nil {
+		t.Fatal(err)
+	}
+	p.wantStates()
+	p.settled()
+}
+
 // liar says of itself that it is another card.
 type liar struct {
 	smartcard.Card
-	as purse.ID
+	as     purse.ID
+	forges bool // what it recovers
 }
 
 func (l *liar) Transmit(ctx context.Context, command []byte) ([]byte, error) {
 	answer, err := l.Card.Transmit(ctx, command)
 	if command[1] == byte(purse.GetData) && len(answer) > 2 {
 		copy(answer, l.as[:])
+	}
+	if l.forges && command[1] == byte(purse.Recover) && len(answer) > 3 {
+		answer[len(answer)-3] ^= 1
 	}
 	return answer, err
 }
