@@ -13,7 +13,7 @@ import (
 )
 
 // listInterval is how often it is looked whether a reader was plugged in.
-const listInterval = 2 * time.Second
+const listInterval = time.Second
 
 // seen is what the command watch prints of each event.
 type seen struct {

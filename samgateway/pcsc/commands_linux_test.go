@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/paywordhq/payword/internal/pcsctest"
@@ -75,7 +74,7 @@ func TestGeldKarteInAReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	customer.Insert(t, chip{inside, new(atomic.Int32)}.inserted(pcsctest.Tear{}))
+	customer.Insert(t, (&chip{inside: inside}).inserted(pcsctest.Tear{}))
 	wait(t, find(t, customer), true)
 	if code, stdout, stderr := run(t, "card", "show", "--log", "--card-reader", customer.Name()); code != 0 || stdout != "GeldKarte card 1234567890\nBalance  43.21 EUR\n" {
 		t.Errorf("got exit code %d, %s%s", code, stdout, stderr)

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/paywordhq/payword/internal/pcsctest"
@@ -50,29 +49,67 @@ func (m *memory) Store(state []byte) error {
 	return nil
 }
 
-// chip is a card or a SAM, which counts its commands.
+// inside is a purse.Card, or what is like one.
+type inside interface {
+	Transmit(command []byte) ([]byte, error)
+	Reset()
+}
+
+// chip is a card or a SAM that can be in a reader. It counts its commands.
 type chip struct {
-	inside interface {
-		Transmit(command []byte) ([]byte, error)
-		Reset()
+	mu       sync.Mutex
+	inside   inside
+	commands int
+	cut      pcsctest.Tear // within which command it loses contact for a moment
+}
+
+// become makes another card of it while it is in the reader, which nobody notices:
+// to put another in takes half a second.
+func (c *chip) become(inside inside, cut pcsctest.Tear) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside, c.commands, c.cut = inside, 0, cut
+}
+
+func (c *chip) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside.Reset()
+}
+
+func (c *chip) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.commands
+}
+
+func (c *chip) answer(command []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.commands++
+	isCut := c.commands == c.cut.At
+	if isCut && c.cut.How == pcsctest.CutBefore {
+		c.inside.Reset()
+		return []byte{0x90}
 	}
-	commands *atomic.Int32
+	answer, err := c.inside.Transmit(command)
+	switch {
+	case err != nil:
+		return []byte{0x6F, 0x00} // its memory does not fail
+	case isCut:
+		c.inside.Reset()
+		return answer[:1]
+	}
+	return answer
 }
 
 // inserted is the chip as a card for a reader, pulled as tear says.
-func (c chip) inserted(tear pcsctest.Tear) pcsctest.Card {
-	return pcsctest.Card{Tear: tear, Reset: c.inside.Reset, Answer: func(command []byte) []byte {
-		c.commands.Add(1)
-		answer, err := c.inside.Transmit(command)
-		if err != nil {
-			return []byte{0x6F, 0x00} // its memory does not fail
-		}
-		return answer
-	}}
+func (c *chip) inserted(tear pcsctest.Tear) pcsctest.Card {
+	return pcsctest.Card{Tear: tear, Reset: c.reset, Answer: c.answer}
 }
 
 // newChips issues a card and a SAM.
-func newChips(t testing.TB) (card, sam chip) {
+func newChips(t testing.TB) (card, sam *chip) {
 	t.Helper()
 	ofCard, ofSAM := &memory{}, &memory{}
 	if err := purse.IssueCard(ofCard, purse.CardIssue{
@@ -91,7 +128,7 @@ func newChips(t testing.TB) (card, sam chip) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return chip{openedCard, new(atomic.Int32)}, chip{openedSAM, new(atomic.Int32)}
+	return &chip{inside: openedCard}, &chip{inside: openedSAM}
 }
 
 // host is clearing for one load of one card, and for batches. It checks every MAC.
@@ -189,7 +226,7 @@ func (h *host) CashOut(context.Context, purse.ID, uint32) error { return errRefu
 // that is opened anew after each failure.
 type counter struct {
 	t                 *testing.T
-	card, sam         chip
+	card, sam         *chip
 	customer, shop    *pcsctest.Reader
 	cardAt, samAt     smartcard.Reader
 	host              *host
@@ -200,8 +237,9 @@ type counter struct {
 
 const loaded, paid = 5000, 1234
 
-func newCounter(t *testing.T, cardTear, samTear pcsctest.Tear) *counter {
+func newCounter(t *testing.T, where torn) *counter {
 	t.Helper()
+	cardTear, samTear := where.tears()
 	c := &counter{t: t, host: &host{keys: testKeys(t)}, journal: filepath.Join(t.TempDir(), "journal")}
 	c.card, c.sam = newChips(t)
 	c.customer, c.shop = pcsctest.New(t)
@@ -289,47 +327,95 @@ func (c *counter) settle() (balance uint32, sum uint64) {
 	return data.Balance, turned.Sum
 }
 
-// A card, and a SAM, that are pulled within any command of a load and a payment
-// lose nothing and make nothing.
+// become makes new cards of those that are in the readers.
+func (c *counter) become(cardCut, samCut pcsctest.Tear) {
+	card, sam := newChips(c.t)
+	c.card.become(card.inside, cardCut)
+	c.sam.become(sam.inside, samCut)
+	c.host, c.journal = &host{keys: testKeys(c.t)}, filepath.Join(c.t.TempDir(), "journal")
+}
+
+// torn is where one of the two loses contact.
+type torn struct {
+	isSAM bool
+	pcsctest.Tear
+}
+
+// String names it for the names of tests.
+func (w torn) String() string {
+	whose := "card"
+	if w.isSAM {
+		whose = "SAM"
+	}
+	return fmt.Sprintf("%s command %d of the %s", w.How, w.At, whose)
+}
+
+// tears returns those of the card and of the SAM.
+func (w torn) tears() (card, sam pcsctest.Tear) {
+	if w.isSAM {
+		return pcsctest.Tear{}, w.Tear
+	}
+	return w.Tear, pcsctest.Tear{}
+}
+
+// everywhere returns a tear within every command, in two ways.
+func everywhere(ofCard, ofSAM int, hows ...pcsctest.How) (all []torn) {
+	for _, how := range hows {
+		for at := 1; at <= ofCard; at++ {
+			all = append(all, torn{false, pcsctest.Tear{At: at, How: how}})
+		}
+		for at := 1; at <= ofSAM; at++ {
+			all = append(all, torn{true, pcsctest.Tear{At: at, How: how}})
+		}
+	}
+	return all
+}
+
+// A card, and a SAM, that lose contact within any command of a load and a payment
+// lose nothing and make nothing: when they are pulled out, and when they are in
+// again before anybody looks.
 func TestTornAtEveryCommand(t *testing.T) {
 	t.Parallel()
-	whole := newCounter(t, pcsctest.Tear{}, pcsctest.Tear{})
-	whole.open()
-	if err := whole.loadAndPay(); err != nil {
+	c := newCounter(t, torn{})
+	c.open()
+	if err := c.loadAndPay(); err != nil {
 		t.Fatal(err)
 	}
-	whole.close()
-	ofCard, ofSAM := int(whole.card.commands.Load()), int(whole.sam.commands.Load())
-	if balance, sum := whole.settle(); balance != loaded-paid || sum != paid {
+	c.close()
+	ofCard, ofSAM := c.card.count(), c.sam.count()
+	if balance, sum := c.settle(); balance != loaded-paid || sum != paid {
 		t.Fatalf("%d on the card and %d turned in, want %d and %d", balance, sum, loaded-paid, paid)
 	}
 	if ofCard < 5 || ofSAM < 4 {
 		t.Fatalf("a load and a payment took %d commands to the card and %d to the SAM", ofCard, ofSAM)
 	}
 	t.Logf("a load and a payment take %d commands to the card and %d to the SAM", ofCard, ofSAM)
-	for _, how := range []pcsctest.How{pcsctest.Before, pcsctest.After, pcsctest.CutBefore, pcsctest.CutAfter} {
-		for at := 1; at <= max(ofCard, ofSAM); at++ {
-			for _, isSAM := range []bool{false, true} {
-				tears := map[bool]pcsctest.Tear{isSAM: {At: at, How: how}}
-				if isSAM && at > ofSAM || !isSAM && at > ofCard {
-					continue
-				}
-				t.Run(fmt.Sprintf("%s command %d, of the SAM %t", how, at, isSAM), func(t *testing.T) {
-					t.Parallel()
-					c := newCounter(t, tears[false], tears[true])
-					c.open()
-					err := c.loadAndPay()
-					c.close()
-					if err == nil {
-						t.Error("nobody noticed")
-					}
-					if how == pcsctest.Before || how == pcsctest.After {
-						c.putBack(isSAM)
-					}
-					c.settle()
-				})
-			}
+	for _, where := range everywhere(ofCard, ofSAM, pcsctest.CutBefore, pcsctest.CutAfter) {
+		c.become(where.tears())
+		c.open()
+		err := c.loadAndPay()
+		c.close()
+		if err == nil {
+			t.Errorf("%s: nobody noticed", where)
 		}
+		c.settle()
+		if t.Failed() {
+			t.Fatalf("%s", where)
+		}
+	}
+	for _, where := range everywhere(ofCard, ofSAM, pcsctest.Before, pcsctest.After) {
+		t.Run(where.String(), func(t *testing.T) {
+			t.Parallel()
+			c := newCounter(t, where)
+			c.open()
+			err := c.loadAndPay()
+			c.close()
+			if err == nil {
+				t.Error("nobody noticed")
+			}
+			c.putBack(where.isSAM)
+			c.settle()
+		})
 	}
 }
 
@@ -355,7 +441,7 @@ var foreignCommands = []string{
 // ErrForeign, after which the reader goes on.
 func TestForeign(t *testing.T) {
 	t.Parallel()
-	c := newCounter(t, pcsctest.Tear{}, pcsctest.Tear{})
+	c := newCounter(t, torn{})
 	c.open()
 	for _, session := range []smartcard.Session{c.cardWith, c.samWith} {
 		for _, command := range foreignCommands {
@@ -385,7 +471,7 @@ func TestForeign(t *testing.T) {
 // between.
 func TestWrongPINUntilItIsBlocked(t *testing.T) {
 	t.Parallel()
-	c := newCounter(t, pcsctest.Tear{}, pcsctest.Tear{})
+	c := newCounter(t, torn{})
 	for left := 2; left >= 0; left-- {
 		card := connect(t, c.cardAt)
 		asked := smartcard.Purse{Card: card}
@@ -414,7 +500,7 @@ func TestWrongPINUntilItIsBlocked(t *testing.T) {
 // When pcscd is started again, a terminal goes on with the same card, SAM and
 // journal.
 func TestServiceEndsWithinAPayment(t *testing.T) {
-	c := newCounter(t, pcsctest.Tear{}, pcsctest.Tear{})
+	c := newCounter(t, torn{})
 	c.open()
 	if err := c.loadAndPay(); err != nil {
 		t.Fatal(err)
