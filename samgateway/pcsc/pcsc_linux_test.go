@@ -273,6 +273,28 @@ func TestCloseForgetsThePIN(t *testing.T) {
 	}
 }
 
+// A card that is pulled after its PIN was entered does not keep the next one from
+// being seen.
+func TestPulledAfterThePIN(t *testing.T) {
+	t.Parallel()
+	virtual, _ := pcsctest.New(t)
+	reader := find(t, virtual)
+	card := pcsctest.Card{Answer: func([]byte) []byte { return []byte{0x90, 0x00} }}
+	virtual.Insert(t, card)
+	session := connect(t, reader)
+	if _, err := session.Transmit(withPatience(t), []byte{0x00, 0x20, 0x00, 0x80, 0x04, '1', '1', '1', '1'}); err != nil {
+		t.Fatal(err)
+	}
+	virtual.Remove()
+	if err := session.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	virtual.Exchange(t, card)
+	if _, err := connect(t, reader).Transmit(withPatience(t), ping); err != nil {
+		t.Errorf("the next card: %v", err)
+	}
+}
+
 func TestMuteCard(t *testing.T) {
 	t.Parallel()
 	virtual, _ := pcsctest.New(t)

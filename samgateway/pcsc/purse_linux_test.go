@@ -381,8 +381,8 @@ func TestTornAtEveryCommand(t *testing.T) {
 	if err := c.loadAndPay(); err != nil {
 		t.Fatal(err)
 	}
-	c.close()
 	ofCard, ofSAM := c.card.count(), c.sam.count()
+	c.close()
 	if balance, sum := c.settle(); balance != loaded-paid || sum != paid {
 		t.Fatalf("%d on the card and %d turned in, want %d and %d", balance, sum, loaded-paid, paid)
 	}

@@ -20,7 +20,7 @@ const (
 	// a few MACs and write as many records take a tenth of a second.
 	answerTimeout = 10 * time.Second
 
-	verify = 0x20 // the instruction VERIFY
+	verify, selectFile = 0x20, 0xA4 // instructions
 )
 
 var errClosed = errors.New("the session with the card was closed")
@@ -89,21 +89,36 @@ func (s *session) noteVerified(answer []byte) {
 func (s *session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isLeft || errors.Is(s.lost, errClosed) {
+	if errors.Is(s.lost, errClosed) {
 		return nil
 	}
-	// To reset a reader without a card makes pcscd forget the card while it still
-	// polls for it, and the next one is not seen.
 	disposition := scard.LeaveCard
-	if s.isVerified && s.lost == nil {
+	if s.isVerified && s.isThere() {
 		disposition = scard.ResetCard
 	}
 	s.lost = smartcard.Torn(errClosed)
+	if s.isLeft {
+		return nil
+	}
 	_, err := within(context.Background(), serviceTimeout, func() (struct{}, error) {
 		s.end(disposition)
 		return struct{}{}, nil
 	}, func(struct{}, error) {})
 	return err
+}
+
+// isThere asks the card for anything. To reset a reader from which the card was
+// just pulled makes pcscd forget the card while it still polls for it, so that the
+// next one is not seen. s.mu is held.
+func (s *session) isThere() bool {
+	if s.lost != nil {
+		return false
+	}
+	answer, err := within(context.Background(), answerTimeout, func() ([]byte, error) {
+		return s.card.Transmit([]byte{0x00, selectFile, 0x04, 0x00, 0x00})
+	}, func([]byte, error) { s.end(scard.LeaveCard) })
+	s.isLeft = isAbandoned(err)
+	return err == nil && len(answer) >= 2
 }
 
 // end gives card and context back. That the card is gone is no error, and any

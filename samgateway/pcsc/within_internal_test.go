@@ -58,3 +58,26 @@ func TestWithin(t *testing.T) {
 		})
 	}
 }
+
+func TestOneWatchesAReader(t *testing.T) {
+	one, other := &reader{name: "One"}, &reader{name: "Other"}
+	unlock, err := one.watchAlone(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := (&reader{name: "One"}).watchAlone(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second at the same reader: %v, want context.DeadlineExceeded", err)
+	}
+	unlockOther, err := other.watchAlone(t.Context())
+	if err != nil {
+		t.Errorf("at another reader: %v", err)
+	}
+	unlockOther()
+	unlock()
+	if unlock, err = one.watchAlone(t.Context()); err != nil {
+		t.Errorf("after the first: %v", err)
+	}
+	unlock()
+}
