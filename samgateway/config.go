@@ -182,6 +182,11 @@ func (s *settings) checkAddresses() error {
 	return nil
 }
 
+// insteadOf are flags of which one is given in place of the other.
+var insteadOf = map[string]string{
+	"card-reader": "card-file", "card-file": "card-reader", "sam-reader": "sam-file", "sam-file": "sam-reader",
+}
+
 // readFile takes over what the file says and no flag does.
 func (s *settings) readFile() error {
 	file, err := os.Open(s.configFile)
@@ -213,7 +218,8 @@ func (s *settings) readFile() error {
 		if !is {
 			return fmt.Errorf("there is no setting %.80q%s", member.name, commandline.Meant("", member.name, names))
 		}
-		if err := setFrom(member.value, one, isSet[one.flag]); err != nil {
+		// Another reader by a flag takes the place of the file's file, too.
+		if err := setFrom(member.value, one, isSet[one.flag] || isSet[insteadOf[one.flag]]); err != nil {
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func TestWrongSettings(t *testing.T) {
 		{"a wrong exponent", `{"exponent": 3}`, "status", "--exponent 3: want -6 to 0"},
 		{"a wrong load terminal", `{"loadTerminal": "4c"}`, "load 5.00", "--load-terminal: id"},
 		{"a card in two places", `{"cardFile": "a", "cardReader": "b"}`, "pay 5.00", "--card-reader and --card-file"},
-		{"a SAM in two places", `{"samFile": "a"}`, "status --sam-reader b", "--sam-reader and --sam-file"},
+		{"a SAM in two places", `{}`, "status --sam-reader b --sam-file a", "--sam-reader and --sam-file"},
 		{"no currency", `{"samFile": "a", "journal": "b"}`, "status", "--currency is missing"},
 		{"no journal", `{"samFile": "a", "currency": "USD"}`, "status", "--journal is missing"},
 		{"no SAM", `{"journal": "a", "currency": "USD"}`, "status", "--sam-reader is missing"},
@@ -71,6 +71,14 @@ func TestWrongSettings(t *testing.T) {
 				t.Errorf("got %+v, want exit code 2 and %q", got, c.want)
 			}
 		})
+	}
+}
+
+// A reader by a flag takes the place of the file that the settings name.
+func TestFlagOutdoesSettings(t *testing.T) {
+	got := configured(t, `{"samFile": "/nowhere/till.sam", "journal": "b", "currency": "USD"}`, "status", "--sam-reader", "REINER")
+	if got.code != 1 || !strings.Contains(got.stderr, "-tags pcsc") {
+		t.Errorf("got %+v", got)
 	}
 }
 

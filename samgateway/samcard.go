@@ -60,7 +60,7 @@ func (s *samCard) look(ctx context.Context, session smartcard.Session) error {
 	sam := smartcard.SAM{Card: session}
 	if err := sam.Select(ctx); err != nil {
 		if errors.Is(err, smartcard.ErrForeign) {
-			return fmt.Errorf("it is no SAM: put the merchant's SAM in (%w)", err)
+			return errors.New("it is no SAM: put the merchant's SAM in")
 		}
 		return err
 	}
