@@ -150,7 +150,9 @@ func TestLineCutAtEveryMessage(t *testing.T) {
 				text := ""
 				if got.Phase == agent.Undecided {
 					h = h.again()
+					wantPhase(t, h, got.Request, agent.Undecided)
 					text = h.findOut()
+					wantPhase(t, h, got.Request, agent.Resolved)
 				}
 				change := before - card.data(t).Balance
 				if intent == relay.Load {
@@ -172,6 +174,13 @@ func TestLineCutAtEveryMessage(t *testing.T) {
 			}
 			p.wantAccounted(t, intent, moved)
 		})
+	}
+}
+
+func wantPhase(t *testing.T, h *home, id string, want agent.Phase) {
+	t.Helper()
+	if got := h.stateOf(id); got.Phase != want {
+		t.Errorf("the site is told %+v, want %s", got, want)
 	}
 }
 
@@ -251,9 +260,7 @@ func TestCardPulledAtEveryCommand(t *testing.T) {
 				text := ""
 				if got.Phase == agent.Undecided {
 					text = h.findOut()
-					if later := h.stateOf(asked.Request); later.Phase != agent.Resolved {
-						t.Errorf("%02X: the site is told %+v, want resolved", instruction, later)
-					}
+					wantPhase(t, h, asked.Request, agent.Resolved)
 				}
 				change := before - card.data(t).Balance
 				if intent == relay.Load {

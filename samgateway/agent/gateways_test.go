@@ -146,6 +146,10 @@ func TestPIN(t *testing.T) {
 	if got := h.settle(asked.Request); got.Phase != agent.Done {
 		t.Errorf("got %+v, want done", got)
 	}
+	// The card stays in the reader, and has forgotten the PIN.
+	if read, err := card.Transmit(t.Context(), purse.Command(purse.ReadRecord, 1, 0x14, nil)); err != nil || !bytes.Equal(read, []byte{0x69, 0x82}) {
+		t.Errorf("the log is read after the session: %X, %v", read, err)
+	}
 	if got := card.data(t).Balance; got != 2_23 {
 		t.Errorf("%d is on the card, want 223", got)
 	}

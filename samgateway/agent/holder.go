@@ -49,6 +49,7 @@ type requestView struct {
 	Account, Reference   string
 	Notice               string
 	IsWorking            bool
+	IsLoad               bool
 	IsCardTaken          bool   // money leaves the card
 	CardProblem          string // why the card in the reader will not do
 	Shown                string // id of what is shown, if the card is there
@@ -250,7 +251,7 @@ func (a *Agent) viewRequest(r *http.Request) *requestView {
 func (r *request) view() *requestView {
 	v := &requestView{
 		ID: r.id, Origin: r.origin, Payee: r.Payee, Merchant: r.Merchant, Host: host(r.Gateway), Account: r.Account, Reference: r.Reference,
-		Notice: r.notice, IsWorking: r.phase == Working, IsCardTaken: r.Intent.IsPayment(),
+		Notice: r.notice, IsWorking: r.phase == Working, IsCardTaken: r.Intent.IsPayment(), IsLoad: r.Intent == relay.Load,
 	}
 	amount := ""
 	if r.Intent != relay.Unload {

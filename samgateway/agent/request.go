@@ -156,7 +156,8 @@ func (a *Agent) current() *request {
 	return nil
 }
 
-// find returns a request of an origin, or nil. The caller has the mutex.
+// find returns a request of an origin, or nil. Of those of an agent that ran before
+// this one, the undecided ones are left. The caller has the mutex.
 func (a *Agent) find(origin, id string) *request {
 	a.current() // so that what is too old says so
 	for _, one := range a.requests {
@@ -164,7 +165,20 @@ func (a *Agent) find(origin, id string) *request {
 			return one
 		}
 	}
+	for _, o := range a.store.open() {
+		if o.Origin == origin && equal(o.Request, id) {
+			return o.request()
+		}
+	}
 	return nil
+}
+
+// request is the one that a session belongs to which is not decided.
+func (o opening) request() *request {
+	return &request{id: o.Request, origin: o.Origin, phase: Undecided, expires: o.Began.Add(requestLife), RequestBody: RequestBody{
+		Intent: o.Intent, Gateway: o.Gateway, Merchant: o.Merchant, Payee: o.Payee, Amount: o.Amount, Currency: o.Currency,
+		Account: o.Account, Reference: o.Reference,
+	}, sentence: "It is not known yet what the card did."}
 }
 
 // withdraw ends a request for its site.

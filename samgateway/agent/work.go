@@ -78,6 +78,7 @@ func (a *Agent) session(ctx context.Context, next job) (relay.Result, error) {
 		if err := card.verify(ctx, next.pin); err != nil {
 			return relay.Result{}, err
 		}
+		defer card.forget(ctx)
 	}
 	r := next.request
 	hello := relay.Hello{Intent: r.Intent, Account: r.Account, Reference: r.Reference}
@@ -128,10 +129,10 @@ func (a *Agent) resolved(r *request, data smartcard.PurseData, result relay.Resu
 	isDecided := func(o opening) bool {
 		return o.Gateway == r.Gateway && o.Merchant == r.Merchant && o.Card == data.Card.String()
 	}
-	sentences := make(map[string]string)
+	var decided []opening
 	for _, one := range a.store.open() {
 		if isDecided(one) {
-			sentences[one.Request] = relay.Sentence(one.byCard(data) + " " + result.Sentence)
+			decided = append(decided, one)
 		}
 	}
 	if err := a.store.end(isDecided); err != nil {
@@ -139,15 +140,25 @@ func (a *Agent) resolved(r *request, data smartcard.PurseData, result relay.Resu
 	}
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	for _, one := range a.requests {
-		if sentence, is := sentences[one.id]; is && one.phase == Undecided {
-			one.end(Resolved, sentence)
-		}
-	}
-	for _, sentence := range sentences {
-		result.Sentence = sentence
+	said := result.Sentence
+	for _, one := range decided {
+		result.Sentence = relay.Sentence(one.byCard(data) + " " + said)
+		a.tellResolved(one, result.Sentence)
 	}
 	return result, nil
+}
+
+// tellResolved has the site hear what became of its request, also of one of an
+// agent that ran before this one. The caller has the mutex.
+func (a *Agent) tellResolved(o opening, sentence string) {
+	at := slices.IndexFunc(a.requests, func(r *request) bool { return r.id == o.Request })
+	if at < 0 {
+		a.requests = slices.Insert(a.requests, 0, o.request())
+		at = 0
+	}
+	if a.requests[at].phase == Undecided {
+		a.requests[at].end(Resolved, sentence)
+	}
 }
 
 // byCard says what a card did since a session began, by its own numbers.
@@ -241,6 +252,15 @@ func (h *held) verify(ctx context.Context, pin []byte) error {
 	}
 	h.isVerified = err == nil
 	return err
+}
+
+// forget selects the purse once more, by which the card forgets that the PIN was
+// entered: it stays in the reader, where other programs can reach it.
+func (h *held) forget(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	// A card that is gone has forgotten it.
+	_, _ = h.Session.Transmit(ctx, purse.Command(purse.Select, 4, 0, []byte(purse.CardAID)))
 }
 
 func (h *held) verifyAtReader(ctx context.Context) error {
