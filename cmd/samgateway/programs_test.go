@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	// Under the race detector a process waits for a second when it ends, so that
 	// reports come out; there are many here, and they print theirs at once.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
 }
 
 // shop is a folder in which the programs run: a broker, clearing, a gateway. All

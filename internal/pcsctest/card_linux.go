@@ -44,6 +44,8 @@ type Card struct {
 type Tear struct {
 	At  int // the command since it was put in, 1 the first; 0: none
 	How How
+	// Only has At count the commands of this instruction alone; 0: all of them.
+	Only byte
 }
 
 // How says how a card is pulled within a command.
@@ -87,7 +89,7 @@ const dialInterval = 10 * time.Millisecond
 func (i *insertion) run(connected chan<- error) {
 	defer close(i.over)
 	defer i.reset()
-	for count := 0; ; {
+	for count := (counts{}); ; {
 		conn, err := i.dial()
 		if connected != nil {
 			connected <- err
@@ -135,7 +137,7 @@ func (i *insertion) reset() {
 
 // serve answers what the reader asks. It returns errPulled when the card is taken
 // out, any other error when the connection ends.
-func (i *insertion) serve(conn net.Conn, count *int) error {
+func (i *insertion) serve(conn net.Conn, count *counts) error {
 	served := make(chan struct{})
 	defer close(served)
 	go func() {
@@ -155,8 +157,7 @@ func (i *insertion) serve(conn net.Conn, count *int) error {
 		var answer []byte
 		switch {
 		case len(message) > 1:
-			*count++
-			if answer, err = i.answer(*count, message); err != nil {
+			if answer, err = i.answer(count, message); err != nil {
 				return i.why(err)
 			}
 		case len(message) == 1 && message[0] == askATR:
@@ -196,13 +197,20 @@ func (i *insertion) atr(isPowered bool) []byte {
 	return atrT1
 }
 
-// answer is what the card says to its n-th command.
-func (i *insertion) answer(n int, command []byte) ([]byte, error) {
-	if i.card.StopsAt > 0 && n >= i.card.StopsAt {
+// counts are commands since the card was put in.
+type counts struct{ all, tearing int }
+
+// answer is what the card says to a command.
+func (i *insertion) answer(count *counts, command []byte) ([]byte, error) {
+	count.all++
+	if i.card.StopsAt > 0 && count.all >= i.card.StopsAt {
 		<-i.out
 		return nil, errPulled
 	}
-	if n != i.card.Tear.At {
+	if only := i.card.Tear.Only; only == 0 || command[1] == only {
+		count.tearing++
+	}
+	if count.tearing != i.card.Tear.At || i.card.Tear.Only != 0 && command[1] != i.card.Tear.Only {
 		return i.card.Answer(command), nil
 	}
 	how := i.card.Tear.How
