@@ -36,6 +36,7 @@ type settings struct {
 	closingTime                   string
 	merchantName                  string
 	relay, kiosk, metrics         string // addresses to listen at
+	kioskLanguage                 string
 	isBehindTLS                   bool
 
 	configFile string
@@ -82,6 +83,7 @@ func (s *settings) all() []setting {
 		{"merchant-name", "merchantName", serveSettings, &s.merchantName, "`NAME` of the merchant for holders whose readers are at home, at most 64 letters"},
 		{"relay", "relay", serveSettings, &s.relay, "`ADDRESS` and port where readers at home come in, for a TLS proxy in front (default: none is let in)"},
 		{"kiosk", "kiosk", serveSettings, &s.kiosk, "`ADDRESS` and port of the kiosk's page, on this machine alone (default: there is none)"},
+		{"kiosk-language", "kioskLanguage", serveSettings, &s.kioskLanguage, "`LANGUAGE` that the kiosk speaks until somebody chooses another: en, de or fr (default: en)"},
 		{"metrics", "metrics", serveSettings, &s.metrics, "`ADDRESS` and port for /healthz and for metrics in the format of Prometheus (default: none)"},
 		{"behind-tls", "behindTLS", serveSettings, &s.isBehindTLS, "a TLS proxy is in front of --relay, so that it may listen at another address than this machine's own"},
 	}

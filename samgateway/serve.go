@@ -178,6 +178,7 @@ func (g *gateway) keepRounds(ctx context.Context) error {
 // itself when to ask again.
 func (g *gateway) round(ctx context.Context, resolve func(context.Context) ([]terminal.Outcome, error)) (isGood bool) {
 	outcomes, err := resolve(ctx)
+	g.endings.keep(outcomes)
 	for _, o := range outcomes {
 		g.log.InfoContext(ctx, "decided", "kind", o.Kind, "state", o.State, "transaction", o.TNo, "load", loadName(o.Matter), "what", o.Sentence)
 	}
@@ -264,12 +265,4 @@ func loadName(m terminal.Matter) string {
 		return ""
 	}
 	return m.Load.String()
-}
-
-// serveKiosk serves the page for the reader of the customer's card.
-func (g *gateway) serveKiosk(context.Context, *errgroup.Group) error {
-	if g.settings.kiosk == "" {
-		return nil
-	}
-	return usage("--kiosk: this program has no kiosk yet")
 }

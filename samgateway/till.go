@@ -21,6 +21,7 @@ type till struct {
 	broker   *host.Broker
 	unit     purse.Unit
 	now      func() time.Time
+	endings  endings
 }
 
 // openTill opens what the settings name. Only one process can have a journal.
@@ -114,12 +115,8 @@ func (t *till) meetCard(ctx context.Context, card smartcard.Card) (outcomes []te
 		return nil, err
 	}
 	all, err := t.terminal.Meet(ctx, card)
-	for _, o := range all {
-		if o.Card == data.Card {
-			outcomes = append(outcomes, o)
-		}
-	}
-	return outcomes, err
+	t.endings.keep(all)
+	return t.endings.take(data.Card), err
 }
 
 // unloaded is what became of a card's whole balance.

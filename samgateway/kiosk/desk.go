@@ -14,10 +14,13 @@ import (
 // smartcard.ErrTorn means that it is unknown whether it took place, and Meet will
 // find out; any other error that nothing was moved.
 type Desk interface {
-	// Read says what is on a card, without its PIN. smartcard.ErrForeign means
-	// that this is no purse.
+	// Read finds out what card it is, and what is on it. smartcard.ErrForeign means
+	// that this is no purse. A PIN that was shown is forgotten.
 	Read(ctx context.Context, card smartcard.Card) (Purse, error)
-	// Meet finds out what became of everything that was left open with this card.
+	// ReadAgain reads what may have changed on a card that Read has read.
+	ReadAgain(ctx context.Context, card smartcard.Card) (Purse, error)
+	// Meet finds out what became of everything that was left open with this card,
+	// and of nothing else. A PIN that was shown is forgotten.
 	Meet(ctx context.Context, card smartcard.Card) ([]Outcome, error)
 	// Verify shows the card its PIN (4 to 8 digits) and returns how many tries are
 	// left. It keeps no copy of the digits.
@@ -30,10 +33,12 @@ type Desk interface {
 	// CheckAccount says by a *Refusal why an account could not be given an amount
 	// now.
 	CheckAccount(ctx context.Context, account string, unit purse.Unit, amount uint32) error
-	// Fund pays an amount with the card, into an account of the broker.
-	Fund(ctx context.Context, card smartcard.Card, account string, unit purse.Unit, amount uint32) error
+	// Fund pays an amount with the card, into an account of the broker. isLate
+	// means that the card has paid, and that the account gets it later. A PIN that
+	// was shown is forgotten, as by Unload.
+	Fund(ctx context.Context, card smartcard.Card, account string, unit purse.Unit, amount uint32) (isLate bool, err error)
 	// Unload pays all that is on the card into the account that it belongs to.
-	Unload(ctx context.Context, card smartcard.Card) error
+	Unload(ctx context.Context, card smartcard.Card) (isLate bool, err error)
 }
 
 // Purse is what is on a card. Amounts are in its unit.
@@ -45,7 +50,7 @@ type Purse struct {
 	// that it pays at once.
 	BalanceLimit, PaymentLimit uint32
 	// HasAccount means that the card belongs to an account of the broker: it is
-	// loaded from there, and unloaded there.
+	// loaded from there, and unloaded there. One that has none has no PIN.
 	HasAccount bool
 	// IsBlocked means that the issuer has blocked the card.
 	IsBlocked bool
@@ -72,6 +77,9 @@ type Payment struct {
 	Amount   uint32 // in the purse's unit
 	Unit     purse.Unit
 	Merchant purse.ID
+	// IsBack says that an earlier payment was cancelled: the card got the amount
+	// back.
+	IsBack bool
 }
 
 // Kind is what was done with a card.
@@ -83,7 +91,20 @@ const (
 	Funding   Kind = "fund"
 	Unloading Kind = "unload"
 	Paying    Kind = "pay"    // at a counter
+	Cancelled Kind = "cancel" // the last payment, at a counter
 	Changing  Kind = "change" // what the issuer had waiting for the card
+)
+
+// Ending is how something ended.
+type Ending string
+
+// The endings.
+const (
+	Done     Ending = "done"     // it took place
+	Late     Ending = "late"     // the card has paid, and the account gets it later
+	Undone   Ending = "undone"   // nothing was moved
+	Returned Ending = "returned" // the card paid, or may have: if so its holder gets it back
+	Unclear  Ending = "unclear"  // people have to look
 )
 
 // Outcome is how something ended that was left open.
@@ -91,9 +112,7 @@ type Outcome struct {
 	Kind   Kind
 	Amount uint32 // 0: it is not about an amount
 	Unit   purse.Unit
-	// IsDone says that it took place; if not, nothing was moved, or it was given
-	// back.
-	IsDone bool
+	Ending Ending
 }
 
 // Reason says why something is refused. Each has a sentence in every language.
@@ -107,6 +126,7 @@ const (
 	ReasonPINWanted      Reason = "pin-wanted"       // the card forgot that it was shown its PIN
 	ReasonPINBlocked     Reason = "pin-blocked"      // wrong too often
 	ReasonCardBlocked    Reason = "card-blocked"     // by the issuer
+	ReasonAccountState   Reason = "account-state"    // the card's account is blocked or closed
 	ReasonAccountShort   Reason = "account-short"    // the account has too little to load from
 	ReasonNoAccount      Reason = "no-account"       // there is no such account
 	ReasonAccountRefuses Reason = "account-refuses"  // it takes nothing, or not so much
@@ -118,7 +138,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonTooLittle, ReasonOverLimit, ReasonOverPayment, ReasonPINWanted, ReasonPINBlocked, ReasonCardBlocked,
-		ReasonAccountShort, ReasonNoAccount, ReasonAccountRefuses, ReasonTryLater, ReasonOther,
+		ReasonAccountState, ReasonAccountShort, ReasonNoAccount, ReasonAccountRefuses, ReasonTryLater, ReasonOther,
 	}
 }
 

@@ -213,7 +213,12 @@ func TestDialogues(t *testing.T) {
 		{name: "fund and back", steps: "insert A; = menu; > fund; = account; > text qwertyuiop234567; = amount; > back; = account; ~ qwer; > back; = menu"},
 		{name: "fund, not after all", steps: "insert A; = menu; > fund; = account; > text qwertyuiop234567; = amount; > choose 500; = confirm; > back; = menu"},
 		{name: "unload", did: []string{"unload 1234"}, steps: "insert A; = menu; > unload; = confirm; ~ Take €12.34 off; > go; = done; ~ Now on your card: €0.00; > back; = menu; lacks fund; lacks unload; offers load"},
-		{name: "a white card", setUp: func(_ *booth, a *fakeCard) { a.purse.HasAccount = false }, steps: "insert A; = menu; lacks load; lacks unload; offers fund; ~ belongs to no account"},
+		{name: "a white card", setUp: func(_ *booth, a *fakeCard) { a.purse.HasAccount = false }, steps: "insert A; = menu; lacks load; lacks unload; offers fund; ~ belongs to no account; > payments; = payments"},
+		{name: "the account gets it later", setUp: func(b *booth, _ *fakeCard) { b.desk.late = true }, did: []string{"unload 1234"}, steps: "insert A; = menu; > unload; = confirm; > go; = done; ~ a little later"},
+		{
+			name: "paying makes the card forget the PIN", did: []string{"verify 4", "fund 500", "verify 4", "load 500"},
+			steps: "insert A; = menu; > payments; = pin; > pin 1111; = payments; > back; = menu; > fund; = account; > text qwertyuiop234567; = amount; > choose 500; = confirm; > go; = done; > back; = menu; > load; = amount; > choose 500; = pin; > pin 1111; = done",
+		},
 		{name: "a full card", setUp: func(_ *booth, a *fakeCard) { a.purse.Balance = 20000 }, steps: "insert A; = menu; lacks load; offers fund"},
 		{name: "a blocked card", setUp: func(_ *booth, a *fakeCard) { a.purse.IsBlocked = true }, steps: "insert A; = menu; ~ blocked this card; ~ 12.34; lacks load; lacks fund; lacks payments"},
 		{name: "another kind of purse", setUp: func(_ *booth, a *fakeCard) { a.purse.ShowsBalanceOnly = true }, steps: "insert A; = balance; ~ 12.34; lacks load; > end; = take"},

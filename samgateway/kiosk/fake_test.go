@@ -139,6 +139,7 @@ type fakeDesk struct {
 	hold     chan struct{} // what moves money waits for it, if it is there
 	tornDid  bool          // a card that was pulled meanwhile had done it
 	finishes bool          // or it was done, and the card is not needed
+	late     bool          // the account gets it later
 	fail     error         // of whatever moves money
 	meetFail error
 	pinAgain bool // the card forgets once that it was shown its PIN
@@ -180,6 +181,10 @@ func (d *fakeDesk) Read(_ context.Context, card smartcard.Card) (kiosk.Purse, er
 	return c.purse, c.read
 }
 
+func (d *fakeDesk) ReadAgain(ctx context.Context, card smartcard.Card) (kiosk.Purse, error) {
+	return d.Read(ctx, card)
+}
+
 func (d *fakeDesk) Meet(_ context.Context, card smartcard.Card) ([]kiosk.Outcome, error) {
 	c := asCard(card)
 	if d.meetFail != nil {
@@ -206,7 +211,7 @@ func (d *fakeDesk) Verify(_ context.Context, card smartcard.Card, digits []byte)
 
 func (d *fakeDesk) Payments(_ context.Context, card smartcard.Card) ([]kiosk.Payment, error) {
 	c := asCard(card)
-	if !c.verified {
+	if !c.verified && c.purse.HasAccount {
 		return nil, &kiosk.Refusal{Reason: kiosk.ReasonPINWanted}
 	}
 	return slices.Clone(c.payments), nil
@@ -231,7 +236,11 @@ func (d *fakeDesk) move(ctx context.Context, c *fakeCard, kind kiosk.Kind, amoun
 			if d.tornDid {
 				do()
 			}
-			c.left = append(c.left, kiosk.Outcome{Kind: kind, Amount: amount, Unit: c.purse.Unit, IsDone: d.tornDid})
+			ending := kiosk.Undone
+			if d.tornDid {
+				ending = kiosk.Done
+			}
+			c.left = append(c.left, kiosk.Outcome{Kind: kind, Amount: amount, Unit: c.purse.Unit, Ending: ending})
 			return fmt.Errorf("in the middle: %w", smartcard.ErrTorn)
 		}
 	}
@@ -255,14 +264,17 @@ func (d *fakeDesk) CheckAccount(_ context.Context, account string, _ purse.Unit,
 	return nil
 }
 
-func (d *fakeDesk) Fund(ctx context.Context, card smartcard.Card, account string, _ purse.Unit, amount uint32) error {
+func (d *fakeDesk) Fund(ctx context.Context, card smartcard.Card, account string, _ purse.Unit, amount uint32) (bool, error) {
 	c := asCard(card)
-	return d.move(ctx, c, kiosk.Funding, amount, func() { c.purse.Balance -= amount; d.accounts[account] += amount })
+	c.verified = false
+	return d.late, d.move(ctx, c, kiosk.Funding, amount, func() { c.purse.Balance -= amount; d.accounts[account] += amount })
 }
 
-func (d *fakeDesk) Unload(ctx context.Context, card smartcard.Card) error {
+func (d *fakeDesk) Unload(ctx context.Context, card smartcard.Card) (bool, error) {
 	c := asCard(card)
-	return d.move(ctx, c, kiosk.Unloading, c.purse.Balance, func() { c.purse.Balance = 0 })
+	return d.late, d.move(ctx, c, kiosk.Unloading, c.purse.Balance, func() { c.purse.Balance = 0 })
 }
+
+var errForeign = fmt.Errorf("the card: %w", smartcard.ErrForeign)
 
 var noon = time.Date(2026, time.November, 1, 12, 5, 0, 0, time.UTC)

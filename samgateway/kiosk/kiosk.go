@@ -51,8 +51,8 @@ type Config struct {
 	// Idle and Warning are how long a screen waits, and how long it then asks
 	// whether anybody is there. 0 is DefaultIdle and DefaultWarning.
 	Idle, Warning time.Duration
-	// Log takes what went wrong, for the operator. It is never told a PIN, an
-	// account or the number of a card.
+	// Log takes what went wrong, for the operator. It is never told a PIN; what the
+	// desk says of an error may name a card or an account.
 	Log *slog.Logger
 }
 

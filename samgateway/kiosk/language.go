@@ -82,6 +82,12 @@ func (p *phrases) text(key string, namesAndValues ...any) (string, error) {
 	return text, nil
 }
 
+// isTold reports whether there are words for an outcome.
+func isTold(o Outcome) bool {
+	_, told := languages[0].texts[fmt.Sprintf("resolved.%s.%s", o.Kind, o.Ending)]
+	return told || o.Ending == Unclear
+}
+
 // symbols are the currencies' that people know. Others are written as their
 // code.
 var symbols = map[string]string{"EUR": "€", "USD": "$", "GBP": "£"}
@@ -142,12 +148,5 @@ func (p *phrases) functions() template.FuncMap {
 		"languages": func() []*phrases { return languages },
 		"isSpoken":  func(other *phrases) bool { return other == p },
 		"letters":   func() []string { return strings.Split(accountLetters, "") },
-		// either chooses between two keys.
-		"either": func(is bool, yes, no string) string {
-			if is {
-				return yes
-			}
-			return no
-		},
 	}
 }

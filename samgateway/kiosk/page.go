@@ -144,6 +144,7 @@ func (k *Kiosk) serveEvents(w http.ResponseWriter, r *http.Request) {
 	defer beat.Stop()
 	stream := http.NewResponseController(w)
 	_ = stream.SetReadDeadline(time.Time{}) // that of the request is over
+	var last string
 	for {
 		var text string
 		select {
@@ -157,6 +158,10 @@ func (k *Kiosk) serveEvents(w http.ResponseWriter, r *http.Request) {
 				k.config.Log.Error("a screen cannot be made", "error", err)
 				return
 			}
+			if text == last {
+				continue // it was seen before it was told of
+			}
+			last = text
 		}
 		_ = stream.SetWriteDeadline(time.Now().Add(writeTimeout)) // a writer of tests may have none
 		if _, err := io.WriteString(w, text); err != nil || stream.Flush() != nil {

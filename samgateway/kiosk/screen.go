@@ -40,6 +40,7 @@ type view struct {
 	Payments []Payment
 	Outcomes []Outcome
 	IsOpen   bool // something is still not known
+	IsLate   bool // the account gets it later
 	Seconds  int  // until the session ends by itself
 	Needs    bool // the PIN
 }

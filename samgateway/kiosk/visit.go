@@ -124,10 +124,15 @@ func (v *visit) meet(ctx context.Context) error {
 	var outcomes []Outcome
 	err := v.work(ctx, "", func(ctx context.Context) (err error) {
 		if outcomes, err = v.config.Desk.Meet(ctx, v.card); err == nil && len(outcomes) > 0 {
-			v.purse, err = v.config.Desk.Read(ctx, v.card)
+			v.purse, err = v.config.Desk.ReadAgain(ctx, v.card)
 		}
 		return err
 	})
+	for i, o := range outcomes {
+		if !isTold(o) {
+			outcomes[i].Ending = Unclear
+		}
+	}
 	isOpen := err != nil && !isCardLost(err)
 	if err != nil && !isOpen {
 		return err

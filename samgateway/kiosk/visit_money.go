@@ -25,14 +25,14 @@ func (v *visit) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.move(ctx, view{Kind: Loading, Amount: amount}, true, func(ctx context.Context) error {
-		return v.config.Desk.Load(ctx, v.card, amount)
+	return v.move(ctx, view{Kind: Loading, Amount: amount}, true, func(ctx context.Context) (bool, error) {
+		return false, v.config.Desk.Load(ctx, v.card, amount)
 	})
 }
 
 // unload takes all money off the card.
 func (v *visit) unload(ctx context.Context) error {
-	return v.move(ctx, view{Kind: Unloading, Amount: v.purse.Balance}, false, func(ctx context.Context) error {
+	return v.move(ctx, view{Kind: Unloading, Amount: v.purse.Balance}, false, func(ctx context.Context) (bool, error) {
 		return v.config.Desk.Unload(ctx, v.card)
 	})
 }
@@ -70,7 +70,7 @@ func (v *visit) fund(ctx context.Context) error {
 		if err != nil {
 			return v.failed(ctx, view{Kind: Funding, Amount: amount}, err)
 		}
-		return v.move(ctx, view{Kind: Funding, Amount: amount, Account: account}, false, func(ctx context.Context) error {
+		return v.move(ctx, view{Kind: Funding, Amount: amount, Account: account}, false, func(ctx context.Context) (bool, error) {
 			return v.config.Desk.Fund(ctx, v.card, account, v.purse.Unit, amount)
 		})
 	}
@@ -137,20 +137,31 @@ func (v *visit) askAmount(ctx context.Context, kind Kind, most uint32, account s
 
 // move asks once more, with the PIN or without it, does it, and shows how it
 // ended.
-func (v *visit) move(ctx context.Context, what view, needsPIN bool, do func(ctx context.Context) error) error {
+func (v *visit) move(ctx context.Context, what view, needsPIN bool, do func(ctx context.Context) (isLate bool, err error)) error {
 	what.Purse = v.purse
 	for {
 		if err := v.confirm(ctx, what, needsPIN); err != nil {
 			return err
 		}
-		err := v.work(ctx, what.Kind, do)
+		err := v.work(ctx, what.Kind, func(ctx context.Context) (err error) {
+			what.IsLate, err = do(ctx)
+			return err
+		})
 		if v.forgotPIN(err) {
 			continue
 		}
+		if errors.Is(err, errPulled) {
+			v.rest.view.IsLate = what.IsLate
+		}
+		v.isVerified = v.isVerified && what.Kind == Loading
 		if err != nil {
 			return v.failed(ctx, what, err)
 		}
 		if err := v.readAgain(ctx); err != nil {
+			if errors.Is(err, errPulled) { // just when it was done, and nobody was told yet
+				v.rest = afterPull(what.Kind, nil)
+				v.rest.view.IsLate = what.IsLate
+			}
 			return err
 		}
 		what.Purse = v.purse
@@ -171,7 +182,7 @@ func (v *visit) confirm(ctx context.Context, what view, needsPIN bool) error {
 // readAgain reads the card after something was moved.
 func (v *visit) readAgain(ctx context.Context) error {
 	return v.work(ctx, "", func(ctx context.Context) (err error) {
-		v.purse, err = v.config.Desk.Read(ctx, v.card)
+		v.purse, err = v.config.Desk.ReadAgain(ctx, v.card)
 		return err
 	})
 }
@@ -202,7 +213,7 @@ func (v *visit) failed(ctx context.Context, what view, err error) error {
 // askPIN returns when the card was shown its PIN. what is shown beside it, so
 // that people know what they agree to.
 func (v *visit) askPIN(ctx context.Context, what view) error {
-	if v.isVerified {
+	if v.isVerified || !v.purse.HasAccount {
 		return nil
 	}
 	what.Purse, what.Needs = v.purse, true

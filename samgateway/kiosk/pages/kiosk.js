@@ -105,7 +105,7 @@ function group(input) {
 }
 
 document.addEventListener('beforeinput', event => {
-  if (!event.target.hasAttribute?.('data-secret')) return
+  if (!event.target.hasAttribute?.('data-secret') || event.inputType === 'insertLineBreak') return // that submits
   event.preventDefault()
   if (event.inputType.startsWith('insert')) pressSecret(event.target, event.data ?? '')
   if (event.inputType.startsWith('delete')) pressSecret(event.target, 'Backspace')
