@@ -311,8 +311,12 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	s.want("", "samgateway", s.withCard("resolve")...)
 	s.want("4.00", "samgateway", "card", "show", "--card-file", s.path("card"), "--pin-file", s.path("pin"))
 	s.want("Turned in batch 1", "samgateway", s.flags("turnin")...)
-	metrics := s.address()
-	s.serve("http://"+metrics+"/healthz", "samgateway", append(s.withCard("serve"), "--load-terminal", "4C00000000000001", "--metrics", metrics, "--relay", s.address())...)
+	metrics, relay := s.address(), s.address()
+	s.serve("http://"+metrics+"/healthz", "samgateway", append(s.flags("serve"), "--load-terminal", "4C00000000000001", "--metrics", metrics,
+		"--relay", relay, "--merchant-name", "Till")...)
+	if phase, said := s.atHome().load(relay, wrongPIN, secretPIN); phase != "done" {
+		t.Errorf("a wrong PIN, and then the PIN, at home: %s, %q", phase, said)
+	}
 	s.wantNoSecrets()
 }
 
