@@ -48,6 +48,7 @@ func (b *Broker) ask(ctx context.Context, method, path string, body []byte, targ
 // Check implements terminal.Accounts.
 func (b *Broker) Check(ctx context.Context, account string, amount money.Amount) error {
 	var answer struct {
+		Account  string         `json:"account"`
 		Fundable money.Amount   `json:"fundable"`
 		Currency money.Currency `json:"currency"`
 	}
@@ -56,6 +57,9 @@ func (b *Broker) Check(ctx context.Context, account string, amount money.Amount)
 	}
 	if err := b.ask(ctx, http.MethodGet, "/v1/gateway/accounts/"+url.PathEscape(account), nil, &answer); err != nil {
 		return err
+	}
+	if answer.Account != account {
+		return b.strange()
 	}
 	if answer.Currency != b.currency {
 		return &terminal.Refused{Reason: "wrong-currency", Sentence: fmt.Sprintf("account %s is in %s, and the card in %s", account, answer.Currency.Code(), b.currency.Code())}
@@ -77,11 +81,24 @@ func (b *Broker) Fund(ctx context.Context, account, id string, amount money.Amou
 	if err != nil {
 		return err
 	}
-	err = b.ask(ctx, http.MethodPost, "/v1/gateway/fundings", body, nil)
+	var answer struct {
+		ID     string       `json:"id"`
+		Amount money.Amount `json:"amount"`
+	}
+	err = b.ask(ctx, http.MethodPost, "/v1/gateway/fundings", body, &answer)
 	var refused *terminal.Refused
 	if errors.As(err, &refused) && refused.Reason == payword.InsufficientFunds.String() {
 		// Clearing has not booked the payment yet. It is there, so this is no end.
 		return b.client.unknown(http.StatusPaymentRequired, "%s", err, refused.Sentence)
 	}
+	if err == nil && (answer.ID != id || answer.Amount != amount) {
+		err = b.strange()
+	}
 	return err
+}
+
+// strange means that the answer is somebody else's, such as a proxy's that answers
+// 200 to whatever it does not know: it is unknown what the broker did.
+func (b *Broker) strange() error {
+	return b.client.unknown(http.StatusOK, "the answer of the broker is about something else than was asked: is %s its address?", nil, b.client.Origin)
 }

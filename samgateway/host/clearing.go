@@ -54,6 +54,24 @@ func (c *Clearing) strange(what string, err error) error {
 	return c.client.unknown(http.StatusOK, "the answer of clearing has no %s that makes sense", err, what)
 }
 
+// echo is what clearing says again of what it was asked. An answer without it is
+// somebody else's, such as a proxy's that answers 200 to whatever it does not know:
+// it is unknown what clearing did.
+type echo struct {
+	Load     string `json:"load"`
+	Card     string `json:"card"`
+	Merchant string `json:"merchant"`
+	TNo      uint32 `json:"transaction"`
+}
+
+// same compares an echo with what was asked.
+func (c *Clearing) same(got, want echo) error {
+	if got != want {
+		return c.strange("name of what was asked for", fmt.Errorf("got %+v, want %+v", got, want))
+	}
+	return nil
+}
+
 // bytesOf reads hexadecimal digits, of exactly length bytes.
 func (c *Clearing) bytesOf(what, text string, length int) ([]byte, error) {
 	decoded, err := hex.DecodeString(text)
@@ -84,16 +102,24 @@ func (c *Clearing) AuthoriseLoad(ctx context.Context, request, answer []byte) (r
 
 // ConfirmLoad implements terminal.Host.
 func (c *Clearing) ConfirmLoad(ctx context.Context, reference purse.ID, receipt []byte) error {
-	return c.post(ctx, "/v1/loads/"+reference.String()+"/receipt", receipt, nil)
+	taken, err := c.endLoad(ctx, reference, "/receipt", receipt)
+	if err == nil && !taken {
+		err = c.strange("isTaken", nil)
+	}
+	return err
 }
 
 // ChallengeLoad implements terminal.Host.
 func (c *Clearing) ChallengeLoad(ctx context.Context, reference purse.ID) (purse.Random, error) {
 	var answer struct {
+		echo
 		Challenge string `json:"challenge"`
 	}
 	var random purse.Random
 	if err := c.post(ctx, "/v1/loads/"+reference.String()+"/challenge", nil, &answer); err != nil {
+		return random, err
+	}
+	if err := c.same(answer.echo, echo{Load: reference.String()}); err != nil {
 		return random, err
 	}
 	decoded, err := c.bytesOf("challenge", answer.Challenge, len(random))
@@ -103,21 +129,35 @@ func (c *Clearing) ChallengeLoad(ctx context.Context, reference purse.ID) (purse
 
 // ResolveLoad implements terminal.Host.
 func (c *Clearing) ResolveLoad(ctx context.Context, reference purse.ID, status []byte) (taken bool, err error) {
+	return c.endLoad(ctx, reference, "/status", status)
+}
+
+// endLoad brings what the card said of a load, and returns whether it took it.
+func (c *Clearing) endLoad(ctx context.Context, reference purse.ID, path string, said []byte) (taken bool, err error) {
 	var answer struct {
+		echo
 		IsTaken *bool `json:"isTaken"`
 	}
-	if err := c.post(ctx, "/v1/loads/"+reference.String()+"/status", status, &answer); err != nil {
+	if err := c.post(ctx, "/v1/loads/"+reference.String()+path, said, &answer); err != nil {
 		return false, err
 	}
 	if answer.IsTaken == nil {
 		return false, c.strange("isTaken", nil)
 	}
-	return *answer.IsTaken, nil
+	return *answer.IsTaken, c.same(answer.echo, echo{Load: reference.String()})
 }
 
 // PayOnline implements terminal.Host.
 func (c *Clearing) PayOnline(ctx context.Context, record []byte, previous purse.MAC) error {
-	return c.post(ctx, "/v1/payments", slices.Concat(record, previous[:]), nil)
+	paid, err := purse.ParseRecord(record)
+	if err != nil {
+		return err
+	}
+	var answer echo
+	if err := c.post(ctx, "/v1/payments", slices.Concat(record, previous[:]), &answer); err != nil {
+		return err
+	}
+	return c.same(answer, echo{Merchant: paid.Merchant().String(), TNo: paid.TNo()})
 }
 
 // SubmitBatch implements terminal.Host.
@@ -136,12 +176,21 @@ func (c *Clearing) SubmitBatch(ctx context.Context, batch []byte) (purse.MAC, er
 
 // Claim implements terminal.Host.
 func (c *Clearing) Claim(ctx context.Context, proof []byte, macz purse.MAC) error {
-	return c.post(ctx, "/v1/claims", slices.Concat(proof, macz[:]), nil)
+	claimed, err := purse.ParseProof(proof)
+	if err != nil {
+		return err
+	}
+	var answer echo
+	if err := c.post(ctx, "/v1/claims", slices.Concat(proof, macz[:]), &answer); err != nil {
+		return err
+	}
+	return c.same(answer, echo{Merchant: claimed.Merchant.String(), TNo: claimed.TNo})
 }
 
 // Scripts implements terminal.Host.
 func (c *Clearing) Scripts(ctx context.Context, card purse.ID) (commands [][]byte, err error) {
 	var answer struct {
+		echo
 		Scripts []string `json:"scripts"`
 	}
 	if err := c.ask(ctx, http.MethodGet, "/v1/cards/"+card.String()+"/scripts", nil, &answer); err != nil {
@@ -149,6 +198,9 @@ func (c *Clearing) Scripts(ctx context.Context, card purse.ID) (commands [][]byt
 	}
 	if len(answer.Scripts) > maxScripts {
 		return nil, c.strange("scripts", nil)
+	}
+	if err := c.same(answer.echo, echo{Card: card.String()}); err != nil {
+		return nil, err
 	}
 	for _, text := range answer.Scripts {
 		command, err := hex.DecodeString(text)
@@ -163,7 +215,11 @@ func (c *Clearing) Scripts(ctx context.Context, card purse.ID) (commands [][]byt
 
 // ScriptDone implements terminal.Host.
 func (c *Clearing) ScriptDone(ctx context.Context, card purse.ID, answer []byte) error {
-	return c.post(ctx, "/v1/cards/"+card.String()+"/scripts", answer, nil)
+	var said echo
+	if err := c.post(ctx, "/v1/cards/"+card.String()+"/scripts", answer, &said); err != nil {
+		return err
+	}
+	return c.same(said, echo{Card: card.String()})
 }
 
 // HotList implements terminal.Host.
@@ -171,13 +227,16 @@ func (c *Clearing) HotList(ctx context.Context) (cards []purse.ID, err error) {
 	path, last := "/v1/hotlist", ""
 	for range maxHotListPages {
 		var page struct {
-			Cards []string `json:"cards"`
-			After string   `json:"after"`
+			Cards *[]string `json:"cards"`
+			After string    `json:"after"`
 		}
 		if err := c.ask(ctx, http.MethodGet, path, nil, &page); err != nil {
 			return nil, err
 		}
-		for _, text := range page.Cards {
+		if page.Cards == nil {
+			return nil, c.strange("cards", nil)
+		}
+		for _, text := range *page.Cards {
 			card, err := purse.ParseID(text)
 			if err != nil {
 				return nil, c.strange("cards", err)
@@ -200,6 +259,7 @@ func (c *Clearing) HotList(ctx context.Context) (cards []purse.ID, err error) {
 // CardAccount implements terminal.Host.
 func (c *Clearing) CardAccount(ctx context.Context, card purse.ID) (account string, err error) {
 	var answer struct {
+		echo
 		Account *string `json:"account"`
 	}
 	if err := c.ask(ctx, http.MethodGet, "/v1/cards/"+card.String()+"/account", nil, &answer); err != nil {
@@ -208,10 +268,20 @@ func (c *Clearing) CardAccount(ctx context.Context, card purse.ID) (account stri
 	if answer.Account == nil || len(*answer.Account) > maxAccountBytes {
 		return "", c.strange("account", nil)
 	}
-	return *answer.Account, nil
+	return *answer.Account, c.same(answer.echo, echo{Card: card.String()})
 }
 
 // CashOut implements terminal.Host.
 func (c *Clearing) CashOut(ctx context.Context, merchant purse.ID, tno uint32) error {
-	return c.post(ctx, fmt.Sprintf("/v1/payments/%s/%d/cash", merchant, tno), nil, nil)
+	var answer struct {
+		echo
+		IsPaid bool `json:"isPaid"`
+	}
+	if err := c.post(ctx, fmt.Sprintf("/v1/payments/%s/%d/cash", merchant, tno), nil, &answer); err != nil {
+		return err
+	}
+	if !answer.IsPaid {
+		return c.strange("isPaid", nil)
+	}
+	return c.same(answer.echo, echo{Merchant: merchant.String(), TNo: tno})
 }

@@ -120,8 +120,7 @@ func (r *refusal) sentence() string {
 	return foreignText(r.Detail)
 }
 
-// ask sends a signed request and reads the answer into target, unless that is
-// nil. An answer that says no for good comes back as a refusal, and everything
+// ask sends a signed request and reads the answer into target. An answer that says no for good comes back as a refusal, and everything
 // else as an *UnknownError.
 func (c *client) ask(ctx context.Context, method, path, media string, body []byte, target any) (*refusal, error) {
 	if c.Origin == "" {
@@ -154,8 +153,6 @@ func (c *client) ask(ctx context.Context, method, path, media string, body []byt
 		return nil, c.unknown(answer.StatusCode, "the answer of %s has more than %d bytes", nil, c.name, maxAnswerBytes)
 	case answer.StatusCode/100 != 2:
 		return c.refused(answer, content)
-	case target == nil:
-		return nil, nil
 	}
 	if err := json.Unmarshal(content, target); err != nil {
 		return nil, c.unknown(answer.StatusCode, "the answer of %s is not what was asked for: is %s its address?", err, c.name, c.Origin)

@@ -93,6 +93,17 @@ var (
 	merchant  = purse.ID{0x4D, 7: 9}
 )
 
+// record is a payment's, and proof the one in it: transaction 12 of the merchant.
+func record() []byte {
+	return purse.Record{Batch: 1, Proof: proofOf12()}.Append(nil)
+}
+
+func proof() []byte { return proofOf12().Append(nil) }
+
+func proofOf12() purse.Proof {
+	return purse.Proof{Amount: 5_00, Unit: purse.Unit{Currency: 0x0840, Exponent: -2}, Merchant: merchant, TNo: 12, Card: card, SNo: 1}
+}
+
 // questions are all that can be asked, each with what a server may answer.
 var questions = []struct {
 	name, asked, answer string
@@ -104,36 +115,36 @@ var questions = []struct {
 			reference, credit, err := c.AuthoriseLoad(ctx, []byte{1}, []byte{2})
 			return fmt.Sprintf("%s %X", reference, credit), err
 		}, "AB00000000000002 " + strings.Repeat("0A", 32)},
-	{"confirm a load", "POST /v1/loads/AB00000000000002/receipt 03", `{}`,
+	{"confirm a load", "POST /v1/loads/AB00000000000002/receipt 03", `{"load": "AB00000000000002", "isTaken": true}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return nil, c.ConfirmLoad(ctx, reference, []byte{3})
 		}, nil},
-	{"ask for a challenge", "POST /v1/loads/AB00000000000002/challenge ", `{"challenge": "` + strings.Repeat("0B", 16) + `"}`,
+	{"ask for a challenge", "POST /v1/loads/AB00000000000002/challenge ", `{"load": "AB00000000000002", "challenge": "` + strings.Repeat("0B", 16) + `"}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return c.ChallengeLoad(ctx, reference)
 		}, purse.Random(bytes.Repeat([]byte{0x0B}, 16))},
-	{"resolve a load", "POST /v1/loads/AB00000000000002/status 04", `{"isTaken": true}`,
+	{"resolve a load", "POST /v1/loads/AB00000000000002/status 04", `{"load": "AB00000000000002", "isTaken": true}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return c.ResolveLoad(ctx, reference, []byte{4})
 		}, true},
-	{"pay online", "POST /v1/payments 05" + strings.Repeat("00", 16), `{}`,
+	{"pay online", fmt.Sprintf("POST /v1/payments %X%032X", record(), 0), `{"merchant": "4D00000000000009", "transaction": 12}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
-			return nil, c.PayOnline(ctx, []byte{5}, purse.MAC{})
+			return nil, c.PayOnline(ctx, record(), purse.MAC{})
 		}, nil},
 	{"submit a batch", "POST /v1/batches 06", `{"acknowledgement": "` + strings.Repeat("0c", 16) + `"}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return c.SubmitBatch(ctx, []byte{6})
 		}, purse.MAC(bytes.Repeat([]byte{0x0C}, 16))},
-	{"claim", "POST /v1/claims 07" + strings.Repeat("00", 16), `{}`,
+	{"claim", fmt.Sprintf("POST /v1/claims %X%032X", proof(), 0), `{"merchant": "4D00000000000009", "transaction": 12, "state": "open"}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
-			return nil, c.Claim(ctx, []byte{7}, purse.MAC{})
+			return nil, c.Claim(ctx, proof(), purse.MAC{})
 		}, nil},
-	{"ask for scripts", "GET /v1/cards/C100000000000001/scripts ", `{"scripts": ["8070010000", "8070020000"]}`,
+	{"ask for scripts", "GET /v1/cards/C100000000000001/scripts ", `{"card": "C100000000000001", "scripts": ["8070010000", "8070020000"]}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			commands, err := c.Scripts(ctx, card)
 			return fmt.Sprintf("%X", commands), err
 		}, "[8070010000 8070020000]"},
-	{"tell of a script", "POST /v1/cards/C100000000000001/scripts 08", `{}`,
+	{"tell of a script", "POST /v1/cards/C100000000000001/scripts 08", `{"card": "C100000000000001", "isDone": true}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return nil, c.ScriptDone(ctx, card, []byte{8})
 		}, nil},
@@ -142,19 +153,19 @@ var questions = []struct {
 			cards, err := c.HotList(ctx)
 			return fmt.Sprint(cards), err
 		}, "[C100000000000001]"},
-	{"ask for a card's account", "GET /v1/cards/C100000000000001/account ", `{"account": "abc"}`,
+	{"ask for a card's account", "GET /v1/cards/C100000000000001/account ", `{"card": "C100000000000001", "account": "abc"}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return c.CardAccount(ctx, card)
 		}, "abc"},
-	{"pay out in cash", "POST /v1/payments/4D00000000000009/12/cash ", `{}`,
+	{"pay out in cash", "POST /v1/payments/4D00000000000009/12/cash ", `{"merchant": "4D00000000000009", "transaction": 12, "isPaid": true}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return nil, c.CashOut(ctx, merchant, 12)
 		}, nil},
-	{"ask whether an account can be funded", "GET /v1/gateway/accounts/abc ", `{"fundable": "5000000", "currency": "usd-micro"}`,
+	{"ask whether an account can be funded", "GET /v1/gateway/accounts/abc ", `{"account": "abc", "fundable": "5000000", "currency": "usd-micro"}`,
 		func(ctx context.Context, _ *host.Clearing, b *host.Broker) (any, error) {
 			return nil, b.Check(ctx, "abc", 5*money.Unit)
 		}, nil},
-	{"fund an account", fmt.Sprintf("POST /v1/gateway/fundings %X", `{"id":"m-1","account":"abc","amount":"5000000","currency":"usd-micro"}`), `{}`,
+	{"fund an account", fmt.Sprintf("POST /v1/gateway/fundings %X", `{"id":"m-1","account":"abc","amount":"5000000","currency":"usd-micro"}`), `{"id": "m-1", "account": "abc", "amount": "5000000", "currency": "usd-micro"}`,
 		func(ctx context.Context, _ *host.Clearing, b *host.Broker) (any, error) {
 			return nil, b.Fund(ctx, "abc", "m-1", 5*money.Unit)
 		}, nil},
@@ -234,14 +245,24 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 // Answers of the right form can still be of no use.
 func TestStrangeAnswers(t *testing.T) {
 	strange := map[string][]string{
-		"authorise a load":                     {`{}`, `{"load": "AB00000000000002", "credit": "00"}`, `{"load": "x", "credit": "` + strings.Repeat("0A", 32) + `"}`},
-		"ask for a challenge":                  {`{}`, `{"challenge": "zz"}`},
-		"resolve a load":                       {`{}`, `{"isTaken": null}`},
-		"submit a batch":                       {`{}`, `{"acknowledgement": "0c"}`},
-		"ask for scripts":                      {`{"scripts": ["00"]}`, `{"scripts": ["0020008004313131"]}`, `{"scripts": [` + strings.Repeat(`"8070010000",`, 16) + `"8070010000"]}`},
-		"ask for the hot list":                 {`{"cards": ["x"]}`, `{"cards": [], "after": "x"}`},
-		"ask for a card's account":             {`{}`, `{"account": "` + strings.Repeat("a", 65) + `"}`},
-		"ask whether an account can be funded": {`{"fundable": "5000000", "currency": "eur-micro"}`, `{"fundable": "4999999", "currency": "usd-micro"}`, `{"currency": "usd-micro"}`},
+		"authorise a load":         {`{"load": "AB00000000000002", "credit": "00"}`, `{"load": "x", "credit": "` + strings.Repeat("0A", 32) + `"}`},
+		"confirm a load":           {`{"load": "AB00000000000003", "isTaken": true}`, `{"load": "AB00000000000002", "isTaken": false}`},
+		"ask for a challenge":      {`{"load": "AB00000000000002", "challenge": "zz"}`, `{"load": "AB00000000000003", "challenge": "` + strings.Repeat("0B", 16) + `"}`},
+		"resolve a load":           {`{"load": "AB00000000000002", "isTaken": null}`, `{"load": "AB00000000000003", "isTaken": true}`},
+		"pay online":               {`{"merchant": "4D00000000000009", "transaction": 13}`},
+		"submit a batch":           {`{"acknowledgement": "0c"}`},
+		"claim":                    {`{"merchant": "4D00000000000008", "transaction": 12}`},
+		"ask for scripts":          {`{"card": "C100000000000001", "scripts": ["00"]}`, `{"card": "C100000000000001", "scripts": ["0020008004313131"]}`, `{"card": "C100000000000001", "scripts": [` + strings.Repeat(`"8070010000",`, 16) + `"8070010000"]}`, `{"card": "C100000000000002", "scripts": []}`},
+		"tell of a script":         {`{"card": "C100000000000002"}`},
+		"ask for the hot list":     {`{"cards": ["x"]}`, `{"cards": [], "after": "x"}`},
+		"ask for a card's account": {`{"card": "C100000000000002", "account": "abc"}`, `{"card": "C100000000000001", "account": "` + strings.Repeat("a", 65) + `"}`},
+		"pay out in cash":          {`{"merchant": "4D00000000000009", "transaction": 12, "isPaid": false}`},
+		"fund an account":          {`{"id": "m-2", "amount": "5000000"}`, `{"id": "m-1", "amount": "50000"}`},
+		"ask whether an account can be funded": {`{"account": "abc", "fundable": "5000000", "currency": "eur-micro"}`, `{"account": "abc", "fundable": "4999999", "currency": "usd-micro"}`,
+			`{"account": "abd", "fundable": "5000000", "currency": "usd-micro"}`},
+	}
+	for _, q := range questions { // a proxy that answers 200 to whatever it does not know
+		strange[q.name] = append(strange[q.name], `{}`, `{"status": "ok"}`, ``)
 	}
 	for _, q := range questions {
 		for _, answer := range strange[q.name] {
