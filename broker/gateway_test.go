@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/paywordhq/payword"
@@ -123,6 +124,11 @@ func TestBackedGateway(t *testing.T) {
 	want(t, fund("card-1", 3*money.Unit), http.StatusOK, payword.Accepted)
 	want(t, fund("card-3", 1), http.StatusConflict, payword.InsufficientFunds)
 	u.wantBalance(5*money.Unit, 0)
+	b.wantSound()
+	b.write(`UPDATE accounts SET floor = ? WHERE id = 'gateway:purse:in'`, ledger.NoFloor)
+	if wrong, err := b.Check(t.Context()); err != nil || len(wrong) != 1 || !strings.Contains(wrong[0], "backed") {
+		t.Errorf("a floor that was taken away: %v (%v)", wrong, err)
+	}
 	if backed(set("purse", key, false)) {
 		t.Error("it is backed still")
 	}

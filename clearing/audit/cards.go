@@ -10,7 +10,7 @@ import (
 )
 
 // cardTables are those of purse cards, which a broker need not have.
-var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash", "cards_cancellations", "cards_scripts"}
+var cardTables = []string{"cards_cards", "cards_loads", "cards_payments", "cards_batches", "cards_voids", "cards_disputes", "cards_merchants", "cards_alarms", "cards_fee_rules", "cards_cash", "cards_cancellations", "cards_scripts", "cards_early_claims"}
 
 // checkCards checks what is recorded of purse cards by itself: every payment
 // against what the card proved, its fee, and the batches that have it. The money
@@ -35,7 +35,7 @@ func (a *auditor) checkCards(ctx context.Context) error {
 	if err := a.checkCancellations(ctx, batches); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{a.checkCash, a.checkScripts} {
+	for _, step := range []func(context.Context) error{a.checkGateways, a.checkCash, a.checkEarlyClaims, a.checkScripts} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -225,8 +225,8 @@ func (a *auditor) checkCardStates(ctx context.Context) error {
 		a.find(CardAlarm, account, "more was spent than was loaded", "nobody was told")
 		return err
 	}, `SELECT l.id FROM accounts l WHERE l.id LIKE 'card:%:shadow' AND l.balance < 0 AND l.balance + COALESCE(
-		(SELECT CAST(SUM(p.amount) AS BIGINT) FROM cards_payments p WHERE p.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', '') AND p.bno = 0 AND p.state <> 'refunded'
-			AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1)), 0) + COALESCE(
+		(SELECT CAST(SUM(p.amount) AS BIGINT) FROM cards_payments p WHERE p.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', '') AND p.repeated = 0 AND p.bno = 0 AND p.state <> 'refunded'
+			AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1 AND n.repeated = 0)), 0) + COALESCE(
 		(SELECT CAST(SUM(c.amount) AS BIGINT) FROM cards_cancellations c WHERE c.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', '') AND c.state = 'open'), 0) < 0
 		AND NOT EXISTS (SELECT 1 FROM cards_alarms x WHERE x.kind = 'overspent' AND x.cid = REPLACE(SUBSTR(l.id, 6), ':shadow', ''))`)
 	if err != nil {

@@ -48,7 +48,7 @@ func (a *auditor) checkCancellations(ctx context.Context, batches map[string]*ca
 		return nil
 	}, `SELECT c.mid, c.cid, c.state, c.evidence, c.tno, c.paid_tno, c.sno, c.lno, c.bno, c.amount, c.fee, c.is_void, c.proof, c.macz,
 			COALESCE(p.cid, ''), COALESCE(p.sno, 0), COALESCE(p.bno, 0), COALESCE(p.amount, 0), COALESCE(p.fee, 0),
-			(SELECT COUNT(*) FROM cards_payments n WHERE n.cid = c.cid AND n.sno = c.sno)
+			(SELECT COUNT(*) FROM cards_payments n WHERE n.cid = c.cid AND n.sno = c.sno AND n.repeated = 0)
 		FROM cards_cancellations c LEFT JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno`)
 }
 
@@ -80,12 +80,10 @@ func (a *auditor) checkCancellation(c *cardCancellation) {
 	}
 }
 
-// checkTakenBack compares a cancellation with what its card said, and checks the
-// MAC where the keys are given.
+// checkTakenBack compares a cancellation with what its card said.
 func (a *auditor) checkTakenBack(c *cardCancellation) {
-	said, err := purse.ParseCancellation(c.proof)
-	if err != nil {
-		a.find(ProofDiffers, c.name(), "there is no proof: "+err.Error(), micros(c.amount)+" was taken back")
+	said, isRead := a.readCancellation(c.name(), c.proof, c.macz)
+	if !isRead {
 		return
 	}
 	form := "card %s, its number %d after load %d, %s of transaction %d of %s, as transaction %d"
@@ -94,14 +92,48 @@ func (a *auditor) checkTakenBack(c *cardCancellation) {
 	if got != want {
 		a.find(ProofDiffers, c.name(), got, want)
 	}
+}
+
+// readCancellation reads what a card said of a cancellation, and checks the MAC
+// where the keys are given.
+func (a *auditor) readCancellation(name string, proof, macz []byte) (said purse.Cancellation, isRead bool) {
+	said, err := purse.ParseCancellation(proof)
+	if err != nil {
+		a.find(ProofDiffers, name, "there is no proof: "+err.Error(), "the card said that it took something back")
+		return said, false
+	}
 	if a.options.CardKeys == nil {
-		return
+		return said, true
 	}
 	a.signatures.Add(1)
 	key, err := a.options.CardKeys.ProofKey(said.KeyVersion, said.Card)
-	if err != nil || len(c.macz) != len(purse.MAC{}) || !said.IsProved(key, purse.MAC(c.macz)) {
-		a.find(ProofUnsigned, c.name(), "the card's MAC is wrong, or its key is not known", micros(c.amount)+" was taken back")
+	if err != nil || len(macz) != len(purse.MAC{}) || !said.IsProved(key, purse.MAC(macz)) {
+		a.find(ProofUnsigned, name, "the card's MAC is wrong, or its key is not known", "the card said that it took something back")
 	}
+	return said, true
+}
+
+// checkEarlyClaims checks what cards said of cancellations before their batch came,
+// and that what was brought since is decided so.
+func (a *auditor) checkEarlyClaims(ctx context.Context) error {
+	return a.snapshot.each(ctx, func(scan scanner) error {
+		var merchant, card, state string
+		var tno int64
+		var proof, macz []byte
+		if err := scan(&merchant, &tno, &card, &proof, &macz, &state); err != nil {
+			return err
+		}
+		name := fmt.Sprintf("claim of cancellation %d of %s", tno, merchant)
+		said, isRead := a.readCancellation(name, proof, macz)
+		if isRead && (said.Merchant.String() != merchant || int64(said.TNo) != tno || said.Card.String() != card) {
+			a.find(ProofDiffers, name, fmt.Sprintf("card %s, transaction %d of %s", said.Card, said.TNo, said.Merchant), "it is kept for card "+card)
+		}
+		if state == "open" {
+			a.find(TakenBack, name, "the card has said that it did it", "nobody knows, the books say")
+		}
+		return nil
+	}, `SELECT e.mid, e.tno, e.cid, e.proof, e.macz, COALESCE(c.state, '') FROM cards_early_claims e
+		LEFT JOIN cards_cancellations c ON c.mid = e.mid AND c.tno = e.tno AND c.cid = e.cid`)
 }
 
 // explainCancellations adds what went back of payments, or waits.
@@ -149,6 +181,21 @@ func (a *auditor) checkCash(ctx context.Context) error {
 			(SELECT COUNT(*) FROM cards_cancellations x WHERE x.mid = k.mid AND x.paid_tno = k.tno AND x.state <> 'denied'),
 			(SELECT COUNT(*) FROM transfers t WHERE t.id = 'cards/cash/' || k.mid || '/' || CAST(k.tno AS TEXT))
 		FROM cards_cash k LEFT JOIN cards_payments p ON p.mid = k.mid AND p.tno = k.tno LEFT JOIN cards_cards c ON c.cid = p.cid`)
+}
+
+// checkGateways checks that the account of each gateway that is backed cannot go
+// below 0, which is what keeps it from making money, and that of no other has a
+// floor.
+func (a *auditor) checkGateways(ctx context.Context) error {
+	return a.snapshot.each(ctx, func(scan scanner) error {
+		var account string
+		var backed, floor int64
+		err := scan(&account, &backed, &floor)
+		if (backed == 1) != (floor == 0) {
+			a.find(AccountFloor, account, fmt.Sprintf("the gateway is backed: %t", backed == 1), "it may not be below "+micros(floor))
+		}
+		return err
+	}, `SELECT l.id, g.backed, l.floor FROM broker_gateways g JOIN accounts l ON l.id = 'gateway:' || g.name || ':in'`)
 }
 
 // explainCash adds what gateways paid out in cash, of payments that had gone on to

@@ -153,6 +153,7 @@ func TestTamperedGatewaysAreFound(t *testing.T) {
 		{"cards_payments", `UPDATE cards_payments SET gateway = 'purse' WHERE mid = '` + shop.Merchant.String() + `'`, []audit.Kind{audit.AccountEvidence, audit.LineFee}},
 		{"cards_payments", `UPDATE cards_payments SET gateway = 'other' WHERE gateway <> ''`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
 		{"cards_payments", `UPDATE cards_payments SET gateway = '' WHERE gateway <> ''`, []audit.Kind{audit.AccountEvidence, audit.LineFee, audit.TakenBack}},
+		{"broker_gateways", `UPDATE broker_gateways SET backed = 0`, []audit.Kind{audit.AccountFloor}},
 		{"cards_cash", `UPDATE cards_cash SET amount = amount - 1`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
 		{"cards_cash", `UPDATE cards_cash SET gateway = 'other'`, []audit.Kind{audit.AccountEvidence, audit.TakenBack}},
 		{"cards_cash", `UPDATE cards_cash SET tno = 2`, []audit.Kind{audit.TakenBack, audit.TransferMissing}},
@@ -208,4 +209,15 @@ func TestTamperedScriptsAreFound(t *testing.T) {
 		{"cards_scripts", `UPDATE cards_scripts SET count = 9 WHERE count = 5`, differs},
 		{"cards_scripts", `DELETE FROM cards_scripts WHERE count = 2`, differs},
 	})
+}
+
+// An audit of what an older version has written says so, and finds nothing.
+func TestAuditOfOlderTables(t *testing.T) {
+	o := newOffice(t)
+	o.isUnsound = true
+	dbtest.Tamper(t, o.location, "DROP TABLE cards_early_claims")
+	_, err := audit.Run(t.Context(), audit.Options{Database: o.location, CardKeys: o.keys})
+	if err == nil || !strings.Contains(err.Error(), "cards_early_claims: an older version") {
+		t.Errorf("got %v", err)
+	}
 }

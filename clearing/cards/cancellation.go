@@ -76,14 +76,14 @@ func takesBack(entry purse.Entry) bool {
 }
 
 // paidBy returns the payment that a record takes back, or may have, as far as it
-// is on record.
-func paidBy(ctx context.Context, tx *ledger.Tx, entry purse.Entry) (paymentRow, bool, error) {
+// is on record. The batch begins after the transaction given.
+func paidBy(ctx context.Context, tx *ledger.Tx, entry purse.Entry, after uint32) (paymentRow, bool, error) {
 	if entry.IsCancellation() {
 		return loadPayment(ctx, tx, entry.Merchant(), entry.PaidTNo)
 	}
 	v := entry.Void
-	row, err := scanPayment(tx.QueryRowContext(ctx, paymentColumns+`WHERE mid = ? AND cid = ? AND sno = ? AND tno < ? ORDER BY tno LIMIT 1`,
-		v.Merchant.String(), v.Card.String(), int64(v.SNo)-1, int64(v.TNo)))
+	row, err := scanPayment(tx.QueryRowContext(ctx, paymentColumns+`WHERE mid = ? AND tno > ? AND tno < ? AND cid = ? AND sno = ? ORDER BY tno LIMIT 1`,
+		v.Merchant.String(), int64(after), int64(v.TNo), v.Card.String(), int64(v.SNo)-1))
 	if errors.Is(err, sql.ErrNoRows) {
 		return paymentRow{}, false, nil
 	}
@@ -135,7 +135,7 @@ func (c *Clearing) checkTakenBack(ctx context.Context, tx *ledger.Tx, b *batchCh
 		b.sums.added, b.sums.addedFees = b.sums.added-added.net, b.sums.addedFees-added.fee
 		return nil, nil
 	}
-	row, found, err := paidBy(ctx, tx, entry)
+	row, found, err := paidBy(ctx, tx, entry, b.merchant.position.TNo)
 	switch {
 	case err != nil:
 		return nil, err
@@ -179,7 +179,7 @@ func (c *Clearing) checkCovered(ctx context.Context, tx *ledger.Tx, b *batchChec
 
 // bookCancellation keeps a cancellation and counts it in.
 func (c *Clearing) bookCancellation(ctx context.Context, tx *ledger.Tx, b *booking, entry purse.Entry) error {
-	paid, found, err := paidBy(ctx, tx, entry)
+	paid, found, err := paidBy(ctx, tx, entry, b.merchant.position.TNo)
 	if err != nil || !found {
 		return errors.Join(err, fmt.Errorf("the payment that transaction %d takes back is not on record", entry.TNo()))
 	}
@@ -191,6 +191,43 @@ func (c *Clearing) bookCancellation(ctx context.Context, tx *ledger.Tx, b *booki
 	}
 	p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, batch: entry.Batch, paidTNo: entry.PaidTNo, paidSNo: entry.PaidSNo}
 	row.sno, row.state, row.evidence = entry.Proof.SNo, cancelDone, cancelByRecord
+	return c.bookProved(ctx, tx, b, row, p)
+}
+
+// bookUnproved keeps a cancellation of which the SAM does not know whether the
+// card did it. Its money waits, unless the card has said so before, or is known to
+// have used the number for a payment.
+func (c *Clearing) bookUnproved(ctx context.Context, tx *ledger.Tx, b *booking, row cancellationRow, entry purse.Entry) error {
+	v := entry.Void
+	row.sno, row.state, row.isVoid = v.SNo, cancelOpen, true
+	p, isClaimed, err := c.earlyClaim(ctx, tx, row)
+	if err != nil {
+		return err
+	}
+	if p.batch = entry.Batch; isClaimed {
+		row.state, row.evidence = cancelDone, cancelByClaim
+		return c.bookProved(ctx, tx, b, row, p)
+	}
+	p.proof.Time = v.Time
+	var paid int
+	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0`, v.Card.String(), int64(v.SNo)).Scan(&paid)
+	if err != nil {
+		return err
+	}
+	if paid > 0 {
+		row.state, row.evidence = cancelDenied, cancelByPayment
+		return c.insertCancellation(ctx, tx, row, p, 0)
+	}
+	b.held, b.feesBack = b.held+row.amount, b.feesBack+row.fee
+	if err := c.insertCancellation(ctx, tx, row, p, 0); err != nil {
+		return err
+	}
+	return c.raise(ctx, tx, Alarm{Kind: OpenCancellation, Card: row.card, Merchant: row.merchant, TNo: row.tno, Number: row.sno, Evidence: entry.Append(nil),
+		Detail: fmt.Sprintf("nobody knows whether the card took transaction %d back: %s micros wait until it is known", row.paidTNo, row.amount)})
+}
+
+// bookProved keeps a cancellation that the card has proved, and counts it in.
+func (c *Clearing) bookProved(ctx context.Context, tx *ledger.Tx, b *booking, row cancellationRow, p payment) error {
 	b.back, b.feesBack = b.back+row.amount, b.feesBack+row.fee
 	b.debits[row.card] -= row.amount
 	repeated, err := c.checkPayment(ctx, tx, p)
@@ -200,27 +237,32 @@ func (c *Clearing) bookCancellation(ctx context.Context, tx *ledger.Tx, b *booki
 	return c.insertCancellation(ctx, tx, row, p, repeated)
 }
 
-// bookUnproved keeps a cancellation of which the SAM does not know whether the
-// card did it. Its money waits, unless the card is known to have used the number
-// for a payment.
-func (c *Clearing) bookUnproved(ctx context.Context, tx *ledger.Tx, b *booking, row cancellationRow, entry purse.Entry) error {
-	v := entry.Void
-	row.sno, row.state, row.isVoid = v.SNo, cancelOpen, true
-	var paid int
-	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM cards_payments WHERE cid = ? AND sno = ?`, v.Card.String(), int64(v.SNo)).Scan(&paid)
+// earlyClaim returns what the card said of a cancellation before its batch came,
+// if it is of this one.
+func (c *Clearing) earlyClaim(ctx context.Context, tx *ledger.Tx, row cancellationRow) (p payment, found bool, err error) {
+	var text, macz []byte
+	err = tx.QueryRowContext(ctx, `SELECT proof, macz FROM cards_early_claims WHERE mid = ? AND tno = ? AND cid = ?`,
+		row.merchant.String(), int64(row.tno), row.card.String()).Scan(&text, &macz)
+	if errors.Is(err, sql.ErrNoRows) {
+		return payment{}, false, nil
+	}
+	if err != nil || len(macz) != len(purse.MAC{}) {
+		return payment{}, false, errors.Join(err, fmt.Errorf("a claim of card %s on record cannot be read", row.card))
+	}
+	read, err := purse.ParseCancellation(text)
 	if err != nil {
-		return err
+		return payment{}, false, fmt.Errorf("a claim of card %s on record: %w", row.card, err)
 	}
-	if paid > 0 {
-		row.state, row.evidence = cancelDenied, cancelByPayment
-	} else {
-		b.held, b.feesBack = b.held+row.amount, b.feesBack+row.fee
+	p, refusal := c.checkCancellation(read, purse.MAC(macz))
+	if refusal != nil || !row.is(p) {
+		return payment{}, false, nil
 	}
-	if err := c.insertCancellation(ctx, tx, row, payment{batch: entry.Batch, proof: purse.Proof{Time: v.Time}}, 0); err != nil || paid > 0 {
-		return err
-	}
-	return c.raise(ctx, tx, Alarm{Kind: OpenCancellation, Card: row.card, Merchant: row.merchant, TNo: row.tno, Number: row.sno, Evidence: entry.Append(nil),
-		Detail: fmt.Sprintf("nobody knows whether the card took transaction %d back: %s micros wait until it is known", row.paidTNo, row.amount)})
+	return p, true, nil
+}
+
+// is reports whether a card's cancellation is the one that the SAM ordered.
+func (row cancellationRow) is(p payment) bool {
+	return row.card == p.proof.Card && row.sno == p.proof.SNo && row.paidTNo == p.paidTNo && row.amount == p.amount()
 }
 
 // insertCancellation keeps a cancellation with what the card said of it, if it
@@ -229,7 +271,8 @@ func (c *Clearing) insertCancellation(ctx context.Context, tx *ledger.Tx, row ca
 	proof, macz, isVoid := []byte{}, []byte{}, 0
 	if row.isVoid {
 		isVoid = 1
-	} else {
+	}
+	if row.state == cancelDone {
 		proof, macz = p.said(), p.macz[:]
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO cards_cancellations
@@ -242,21 +285,18 @@ func (c *Clearing) insertCancellation(ctx context.Context, tx *ledger.Tx, row ca
 
 // ClaimCancellation takes what a card says of a cancellation, 61 bytes and MACZ,
 // whose SAM did not know whether it took place. It did: what waited is on the
-// card again. The same again changes nothing. UnknownPayment means that no batch
-// has brought it yet: ask again when it has.
+// card again. Where the batch is still to come, the claim is kept and decides it
+// then. The same again changes nothing. UnknownPayment means that the batch has
+// come, and has no such cancellation.
 func (c *Clearing) ClaimCancellation(ctx context.Context, text []byte, macz purse.MAC) (dispute Dispute, refusal *purse.Refusal, err error) {
 	read, err := purse.ParseCancellation(text)
 	if err != nil {
 		return Dispute{}, refuse(purse.Malformed, "%v", err), nil
 	}
-	key, err := c.config.Keys.ProofKey(read.KeyVersion, read.Card)
-	if err != nil {
-		return Dispute{}, refuse(purse.NoKey, "key version %d of card %s is not known here", read.KeyVersion, read.Card), nil
+	p, refusal := c.checkCancellation(read, macz)
+	if refusal != nil {
+		return Dispute{}, refusal, nil
 	}
-	if !read.IsProved(key, macz) {
-		return Dispute{}, refuse(purse.WrongProof, "MACZ of transaction %d is not that of card %s", read.TNo, read.Card), nil
-	}
-	p := payment{proof: read.Proof, macz: macz, balance: read.Balance(key), paidTNo: read.PaidTNo, paidSNo: read.PaidSNo}
 	err = c.db.Update(ctx, func(tx *ledger.Tx) (err error) {
 		dispute, refusal, err = c.claimCancellation(ctx, tx, p)
 		return err
@@ -264,13 +304,50 @@ func (c *Clearing) ClaimCancellation(ctx context.Context, text []byte, macz purs
 	return dispute, refusal, err
 }
 
+// checkCancellation refuses what is not the card's, and reads the rest.
+func (c *Clearing) checkCancellation(read purse.Cancellation, macz purse.MAC) (payment, *purse.Refusal) {
+	key, err := c.config.Keys.ProofKey(read.KeyVersion, read.Card)
+	if err != nil {
+		return payment{}, refuse(purse.NoKey, "key version %d of card %s is not known here", read.KeyVersion, read.Card)
+	}
+	if !read.IsProved(key, macz) {
+		return payment{}, refuse(purse.WrongProof, "MACZ of transaction %d is not that of card %s", read.TNo, read.Card)
+	}
+	return payment{proof: read.Proof, macz: macz, balance: read.Balance(key), paidTNo: read.PaidTNo, paidSNo: read.PaidSNo}, nil
+}
+
+// keepEarlyClaim keeps what a card says of a cancellation whose batch is still to
+// come.
+func (c *Clearing) keepEarlyClaim(ctx context.Context, tx *ledger.Tx, p payment) (Dispute, *purse.Refusal, error) {
+	q := p.proof
+	merchant, found, err := loadMerchant(ctx, tx, q.Merchant)
+	switch {
+	case err != nil:
+		return Dispute{}, nil, err
+	case !found:
+		return Dispute{}, refuse(purse.UnknownMerchant, "nobody registered merchant %s", q.Merchant), nil
+	case q.TNo <= merchant.position.TNo:
+		return Dispute{}, refuse(UnknownPayment, "the batch of merchant %s with transaction %d has come, and it took nothing back", q.Merchant, q.TNo), nil
+	}
+	isNew, err := tx.ExecOne(ctx, `INSERT INTO cards_early_claims (mid, tno, cid, proof, macz, created) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		q.Merchant.String(), int64(q.TNo), q.Card.String(), p.said(), p.macz[:], tx.Now().UnixMicro())
+	if err == nil && isNew {
+		err = c.config.Audit(ctx, tx, "claim-cancellation", fmt.Sprintf("payment:%s/%d", q.Merchant, p.paidTNo), fmt.Sprintf("card %s took it back as transaction %d", q.Card, q.TNo))
+	}
+	row := cancellationRow{merchant: q.Merchant, card: q.Card, tno: q.TNo, paidTNo: p.paidTNo, amount: p.amount(), state: cancelOpen}
+	return row.dispute(), nil, err
+}
+
 func (c *Clearing) claimCancellation(ctx context.Context, tx *ledger.Tx, p payment) (Dispute, *purse.Refusal, error) {
 	q := p.proof
 	row, found, err := loadCancellation(ctx, tx, `WHERE mid = ? AND tno = ?`, q.Merchant.String(), int64(q.TNo))
-	if err != nil || !found {
-		return Dispute{}, refuse(UnknownPayment, "no batch of merchant %s has brought transaction %d", q.Merchant, q.TNo), err
+	if err != nil {
+		return Dispute{}, nil, err
 	}
-	if row.card != q.Card || row.sno != q.SNo || row.paidTNo != p.paidTNo || row.amount != p.amount() {
+	if !found {
+		return c.keepEarlyClaim(ctx, tx, p)
+	}
+	if !row.is(p) {
 		return Dispute{}, refuse(purse.Differs, "transaction %d was another one by its SAM", q.TNo), nil
 	}
 	switch row.state {

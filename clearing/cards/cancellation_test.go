@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/paywordhq/payword/clearing/audit"
 	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
@@ -291,8 +292,6 @@ func TestUnprovedCancellations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, refusal, err := o.ClaimCancellation(t.Context(), said.Append(nil), macz)
-	wantRefusal(t, refusal, err, cards.UnknownPayment)
 	void(did, sno)
 	tno, sno = torn(did2, true)
 	if _, _, err := did2.Cancel(sam.Merchant, tno, tno-1, start); err != nil {
@@ -321,7 +320,7 @@ func TestUnprovedCancellations(t *testing.T) {
 
 	forged := macz
 	forged[3] ^= 1
-	_, refusal, err = o.ClaimCancellation(t.Context(), said.Append(nil), forged)
+	_, refusal, err := o.ClaimCancellation(t.Context(), said.Append(nil), forged)
 	wantRefusal(t, refusal, err, purse.WrongProof)
 	for range 2 {
 		d, refusal, err := o.ClaimCancellation(t.Context(), said.Append(nil), macz)
@@ -343,4 +342,60 @@ func TestUnprovedCancellations(t *testing.T) {
 		t.Errorf("alarms %v", kinds)
 	}
 	o.wantSound()
+}
+
+// A card may say what it did before the batch comes: the batch is booked so then.
+func TestEarlyClaimsOfCancellations(t *testing.T) {
+	o := newOffice(t)
+	sam, card, other := o.sam(1), o.card(1, ""), o.card(2, "")
+	payable := "merchant:" + sam.Merchant.String() + ":payable"
+	o.load(card, 50_00)
+	o.load(other, 50_00)
+	torn := func(card *purse.SoftCard) (purse.Cancellation, purse.MAC) {
+		t.Helper()
+		o.pay(sam, card, 10_00)
+		tno := sam.Next()
+		said, macz, err := card.Cancel(sam.Merchant, tno, tno-1, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sam.Void(card.ID, said.SNo, 10_00, start, purse.UnprovedCancellation)
+		return said, macz
+	}
+	claim := func(said purse.Cancellation, macz purse.MAC, want string) {
+		t.Helper()
+		for range 2 {
+			d, refusal, err := o.ClaimCancellation(t.Context(), said.Append(nil), macz)
+			if err != nil || refusal != nil || d.State != want || d.Reason != "cancellation" || d.TNo != said.PaidTNo || d.Amount != 10*money.Unit {
+				t.Errorf("%+v %v (%v), want %s", d, refusal, err, want)
+			}
+		}
+	}
+	said, macz := torn(card)
+	claim(said, macz, "open")
+	torn(other)
+	o.submit(sam)
+	claim(said, macz, "holder")
+	o.wantBalance("card:"+card.ID.String()+":shadow", 50*money.Unit)
+	o.wantBalance("broker:cards:disputes", 10*money.Unit)
+	o.wantBalance(payable, 0)
+	// What no SAM has ordered is not taken once the batch is there, and what nobody
+	// has registered not at all.
+	stray := said
+	stray.TNo, stray.PaidTNo = 3, 2
+	key, err := o.keys.ProofKey(1, card.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, refusal, err := o.ClaimCancellation(t.Context(), stray.Append(nil), stray.Prove(key))
+	wantRefusal(t, refusal, err, cards.UnknownPayment)
+	stray.Merchant = merchantID(9)
+	_, refusal, err = o.ClaimCancellation(t.Context(), stray.Append(nil), stray.Prove(key))
+	wantRefusal(t, refusal, err, purse.UnknownMerchant)
+	o.wantSound()
+	o.wantTamperedFound([]tampering{
+		{"cards_early_claims", `UPDATE cards_early_claims SET macz = SUBSTR(macz, 1, 9)`, []audit.Kind{audit.ProofUnsigned}},
+		{"cards_early_claims", `UPDATE cards_early_claims SET tno = tno + 2`, []audit.Kind{audit.ProofDiffers}},
+		{"cards_early_claims", `UPDATE cards_early_claims SET proof = SUBSTR(proof, 1, 9)`, []audit.Kind{audit.ProofDiffers}},
+	})
 }

@@ -37,6 +37,12 @@ func (o *office) day(number int) (steps []step, accounts []string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	kiosk, err := purse.NewSoftSAM(o.keys, 1, merchantID(1000+number))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	white := o.softCard(cardID(1000+number), purse.ID{})
+	var atGateway, taken []byte
 	var granted cards.Authorisation
 	var request, answer, receipt, batch, online []byte
 	var previous purse.MAC
@@ -102,6 +108,47 @@ func (o *office) day(number int) (steps []step, accounts []string) {
 			return err
 		},
 		func() error {
+			return o.RegisterMerchant(ctx, cards.Merchant{ID: kiosk.Merchant, KeyVersion: 1, Name: "Kiosk", Destination: "gateway:purse"})
+		},
+		func() error {
+			return o.IssueCard(ctx, cards.Card{ID: white.ID, KeyVersion: 1, Exponent: -2, Expires: o.expiry()})
+		},
+		func() (err error) {
+			once(&atGateway, func() (r []byte) { r, answer = ask(white, 20_00); return r })
+			var refusal *purse.Refusal
+			if granted, refusal, err = o.AuthoriseLoadAt(ctx, "purse", atGateway, answer); refusal != nil && refusal.Reason == cards.LoadEnded {
+				refusal = nil // a payment has shown that it took place
+			}
+			return refused(refusal, err)
+		},
+		func() error { // taken back in the batch, what is paid out in cash, and what nobody knows
+			once(&taken, func() []byte {
+				if _, err := white.Credit(granted.Credit); err != nil {
+					o.t.Fatal(err)
+				}
+				o.pay(kiosk, white, 2_00)
+				o.cancel(kiosk, white)
+				o.pay(kiosk, white, 3_00)
+				o.pay(kiosk, white, 4_00)
+				kiosk.Next()
+				kiosk.Void(white.ID, white.SNo+1, 4_00, start, purse.UnprovedCancellation)
+				return closed(kiosk)
+			})
+			_, refusals, err := o.SubmitBatch(ctx, taken)
+			if len(refusals) > 0 {
+				err = refusals[0]
+			}
+			return err
+		},
+		func() error { return refused(o.CashOut(ctx, "purse", kiosk.Merchant, 3)) },
+		func() error {
+			_, refusal, err := o.Decide(ctx, kiosk.Merchant, 4, false, "anna")
+			if refusal != nil && refusal.Reason == cards.NotOpen {
+				refusal = nil // it is decided
+			}
+			return refused(refusal, err)
+		},
+		func() error {
 			err := o.ReportCard(ctx, card.ID, false, "")
 			if errors.Is(err, cards.ErrCardState) {
 				return nil // it is reported
@@ -116,7 +163,8 @@ func (o *office) day(number int) (steps []step, accounts []string) {
 			return err
 		},
 	}
-	return steps, []string{"user:" + account + ":available", "card:" + card.ID.String() + ":shadow", "merchant:" + merchant.String() + ":payable"}
+	return steps, []string{"user:" + account + ":available", "card:" + card.ID.String() + ":shadow", "merchant:" + merchant.String() + ":payable",
+		"card:" + white.ID.String() + ":shadow", "merchant:" + kiosk.Merchant.String() + ":payable"}
 }
 
 // Whatever call is broken off before its commit or loses its answer, made again
@@ -131,6 +179,7 @@ func TestCrashes(t *testing.T) {
 			return nil
 		}
 	})
+	o.gateway("purse", money.MaxAmount)
 	var want []money.Amount
 	for number := 0; ; number++ {
 		steps, accounts := o.day(number)

@@ -334,8 +334,8 @@ func (c *Clearing) checkShadow(ctx context.Context, tx *ledger.Tx, p payment) er
 // nobody has decided.
 func mayBeBack(ctx context.Context, tx *ledger.Tx, card purse.ID, sno uint32) (back money.Amount, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM (
-			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND bno = 0 AND state <> 'refunded'
-				AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1)
+			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND repeated = 0 AND bno = 0 AND state <> 'refunded'
+				AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1 AND n.repeated = 0)
 			UNION ALL SELECT amount FROM cards_cancellations WHERE cid = ? AND state = 'open') AS back`,
 		card.String(), int64(sno), card.String()).Scan((*int64)(&back))
 	return back, err

@@ -176,10 +176,14 @@ func (w *world) cancelSome(card *purse.SoftCard, sam *purse.SoftSAM, amount uint
 	if !isDone {
 		return // the card's next payment shows it, or an operator decides
 	}
-	w.submitSome(sam)
+	want := "open" // until the batch comes
+	if w.random.IntN(2) == 0 {
+		want = "holder"
+		w.submitSome(sam)
+	}
 	for range w.times() {
 		d, refusal, err := w.ClaimCancellation(w.t.Context(), cancellation.Append(nil), macz)
-		if err != nil || refusal != nil || d.State != "holder" {
+		if err != nil || refusal != nil || d.State != want {
 			w.t.Fatalf("%+v %v (%v)", d, refusal, err)
 		}
 	}
