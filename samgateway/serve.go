@@ -186,7 +186,7 @@ func (g *gateway) round(ctx context.Context, resolve func(context.Context) ([]te
 		g.log.WarnContext(ctx, "not all that waits could be done", "error", err.Error())
 	}
 	batch, err := g.terminal.SAM(ctx)
-	if err == nil && g.isTurnInDue(batch) {
+	if err == nil && isTurnInDue(batch, g.state(), g.now(), g.closingTime) {
 		g.turnIn(ctx)
 		batch, err = g.terminal.SAM(ctx)
 	}
@@ -212,8 +212,7 @@ func (g *gateway) round(ctx context.Context, resolve func(context.Context) ([]te
 // isTurnInDue says whether a batch is to be turned in now: it is closed already,
 // or nearly full, or the day was closed since the last time. What is in it when
 // the gateway begins is turned in too: the time may have passed meanwhile.
-func (g *gateway) isTurnInDue(batch purse.SAMData) bool {
-	seen, now := g.state(), g.now()
+func isTurnInDue(batch purse.SAMData, seen gatewayState, now time.Time, closingTime time.Duration) bool {
 	if !seen.turnInFailed.IsZero() && now.Sub(seen.turnInFailed) < turnInInterval {
 		return false
 	}
@@ -226,7 +225,7 @@ func (g *gateway) isTurnInDue(batch purse.SAMData) bool {
 	case batch.Sum >= batch.Limit/100*nearLimitPercent, records >= nearFullRecords:
 		return true
 	}
-	return seen.emptied.Before(lastClosing(now, g.closingTime))
+	return seen.emptied.Before(lastClosing(now, closingTime))
 }
 
 // recordsOf is how many records are in a batch.

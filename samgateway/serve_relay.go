@@ -59,7 +59,9 @@ func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32,
 	// Before what its holder came for. To load, the card was shown its PIN in this
 	// session, and would forget it.
 	if hello.Intent.IsPayment() {
-		if _, err := d.meetCard(ctx, card); err != nil {
+		outcomes, err := d.meetCard(ctx, card)
+		d.endings.keep(outcomes) // they are told to who asks for them
+		if err != nil {
 			d.log.WarnContext(ctx, "not all that is open about a card could be decided", "error", err.Error())
 		}
 	}

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/relay"
@@ -260,4 +262,46 @@ func TestServeRefusesWrongSettings(t *testing.T) {
 	h.wantNo(1, "it is no SAM", "serve")
 	h.slots[1].put(nil)
 	h.wantNo(1, "no card is in the reader", "serve")
+}
+
+func TestWhenBatchesAreTurnedIn(t *testing.T) {
+	day := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	at := func(hour, minute int) time.Time {
+		return day.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute)
+	}
+	open := purse.SAMData{State: purse.SAMIdle, Payments: 1, Sum: 5_00, Limit: 1000_00}
+	with := func(change func(*purse.SAMData)) purse.SAMData {
+		batch := open
+		change(&batch)
+		return batch
+	}
+	cases := []struct {
+		name                 string
+		batch                purse.SAMData
+		emptied, failed, now time.Time
+		want                 bool
+	}{
+		{"before the closing time", open, at(9, 0), time.Time{}, at(21, 59), false},
+		{"at the closing time", open, at(9, 0), time.Time{}, at(22, 0), true},
+		{"after it was turned in at the closing time", open, at(22, 1), time.Time{}, at(23, 0), false},
+		{"in the night, of the day before", open, at(9, 0), time.Time{}, at(25, 0), true},
+		{"in the night, of this day", open, at(23, 0), time.Time{}, at(25, 0), false},
+		{"when the gateway begins", open, time.Time{}, time.Time{}, at(9, 0), true},
+		{"when there is nothing in it", with(func(b *purse.SAMData) { b.Payments, b.Sum = 0, 0 }), time.Time{}, time.Time{}, at(9, 0), false},
+		{"when there are voids in it alone", with(func(b *purse.SAMData) { b.Payments, b.Voids = 0, 1 }), time.Time{}, time.Time{}, at(9, 0), true},
+		{"when it is nearly full", with(func(b *purse.SAMData) { b.Sum = 800_00 }), at(9, 0), time.Time{}, at(10, 0), true},
+		{"when it is not nearly full", with(func(b *purse.SAMData) { b.Sum = 799_99 }), at(9, 0), time.Time{}, at(10, 0), false},
+		{"when it has nearly too many records", with(func(b *purse.SAMData) { b.Payments = purse.MaxRecords * 8 / 10 }), at(9, 0), time.Time{}, at(10, 0), true},
+		{"while a payment is open", with(func(b *purse.SAMData) { b.State = purse.SAMOrdered }), time.Time{}, time.Time{}, at(22, 0), false},
+		{"when it is closed", with(func(b *purse.SAMData) { b.State = purse.SAMClosed }), at(9, 0), time.Time{}, at(10, 0), true},
+		{"soon after clearing did not take it", open, time.Time{}, at(22, 0), at(22, 9), false},
+		{"some time after clearing did not take it", open, time.Time{}, at(22, 0), at(22, 10), true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got, err := samgateway.IsTurnInDue(c.batch, c.emptied, c.failed, c.now, "22:00"); err != nil || got != c.want {
+				t.Errorf("got %t (%v), want %t", got, err, c.want)
+			}
+		})
+	}
 }

@@ -17,6 +17,9 @@ const (
 	exchangeTimeout = 30 * time.Second
 	// hostTimeout bounds one question to clearing or broker.
 	hostTimeout = 20 * time.Second
+	// batchTimeout bounds turning a batch in: 200 KB over a slow line, whose card
+	// takes nothing until it has arrived.
+	batchTimeout = 90 * time.Second
 	// maxAccountBytes bounds the name of an account.
 	maxAccountBytes = 128
 )

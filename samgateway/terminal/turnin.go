@@ -55,7 +55,7 @@ func (t *Terminal) turnIn(ctx context.Context) (Turned, error) {
 	if err != nil {
 		return Turned{}, err
 	}
-	asked, cancel := context.WithTimeout(ctx, hostTimeout)
+	asked, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	ack, err := t.config.Host.SubmitBatch(asked, batch.text)
 	if err != nil {
