@@ -33,7 +33,7 @@ const (
 )
 
 // keepers are the files that have secrets by their nature.
-var keepers = map[string]bool{"masters": true, "card": true, "sam": true, "pin": true, "wrong-pin": true}
+var keepers = map[string]bool{"masters": true, "card": true, "slot": true, "sam": true, "pin": true, "wrong-pin": true}
 
 // secretShop is a shop with one card and one till, and the secrets of both.
 type secretShop struct {
@@ -283,6 +283,14 @@ func (s *secretShop) pull(after purse.Instruction, words ...string) (said string
 	return output.String()
 }
 
+// move moves the card to another reader.
+func (s *secretShop) move(from, to string) {
+	s.t.Helper()
+	if err := os.Rename(s.path(from), s.path(to)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Of all that the programs print, log, write down, send as arguments and keep in
 // the environment, nothing is a PIN or a key of a card or a SAM.
 func TestSecretsStayWhereTheyBelong(t *testing.T) {
@@ -311,9 +319,17 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	s.want("", "samgateway", s.withCard("resolve")...)
 	s.want("4.00", "samgateway", "card", "show", "--card-file", s.path("card"), "--pin-file", s.path("pin"))
 	s.want("Turned in batch 1", "samgateway", s.flags("turnin")...)
-	metrics, relay := s.address(), s.address()
+	metrics, relay, kiosk := s.address(), s.address(), s.address()
+	s.move("card", "slot")
 	s.serve("http://"+metrics+"/healthz", "samgateway", append(s.flags("serve"), "--load-terminal", "4C00000000000001", "--metrics", metrics,
-		"--relay", relay, "--merchant-name", "Till")...)
+		"--relay", relay, "--merchant-name", "Till", "--kiosk", kiosk, "--card-file", s.path("slot"))...)
+	v := s.visit(kiosk)
+	v.choose("load", "", "amount")
+	v.choose("text", "2", "pin")
+	v.choose("pin", wrongPIN, "pin")
+	v.choose("pin", secretPIN, "done")
+	s.move("slot", "card") // taken out, and home
+	v.see("start")
 	if phase, said := s.atHome().load(relay, wrongPIN, secretPIN); phase != "done" {
 		t.Errorf("a wrong PIN, and then the PIN, at home: %s, %q", phase, said)
 	}
