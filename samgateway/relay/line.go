@@ -10,14 +10,9 @@ import (
 	"github.com/coder/websocket"
 )
 
-// maxMessages is the most that one end takes from the other on a connection:
-// an answer to each command, and the few around them.
-const maxMessages = maxCommands + 8
-
 var (
-	errClosed  = errors.New("the line was closed by the other end")
-	errTooMany = errors.New("the other end sent too many messages")
-	errSilent  = errors.New("the other end does not answer any more")
+	errClosed = errors.New("the line was closed by the other end")
+	errSilent = errors.New("the other end does not answer any more")
 )
 
 // line is one end of a connection.
@@ -45,10 +40,11 @@ func newLine(ctx context.Context, conn *websocket.Conn, limits Limits) *line {
 }
 
 // read hands messages on one by one, so that pongs are seen while nobody waits
-// for a message.
+// for a message. While one is waited for by nobody no other is read: whoever sends
+// more than he is asked for fills no memory.
 func (l *line) read() {
 	defer close(l.readEnded)
-	for range maxMessages {
+	for {
 		kind, text, err := l.conn.Read(l.ctx)
 		if err != nil {
 			l.cut(readError(err))
@@ -68,7 +64,6 @@ func (l *line) read() {
 			return
 		}
 	}
-	l.cut(errTooMany)
 }
 
 // readError says in a sentence why nothing can be read.

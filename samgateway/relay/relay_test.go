@@ -206,6 +206,9 @@ func TestCommandsReachTheCardByAgreement(t *testing.T) {
 		{"a smaller value", with(relay.Load), [][]byte{initLoad(123, cents), credit(122)}, 1, relay.Undecided, "another amount"},
 		{"a value without a load", with(relay.Load), [][]byte{credit(123)}, 0, relay.Failed, "not begun"},
 		{"a second load", with(relay.Load), [][]byte{initLoad(123, cents), credit(123), initLoad(123, cents)}, 2, relay.Undecided, "did not agree"},
+		{"a second value", with(relay.Load), [][]byte{initLoad(123, cents), credit(123), credit(123)}, 2, relay.Undecided, "not begun"},
+		{"a longer order", with(relay.Pay), [][]byte{start(merchant, 7), purse.Command(purse.Debit, 0, 0, append(order(nil)[5:56], 0))}, 1, relay.Failed, "another payment"},
+		{"17 scripts", with(relay.Pay), bytesOf(blocking, 17), 16, relay.Failed, "script"},
 		{"somebody else's payment", with(relay.Resolve), [][]byte{recovery(other)}, 0, relay.Undecided, "somebody else"},
 		{"a script after the start", with(relay.Pay), [][]byte{start(merchant, 7), blocking}, 1, relay.Failed, "script"},
 		{"no instruction", with(relay.Pay), [][]byte{{0x80, 0xFF, 0, 0, 0}}, 0, relay.Failed, "no place here"},
@@ -470,7 +473,7 @@ const (
 func TestWildGateways(t *testing.T) {
 	command := `{"type":"command","number":1,"bytes":"80CA000000"}`
 	for name, c := range map[string]struct{ texts, want string }{
-		"a huge message":      {`{"type":"refused","sentence":"` + strings.Repeat("a", 1<<20) + `"}`, "more than 4096 bytes"},
+		"a huge message":      {`{"type":"refused","sentence":"` + strings.Repeat("a", 1<<20) + `"}`, "the other end sent a message of more than 4096 bytes"},
 		"a number twice":      {command + "\n" + command, "no place here"},
 		"another number":      {strings.Replace(command, "1", "2", 1), "no place here"},
 		"an offer again":      {offerText, "no place here"},
