@@ -59,7 +59,10 @@ func (c *command) afterTear(ctx context.Context, t *till, card *customer, err er
 	return fmt.Errorf("%w: put the card in and say \"samgateway resolve\"; \"samgateway status\" shows what waits", err)
 }
 
-func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+func upperFirst(text string) string {
+	first := min(1, len(text))
+	return strings.ToUpper(text[:first]) + text[first:]
+}
 
 func sentencesOf(outcomes []terminal.Outcome) string {
 	var all []string

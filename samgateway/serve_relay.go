@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/relay"
@@ -26,7 +27,7 @@ func (d *relayDesk) Offer(ctx context.Context, hello relay.Hello) (relay.Offer, 
 	}
 	if hello.Intent == relay.Fund {
 		if err := d.broker.Check(ctx, hello.Account, hello.Amount); err != nil {
-			return relay.Offer{}, err
+			return relay.Offer{}, errors.New(d.forHome(ctx, err))
 		}
 	}
 	merchant := d.state().batch.Merchant
@@ -45,7 +46,7 @@ func (d *relayDesk) Serve(ctx context.Context, hello relay.Hello, card smartcard
 		result, err = d.serve(ctx, hello, amount, card)
 	}
 	if err != nil {
-		result = relay.Result{Outcome: relay.Failed, Sentence: upperFirst(err.Error())}
+		result = relay.Result{Outcome: relay.Failed, Sentence: d.forHome(ctx, err)}
 		// A line that is cut within a command says nothing of what the card did.
 		if errors.Is(err, terminal.ErrUndecided) || errors.Is(err, terminal.ErrLoadUndecided) || errors.Is(err, smartcard.ErrTorn) {
 			result.Outcome = relay.Undecided
@@ -53,6 +54,33 @@ func (d *relayDesk) Serve(ctx context.Context, hello relay.Hello, card smartcard
 	}
 	d.counts.count("relay-"+string(hello.Intent), string(result.Outcome))
 	return result
+}
+
+// forHome says what an error means for somebody who is not of this house. The rest
+// of it, which may name files and addresses, is logged.
+func (d *relayDesk) forHome(ctx context.Context, err error) string {
+	var (
+		status  purse.StatusWord
+		refusal *purse.Refusal
+		refused *terminal.Refused
+	)
+	known := []error{
+		terminal.ErrUndecided, terminal.ErrLoadUndecided, terminal.ErrOccupied, terminal.ErrSAMFull, terminal.ErrBatchClosed,
+		smartcard.ErrTorn, smartcard.ErrForeign, errWhite,
+	}
+	at := slices.IndexFunc(known, func(one error) bool { return errors.Is(err, one) })
+	switch {
+	case at >= 0:
+		return upperFirst(known[at].Error())
+	case errors.As(err, &status):
+		return upperFirst(status.Error())
+	case errors.As(err, &refusal):
+		return upperFirst(refusal.Detail)
+	case errors.As(err, &refused):
+		return upperFirst(refused.Sentence)
+	}
+	d.log.WarnContext(ctx, "a reader at home was not served", "error", err.Error())
+	return "The gateway cannot do it now: try again later."
 }
 
 func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32, card smartcard.Card) (relay.Result, error) {

@@ -58,6 +58,8 @@ func (g *Guard) Answered(command, answer []byte) {
 func (g *Guard) Judge(result Result) Result {
 	moved := g.done[purse.Debit] || g.done[purse.Credit]
 	switch {
+	case g.agreed.Intent == Resolve && result.Outcome == Failed:
+		result.Outcome = Undecided // what was open still is
 	case g.agreed.Intent != Resolve && result.Outcome == Undecided && !g.IsMoving():
 		// It is undecided for the gateway, which cannot know that no order arrived.
 		result.Outcome = Failed

@@ -240,6 +240,18 @@ func bytesOf(command []byte, count int) (all [][]byte) {
 	return all
 }
 
+// Of a question that failed the answer is open still.
+func TestQuestionThatFailed(t *testing.T) {
+	asks := agreed
+	asks.Intent, asks.Amount = relay.Resolve, 0
+	d := desk{serve: func(context.Context, smartcard.Card) relay.Result {
+		return relay.Result{Outcome: relay.Failed, Sentence: "try again later"}
+	}}
+	if result := run(t, serve(t, d, relay.Limits{}), &script{}, asks, relay.Limits{}); result.Outcome != relay.Undecided {
+		t.Errorf("got %+v, want undecided", result)
+	}
+}
+
 // A card that is pulled, or that answers nothing, is told to the gateway, which
 // has the last word.
 func TestLostCardIsToldToTheGateway(t *testing.T) {
