@@ -90,7 +90,11 @@ func (i *insertion) run(connected chan<- error) {
 	defer close(i.over)
 	defer i.reset()
 	for count := (counts{}); ; {
-		conn, err := i.dial()
+		patience := startTimeout
+		if connected == nil {
+			patience = time.Hour // a card stays in a reader for as long as a test takes
+		}
+		conn, err := i.dial(patience)
 		if connected != nil {
 			connected <- err
 			connected = nil
@@ -109,8 +113,8 @@ func (i *insertion) run(connected chan<- error) {
 
 // dial connects to the virtual reader, which listens once pcscd has looked for a
 // card for the first time.
-func (i *insertion) dial() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+func (i *insertion) dial(patience time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ticker := time.NewTicker(dialInterval)
 	defer ticker.Stop()
