@@ -164,6 +164,10 @@ func TestPIN(t *testing.T) {
 	if got := h.settle(asked.Request); got.Phase != agent.Failed || !strings.Contains(got.Sentence, "The PIN was wrong too often") {
 		t.Errorf("got %+v, want that the PIN is blocked", got)
 	}
+	h.ask(body)
+	if text := h.look(); !strings.Contains(text, "The PIN was wrong too often") || strings.Contains(text, `name="shown"`) {
+		t.Errorf("a card whose PIN is blocked can be said yes to:\n%s", text)
+	}
 	h.stop()
 	for _, secret := range []string{"2222", "3333", testPIN} {
 		if strings.Contains(h.log.String(), secret) {

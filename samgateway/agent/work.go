@@ -303,6 +303,8 @@ func (r *request) show(data smartcard.PurseData, isBlocked bool) error {
 	}
 	s := &shown{card: data.Card, unit: data.Unit, isPIN: r.Intent == relay.Load && data.Holder != purse.ID{}}
 	switch {
+	case s.isPIN && data.Tries == 0:
+		return purse.PINBlocked
 	case r.Intent == relay.Resolve:
 		if r.card != "" && r.card != data.Card.String() {
 			return errors.New("this is another card: put in the one that was used then")

@@ -125,7 +125,8 @@ func (g *Gateway) serve(ctx context.Context, l *line) {
 	card.session = session
 	result := g.desk.Serve(ctx, hello, card)
 	result.Sentence = Sentence(result.Sentence)
-	g.log.Info("relay: session ended", "intent", hello.Intent, "outcome", result.Outcome, "transaction", result.Transaction, "commands", card.number)
+	// A site finds its order by the reference, and compares the amount.
+	g.log.Info("relay: session ended", "intent", hello.Intent, "reference", hello.Reference, "amount", result.Amount, "outcome", result.Outcome, "transaction", result.Transaction, "commands", card.number)
 	if err := l.send(message{Type: typeResult, Result: &result}); err == nil {
 		l.hangUp()
 	}

@@ -3,6 +3,8 @@ package relay_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -389,6 +391,37 @@ func TestOnlyTheGatewayThatWasAgreedTo(t *testing.T) {
 	}
 	if reached {
 		t.Error("the agent went where nobody agreed to")
+	}
+}
+
+// A certificate that this machine trusts will do, and the gateway's log has what a
+// site looks for.
+func TestSessionOverTLS(t *testing.T) {
+	log := &bytes.Buffer{}
+	gateway := relay.NewGateway(sends(start(merchant, 7), order(nil)), relay.Limits{}, slog.New(slog.NewJSONHandler(log, nil)))
+	server := httptest.NewTLSServer(gateway)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	client := relay.NewClient(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})
+	defer client.CloseIdleConnections()
+	asks := hello
+	asks.Reference = "order 7"
+	c, err := relay.Dial(t.Context(), client, "wss"+strings.TrimPrefix(server.URL, "https"), asks, relay.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result := c.Run(t.Context(), &script{}, agreed); result.Outcome != relay.Done || result.Transaction != 7 {
+		t.Errorf("got %+v, want done", result)
+	}
+	gateway.Close()
+	for _, want := range []string{`"reference":"order 7"`, `"outcome":"done"`, `"transaction":7`, `"amount":"1230000"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s: %s", want, log)
+		}
+	}
+	if strings.Contains(log.String(), "8036") {
+		t.Errorf("the log has commands: %s", log)
 	}
 }
 
