@@ -2,18 +2,15 @@ package house_test
 
 import (
 	"bytes"
-	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -117,32 +114,63 @@ func TestWithoutTheTagNothingIsCgo(t *testing.T) {
 	}
 }
 
-// listTagged returns every package that the module compiles with the tag.
-var listTagged = sync.OnceValues(func() (map[string]listed, error) {
-	command := exec.Command("go", "list", "-tags", pcscTag, "-deps", "-json=ImportPath,Standard,Imports,CgoFiles", "./...")
+// compiled is what go list says of a package that a build compiles.
+type compiled struct {
+	listed
+	GoFiles []string
+	Error   *struct{ Err string }
+}
+
+// listCompiled returns every package that the module compiles, without tests, with
+// cgo ("1") or without ("0"). Listing needs no compiler.
+func listCompiled(t *testing.T, cgo string, flags ...string) map[string]compiled {
+	t.Helper()
+	arguments := append([]string{"list", "-e", "-deps", "-json=ImportPath,Standard,Imports,CgoFiles,GoFiles,Error"}, flags...)
+	command := exec.Command("go", append(arguments, "./...")...)
 	command.Dir = moduleRoot
-	command.Env = append(os.Environ(), "CGO_ENABLED=1") // listing needs no compiler
+	command.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	output, err := command.Output()
 	if err != nil {
-		return nil, fmt.Errorf("go list -tags %s: %w", pcscTag, err)
+		t.Fatalf("go list %q: %v", flags, err)
 	}
-	found := make(map[string]listed)
+	found := make(map[string]compiled)
 	for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
-		var l listed
-		if err := decoder.Decode(&l); errors.Is(err, io.EOF) {
-			return found, nil
+		var c compiled
+		if err := decoder.Decode(&c); errors.Is(err, io.EOF) {
+			break
 		} else if err != nil {
-			return nil, fmt.Errorf("go list -tags %s: %w", pcscTag, err)
+			t.Fatalf("go list %q: %v", flags, err)
 		}
-		found[l.ImportPath] = l
+		if c.Error != nil {
+			t.Errorf("CGO_ENABLED=%s go list %q: %s: %s", cgo, flags, c.ImportPath, c.Error.Err)
+		}
+		found[c.ImportPath] = c
 	}
-})
+	if _, seen := found[modulePath+"/"+pcscCommand]; !seen {
+		t.Fatalf("go list %q found %d packages, and %s is not among them", flags, len(found), pcscCommand)
+	}
+	return found
+}
+
+// Without the tag the same files are compiled with cgo and without it, and none is
+// cgo: so what compiles for these tests builds with CGO_ENABLED=0.
+func TestWithoutTheTagEverythingBuildsWithoutCgo(t *testing.T) {
+	with, without := listCompiled(t, "1"), listCompiled(t, "0")
+	for name, c := range with {
+		if c.Standard {
+			continue // the standard library does without, in its own way
+		}
+		if other := without[name]; !slices.Equal(c.GoFiles, other.GoFiles) || len(other.GoFiles) == 0 {
+			t.Errorf("%s compiles %q with cgo, and %q without", name, c.GoFiles, other.GoFiles)
+		}
+	}
+}
 
 // With the tag one command links libpcsclite, and no other.
 func TestWithTheTagOneCommandReachesReaders(t *testing.T) {
-	all, err := listTagged()
-	if err != nil {
-		t.Fatal(err)
+	all := make(map[string]listed)
+	for name, c := range listCompiled(t, "1", "-tags", pcscTag) {
+		all[name] = c.listed
 	}
 	var reaching []string
 	for name := range all {
@@ -157,28 +185,5 @@ func TestWithTheTagOneCommandReachesReaders(t *testing.T) {
 	slices.Sort(reaching)
 	if want := []string{pcscCommand, pcscFolder}; !slices.Equal(reaching, want) {
 		t.Errorf("with the build tag %s these reach %s: %q, want %q", pcscTag, pcscLibrary, reaching, want)
-	}
-}
-
-// Without the tag the command builds without cgo, and has nothing of PC/SC in it.
-func TestTheGatewayBuildsWithoutCgo(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "samgateway")
-	build := exec.Command("go", "build", "-o", program, "./"+pcscCommand)
-	build.Dir = moduleRoot
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("CGO_ENABLED=0 go build ./%s: %v\n%s", pcscCommand, err, output)
-	}
-	info, err := buildinfo.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Path != modulePath+"/"+pcscCommand {
-		t.Fatalf("built %s", info.Path)
-	}
-	for _, module := range info.Deps {
-		if module.Path == pcscLibrary {
-			t.Errorf("the program that was built without the tag %s has %s in it", pcscTag, pcscLibrary)
-		}
 	}
 }
