@@ -37,7 +37,7 @@ type receipt struct {
 func receiptOf(r terminal.Receipt) receipt {
 	return receipt{
 		Merchant: r.Merchant.String(), TNo: r.TNo, Card: r.Card.String(), AmountMicros: r.Unit.Amount(r.Amount),
-		Currency: r.Unit.Currency.Money().Code(), Time: r.Time.UTC(), CancelledTNo: r.CancelledTNo, Account: r.Account,
+		Currency: r.Unit.Currency.Money().Code(), Time: r.Time.UTC().Truncate(time.Second), CancelledTNo: r.CancelledTNo, Account: r.Account,
 		IsBooked: r.IsBooked, IsFunded: r.IsFunded, IsCash: r.IsCash, Waiting: r.Waiting,
 	}
 }

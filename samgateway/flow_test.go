@@ -23,6 +23,7 @@ func TestADay(t *testing.T) {
 	h.want("Loaded 20.00 USD. On the card now: 20.00 USD", "load", "20.00", "--pin-file", h.pinFile())
 	h.wantAccount(anna, 80*dollar)
 
+	h.wantNo(1, "the account of card C100000000000001 has less than 100.00 USD", "load", "100.00", "--pin-file", h.pinFile())
 	h.clearingDoor.isShut.Store(true) // paying needs no network
 	h.brokerDoor.isShut.Store(true)
 	h.want("Paid 5.00 USD by transaction 1.\nOn the card now: 15.00 USD", "pay", "5.00")

@@ -168,7 +168,7 @@ func (c *Clearing) checkLoad(ctx context.Context, tx *ledger.Tx, card cardRow, l
 		return refuse(WrongBalance, "%s", detail), c.raise(ctx, tx, Alarm{Kind: ImpossibleSum, Card: card.id, Number: load.Answer.LNo, Detail: detail, Evidence: asked})
 	}
 	if balance+amount > card.maxBalance { // both are below 2^53
-		return refuse(OverLimit, "card %s has %s micros on it and may have %s", card.id, balance, card.maxBalance), nil
+		return refuse(OverLimit, "card %s has %s on it and may have %s", card.id, balance.Decimal(), card.maxBalance.Decimal()), nil
 	}
 	if card.account == "" {
 		return nil, nil
@@ -188,7 +188,7 @@ func (c *Clearing) begin(ctx context.Context, tx *ledger.Tx, l loadRow, account 
 	err := tx.Pend(ctx, c.transfer(loadTransfer(l.reference), kindLoad, account, poolAccount, l.amount,
 		fmt.Sprintf("card %s load %d", l.card, l.lno)))
 	if errors.Is(err, ledger.ErrInsufficient) {
-		return Authorisation{}, refuse(Insufficient, "the account of card %s has less than %s micros", l.card, l.amount), nil
+		return Authorisation{}, refuse(Insufficient, "the account of card %s has less than %s %s", l.card, l.amount.Decimal(), c.config.Currency.Code()), nil
 	}
 	if err != nil {
 		return Authorisation{}, nil, err
