@@ -33,7 +33,7 @@ var comparisons = []comparison{
 			FROM accounts l
 			LEFT JOIN (SELECT debit, CAST(SUM(amount - reversed) AS BIGINT) AS amount FROM broker_fundings GROUP BY debit) f ON f.debit = l.id
 			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-forward' GROUP BY credit) i ON i.credit = l.id
-			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-cash' GROUP BY debit) o ON o.debit = l.id
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-cash', 'card-forward') GROUP BY debit) o ON o.debit = l.id
 			WHERE (l.id LIKE 'broker:%' OR l.id LIKE 'gateway:%') AND (l.id LIKE '%:in' OR l.id LIKE '%:in:%') AND l.id <> 'broker:vouchers:in') AS sources
 		WHERE explained <> balance ORDER BY id LIMIT 1000`},
 	{"in payments that nobody has, and in the account of those", `

@@ -73,6 +73,7 @@ var flows = []flow{
 	{"card-cancel", "merchant:payable broker:cards:disputes", "broker:cards:pool", false},
 	{"card-cancel", "broker:fees", "merchant:payable", false},
 	{"card-forward", "merchant:payable", "source", false},
+	{"card-forward", "source", "merchant:payable", false},
 	{"card-cash", "source", "broker:cards:cash", false},
 	{"card-refund", "broker:cards:pool broker:cards:disputes", "user:available broker:cards:cash", false},
 	{"card-dispute", "broker:cards:pool merchant:payable broker:fees", "broker:cards:disputes", false},

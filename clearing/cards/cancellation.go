@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
@@ -36,6 +38,7 @@ type cancellationRow struct {
 	tno, paidTNo   uint32
 	sno            uint32
 	amount, fee    money.Amount
+	gateway        string // that has the payment's money; not of every row that is read
 	state          string
 	evidence       string
 	operator       string
@@ -103,6 +106,7 @@ type batchCheck struct {
 	sums     sums
 	gross    money.Amount               // of its payments
 	added    map[cardNumber]addedAmount // by payments that are not booked yet
+	returned map[string]money.Amount    // by gateways, of payments that went on to them
 }
 
 // cardNumber names a payment by its card and that one's number.
@@ -131,6 +135,9 @@ func takenNumber(entry purse.Entry) cardNumber {
 // checkTakenBack refuses the cancellation of a payment whose money is not the
 // merchant's to give back any more, and counts what it takes.
 func (c *Clearing) checkTakenBack(ctx context.Context, tx *ledger.Tx, b *batchCheck, entry purse.Entry) (*purse.Refusal, error) {
+	if isDenied, err := hasPaidInstead(ctx, tx, entry); err != nil || isDenied {
+		return nil, err
+	}
 	if added, isNew := b.added[takenNumber(entry)]; isNew {
 		b.sums.added, b.sums.addedFees = b.sums.added-added.net, b.sums.addedFees-added.fee
 		return nil, nil
@@ -141,8 +148,6 @@ func (c *Clearing) checkTakenBack(ctx context.Context, tx *ledger.Tx, b *batchCh
 		return nil, err
 	case !found:
 		return refuse(purse.NoPayment, "transaction %d takes back a payment that is not on record", entry.TNo()), nil
-	case row.gateway != "":
-		return refuse(Forwarded, "transaction %d takes back transaction %d, whose money went on to gateway %s", entry.TNo(), row.tno, row.gateway), nil
 	case row.state != statePaid:
 		d, _, err := loadDispute(ctx, tx, row.merchant, row.tno)
 		if err == nil && d.State == disputeOpen && d.Reason == noRecord {
@@ -150,28 +155,56 @@ func (c *Clearing) checkTakenBack(ctx context.Context, tx *ledger.Tx, b *batchCh
 		}
 		return refuse(AlreadyDisputed, "transaction %d takes back transaction %d, about which there is a dispute, or was", entry.TNo(), row.tno), err
 	}
+	if row.gateway != "" {
+		b.returned[row.gateway] += row.amount
+		return c.checkReturned(ctx, tx, entry.TNo(), row)
+	}
 	b.sums.taken, b.sums.takenFees = b.sums.taken+row.amount-row.fee, b.sums.takenFees+row.fee
 	return nil, nil
 }
 
-// checkCovered refuses a batch whose cancellations take more than the merchant
-// has: a run has paid it out.
-func (c *Clearing) checkCovered(ctx context.Context, tx *ledger.Tx, b *batchCheck) (*purse.Refusal, error) {
-	if b.sums.taken == 0 && b.sums.takenFees == 0 {
-		return nil, nil
+// checkReturned refuses to take back a payment that went on to a gateway, and that
+// the gateway has put on an account or paid out. Where the account was closed, say,
+// it could not, and the card is to have its money again.
+func (c *Clearing) checkReturned(ctx context.Context, tx *ledger.Tx, tno uint32, row paymentRow) (*purse.Refusal, error) {
+	if refusal, err := c.checkUnfunded(ctx, tx, row); err != nil || refusal != nil {
+		return refusal, err
 	}
-	for _, side := range []struct {
-		account      string
-		added, taken money.Amount
-	}{
-		{payableAccount(b.merchant.id), b.sums.added, b.sums.taken}, {feesAccount, b.sums.addedFees, b.sums.takenFees},
-	} {
+	var paid int
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM cards_cash WHERE mid = ? AND tno = ?`, row.merchant.String(), int64(row.tno)).Scan(&paid)
+	if err != nil || paid == 0 {
+		return nil, err
+	}
+	return refuse(Forwarded, "transaction %d takes back transaction %d, which gateway %s has paid out in cash", tno, row.tno, row.gateway), nil
+}
+
+// side is what a batch gives an account, and takes of it.
+type side struct {
+	account      string
+	added, taken money.Amount
+}
+
+// checkCovered refuses a batch whose cancellations take more than the merchant
+// has, since a run has paid it out, or a gateway, since it is on accounts.
+func (c *Clearing) checkCovered(ctx context.Context, tx *ledger.Tx, b *batchCheck) (*purse.Refusal, error) {
+	added := b.sums.added
+	if b.merchant.gateway != "" {
+		added = 0 // it goes on
+	}
+	sides := []side{{payableAccount(b.merchant.id), added, b.sums.taken}, {feesAccount, b.sums.addedFees, b.sums.takenFees}}
+	for _, gateway := range slices.Sorted(maps.Keys(b.returned)) {
+		sides = append(sides, side{gatewayAccount(gateway), 0, b.returned[gateway]})
+	}
+	for _, side := range sides {
+		if side.taken == 0 {
+			continue
+		}
 		account, err := tx.Account(ctx, side.account)
 		if err != nil {
 			return nil, err
 		}
 		if free := account.Available() + side.added; free < side.taken {
-			return refuse(Insufficient, "%s has %s micros with this batch, and its cancellations take %s back: the rest was paid out", side.account, free, side.taken), nil
+			return refuse(Insufficient, "%s has %s micros with this batch, and its cancellations take %s back: the rest went elsewhere", side.account, free, side.taken), nil
 		}
 	}
 	return nil, nil
@@ -183,7 +216,7 @@ func (c *Clearing) bookCancellation(ctx context.Context, tx *ledger.Tx, b *booki
 	if err != nil || !found {
 		return errors.Join(err, fmt.Errorf("the payment that transaction %d takes back is not on record", entry.TNo()))
 	}
-	row := cancellationRow{merchant: paid.merchant, card: paid.card, tno: entry.TNo(), paidTNo: paid.tno, amount: paid.amount, fee: paid.fee}
+	row := cancellationRow{merchant: paid.merchant, card: paid.card, tno: entry.TNo(), paidTNo: paid.tno, amount: paid.amount, fee: paid.fee, gateway: paid.gateway}
 	b.see(paid.card)
 	b.takenBack += row.amount
 	if entry.IsVoid {
@@ -209,16 +242,16 @@ func (c *Clearing) bookUnproved(ctx context.Context, tx *ledger.Tx, b *booking, 
 		return c.bookProved(ctx, tx, b, row, p)
 	}
 	p.proof.Time = v.Time
-	var paid int
-	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0`, v.Card.String(), int64(v.SNo)).Scan(&paid)
+	isDenied, err := hasPaidInstead(ctx, tx, entry)
 	if err != nil {
 		return err
 	}
-	if paid > 0 {
+	if isDenied {
 		row.state, row.evidence = cancelDenied, cancelByPayment
 		return c.insertCancellation(ctx, tx, row, p, 0)
 	}
-	b.held, b.feesBack = b.held+row.amount, b.feesBack+row.fee
+	b.held += row.amount
+	b.take(row)
 	if err := c.insertCancellation(ctx, tx, row, p, 0); err != nil {
 		return err
 	}
@@ -226,15 +259,39 @@ func (c *Clearing) bookUnproved(ctx context.Context, tx *ledger.Tx, b *booking, 
 		Detail: fmt.Sprintf("nobody knows whether the card took transaction %d back: %s micros wait until it is known", row.paidTNo, row.amount)})
 }
 
+// hasPaidInstead reports whether a card is known to have used the number of a
+// cancellation that nobody has proved for a payment: so it did not cancel.
+func hasPaidInstead(ctx context.Context, tx *ledger.Tx, entry purse.Entry) (bool, error) {
+	if !entry.IsVoid {
+		return false, nil
+	}
+	var paid int
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM cards_payments WHERE cid = ? AND sno = ? AND repeated = 0`,
+		entry.Void.Card.String(), int64(entry.Void.SNo)).Scan(&paid)
+	return paid > 0, err
+}
+
 // bookProved keeps a cancellation that the card has proved, and counts it in.
 func (c *Clearing) bookProved(ctx context.Context, tx *ledger.Tx, b *booking, row cancellationRow, p payment) error {
-	b.back, b.feesBack = b.back+row.amount, b.feesBack+row.fee
+	b.back += row.amount
+	b.take(row)
 	b.debits[row.card] -= row.amount
 	repeated, err := c.checkPayment(ctx, tx, p)
 	if err != nil {
 		return err
 	}
 	return c.insertCancellation(ctx, tx, row, p, repeated)
+}
+
+// take counts what a cancellation takes of whoever has the payment's money.
+func (b *booking) take(row cancellationRow) {
+	b.feesBack += row.fee
+	switch {
+	case b.isAdded(row.paidTNo): // it never goes on
+		b.unforwarded += row.amount
+	case row.gateway != "":
+		b.returned[row.gateway] += row.amount
+	}
 }
 
 // earlyClaim returns what the card said of a cancellation before its batch came,

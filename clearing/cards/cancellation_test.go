@@ -121,16 +121,34 @@ func TestCancellationsComeLate(t *testing.T) {
 // and nothing of the batch is booked.
 func TestCancellationsThatAreRefused(t *testing.T) {
 	o := newOffice(t)
-	o.gateway("purse", 0)
+	o.gateway("purse", money.Unit)
 	card, sam, kiosk := o.card(1, ""), o.sam(1), o.forwarding(2, "purse")
 	o.load(card, 100_00)
 
+	o.account(1, 0)
 	o.online(o.pay(kiosk, card, 10_00))
-	o.cancel(kiosk, card)
-	if refusal := o.refusedBatch(closed(kiosk)); refusal.Reason != cards.Forwarded || refusal.Record != 2 {
-		t.Errorf("a payment that went on: %v", refusal)
+	o.fundByGateway("purse", kiosk.Merchant.String()+"-1", 10*money.Unit)
+	o.online(o.pay(kiosk, card, 10_00))
+	o.online(o.pay(kiosk, card, 10_00))
+	cash := o.card(2, "")
+	o.load(cash, 10_00)
+	o.online(o.pay(kiosk, cash, 1_00))
+	kioskBooks := *kiosk
+	paidOut := *cash
+	if refusal, err := o.CashOut(t.Context(), "purse", kiosk.Merchant, 4); err != nil || refusal != nil {
+		t.Fatalf("%v (%v)", refusal, err)
 	}
-	o.wantBalance("gateway:purse:in", 10*money.Unit)
+	o.cancel(kiosk, cash)
+	if refusal := o.refusedBatch(closed(kiosk)); refusal.Reason != cards.Forwarded || refusal.Record != 5 {
+		t.Errorf("a payment that was paid out in cash: %v", refusal)
+	}
+	*kiosk, *cash = kioskBooks, paidOut
+	o.fundByGateway("purse", "another", 15*money.Unit)
+	o.cancel(kiosk, card)
+	if refusal := o.refusedBatch(closed(kiosk)); refusal.Reason != cards.Insufficient {
+		t.Errorf("money that another funding took: %v", refusal)
+	}
+	o.wantBalance("gateway:purse:in", 5*money.Unit)
 
 	o.online(o.pay(sam, card, 20_00))
 	o.cancel(sam, card)
@@ -174,6 +192,38 @@ func (o *office) payOut(account string, amount money.Amount) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
+}
+
+// A payment that went on to a gateway and that no account could have goes back to
+// its card, from where it is; one that is on an account does not.
+func TestCancellationsOfForwardedPayments(t *testing.T) {
+	o := newOffice(t)
+	o.gateway("purse", 0)
+	o.account(1, 0)
+	card, kiosk := o.card(1, ""), o.forwarding(1, "purse")
+	o.load(card, 100_00)
+	o.online(o.pay(kiosk, card, 10_00))
+	o.cancel(kiosk, card)
+	o.pay(kiosk, card, 2_00)
+	o.pay(kiosk, card, 3_00)
+	o.cancel(kiosk, card)
+	o.online(o.pay(kiosk, card, 4_00))
+	kiosk.Next()
+	kiosk.Void(card.ID, card.SNo+1, 4_00, start, purse.UnprovedCancellation)
+	o.submit(kiosk)
+	o.wantBalance("gateway:purse:in", 2*money.Unit)
+	o.wantBalance("broker:cards:disputes", 4*money.Unit)
+	o.wantBalance("merchant:"+kiosk.Merchant.String()+":payable", 0)
+	o.wantBalance("card:"+card.ID.String()+":shadow", 94*money.Unit)
+	o.wantSound()
+	o.online(o.pay(kiosk, card, 1_00)) // under the number of the cancellation that nobody proved
+	o.wantBalance("gateway:purse:in", 7*money.Unit)
+	o.fundByGateway("purse", kiosk.Merchant.String()+"-8", money.Unit)
+	o.cancel(kiosk, card)
+	if refusal := o.refusedBatch(closed(kiosk)); refusal.Reason != cards.Forwarded || refusal.Record != 2 {
+		t.Errorf("a payment that is on an account: %v", refusal)
+	}
+	o.wantSound()
 }
 
 // A payment to a gateway's merchant that is taken back in the same batch never

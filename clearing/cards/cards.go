@@ -218,7 +218,7 @@ const (
 	UnknownPayment  purse.Reason = "unknown-payment"  // nobody brought it
 	NotOpen         purse.Reason = "not-open"         // it was decided before
 	Unsigned        purse.Reason = "unsigned"         // no gateway of the broker has signed it
-	Forwarded       purse.Reason = "forwarded"        // its money went on to a gateway
+	Forwarded       purse.Reason = "forwarded"        // its money went on to a gateway, and further
 	NotForwarded    purse.Reason = "not-forwarded"    // its money did not go on to the gateway that asks
 	UnknownScript   purse.Reason = "unknown-script"   // nobody made it
 	WrongScript     purse.Reason = "script"           // the card cannot do it

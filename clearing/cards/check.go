@@ -39,7 +39,7 @@ var comparisons = []comparison{
 			LEFT JOIN (SELECT mid, CAST(SUM(amount - fee) AS BIGINT) AS amount FROM cards_payments WHERE state = 'paid' AND gateway = '' GROUP BY mid) p ON p.mid = m.mid
 			LEFT JOIN (SELECT c.mid AS mid, CAST(SUM(c.amount - c.fee) AS BIGINT) AS amount FROM cards_cancellations c
 				JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE c.state <> 'denied' AND p.gateway = '' GROUP BY c.mid) k ON k.mid = m.mid
-			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-payment', 'card-cancel') GROUP BY credit) i ON i.credit = m.account
+			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-payment', 'card-cancel', 'card-forward') GROUP BY credit) i ON i.credit = m.account
 			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers
 				WHERE kind IN ('card-fee', 'card-dispute', 'card-forward', 'card-cancel') GROUP BY debit) o ON o.debit = m.account) AS merchants
 		WHERE explained <> moved ORDER BY id LIMIT ?`},
@@ -52,7 +52,7 @@ var comparisons = []comparison{
 			LEFT JOIN (SELECT p.gateway AS gateway, CAST(SUM(c.amount) AS BIGINT) AS amount FROM cards_cancellations c
 				JOIN cards_payments p ON p.mid = c.mid AND p.tno = c.paid_tno WHERE c.state <> 'denied' GROUP BY p.gateway) b ON b.gateway = g.name
 			LEFT JOIN (SELECT credit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-forward' GROUP BY credit) i ON i.credit = 'gateway:' || g.name || ':in'
-			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind = 'card-cash' GROUP BY debit) o ON o.debit = 'gateway:' || g.name || ':in') AS gateways
+			LEFT JOIN (SELECT debit, CAST(SUM(amount) AS BIGINT) AS amount FROM transfers WHERE kind IN ('card-cash', 'card-forward') GROUP BY debit) o ON o.debit = 'gateway:' || g.name || ':in') AS gateways
 		WHERE explained <> moved ORDER BY id LIMIT ?`},
 	{"of open disputes and cancellations, and on their account", `
 		SELECT id, explained, balance FROM (SELECT id, balance,

@@ -76,6 +76,10 @@ func (c *Clearing) forward(id string, merchant merchantRow, amount money.Amount)
 	return c.transfer(id+"/forward", kindForward, payableAccount(merchant.id), gatewayAccount(merchant.gateway), amount, "")
 }
 
+// fundingID is what a gateway calls the funding that a payment pays for, at the
+// broker.
+func fundingID(merchant purse.ID, tno uint32) string { return fmt.Sprintf("%s-%d", merchant, tno) }
+
 // CashOut says that a gateway has paid the money of a payment out in cash, to the
 // holder of a white card: the payment was of a merchant whose payments go on to
 // that gateway, and was booked. The same again changes nothing.
@@ -115,6 +119,9 @@ func (c *Clearing) cashOut(ctx context.Context, tx *ledger.Tx, gateway string, m
 	if err != nil {
 		return nil, err
 	}
+	if refusal, err := c.checkUnfunded(ctx, tx, row); err != nil || refusal != nil {
+		return refusal, err
+	}
 	if in.Available() < row.amount {
 		return refuse(Insufficient, "gateway %s has %s micros that are on no account: the payment brought %s", gateway, in.Available(), row.amount), nil
 	}
@@ -139,6 +146,17 @@ func (c *Clearing) payCash(ctx context.Context, tx *ledger.Tx, gateway string, r
 	}
 	return c.config.Audit(ctx, tx, "pay-cash", "card:"+row.card.String(),
 		fmt.Sprintf("transaction %d of merchant %s, %s micros, by gateway %s", row.tno, row.merchant, row.amount, gateway))
+}
+
+// checkUnfunded refuses a payment that its gateway has put on an account.
+func (c *Clearing) checkUnfunded(ctx context.Context, tx *ledger.Tx, row paymentRow) (*purse.Refusal, error) {
+	var funded int
+	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_fundings WHERE source = ? AND id = ?`,
+		destinationGateway+row.gateway, fundingID(row.merchant, row.tno)).Scan(&funded)
+	if err != nil || funded == 0 {
+		return nil, err
+	}
+	return refuse(Forwarded, "gateway %s has put transaction %d of merchant %s on an account", row.gateway, row.tno, row.merchant), nil
 }
 
 // checkTill refuses a load for cash that nobody answers for, or that is more than

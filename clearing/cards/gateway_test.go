@@ -212,7 +212,7 @@ func TestGatewayCash(t *testing.T) {
 	}
 	// What is on an account already is not paid out, too.
 	spent := paid(sam, white, 2_00)
-	o.fundByGateway("purse", 3*money.Unit)
+	o.fundByGateway("purse", "x", 3*money.Unit)
 	refusal, err := o.CashOut(t.Context(), "purse", sam.Merchant, spent)
 	wantRefusal(t, refusal, err, cards.Insufficient)
 	if _, err := o.db.ExecOne(t.Context(), `UPDATE broker_gateways SET day_limit = 0 WHERE name = 'purse'`); err != nil {
@@ -224,16 +224,16 @@ func TestGatewayCash(t *testing.T) {
 }
 
 // fundByGateway puts money of a gateway on the first account, as the broker does.
-func (o *office) fundByGateway(gateway string, amount money.Amount) {
+func (o *office) fundByGateway(gateway, id string, amount money.Amount) {
 	o.t.Helper()
 	ctx, account, in := o.t.Context(), "accountaaaaaaaab", "gateway:"+gateway+":in"
 	err := o.db.Update(ctx, func(tx *ledger.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO broker_fundings (source, id, payment, named, account, debit, amount, currency, reversed, version, created)
-			VALUES (?, 'x', '', ?, ?, ?, ?, ?, 0, 1, ?)`, "gateway:"+gateway, account, account, in, int64(amount), string(eur), tx.Now().UnixMicro())
+			VALUES (?, ?, '', ?, ?, ?, ?, ?, 0, 1, ?)`, "gateway:"+gateway, id, account, account, in, int64(amount), string(eur), tx.Now().UnixMicro())
 		if err != nil {
 			return err
 		}
-		return tx.Post(ctx, ledger.Transfer{ID: "fund/gateway:" + gateway + "/x", Debit: in, Credit: "user:" + account + ":available",
+		return tx.Post(ctx, ledger.Transfer{ID: "fund/gateway:" + gateway + "/" + id, Debit: in, Credit: "user:" + account + ":available",
 			Amount: amount, Currency: eur, Kind: "fund"})
 	})
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/paywordhq/payword/internal/ledger"
@@ -208,18 +210,22 @@ type booking struct {
 	id        string // begins the ids of its transfers
 	gross     money.Amount
 	fees      money.Amount
-	back      money.Amount              // of cancellations, to cards
-	held      money.Amount              // of those of which nobody knows
-	feesBack  money.Amount              // of both
-	takenBack money.Amount              // by all cancellations, those that did not take place too
-	debits    map[purse.ID]money.Amount // of shadows
-	cards     []purse.ID                // in the order in which they came
-	last      map[purse.ID]payment      // of each card
-	added     []payment
+	back      money.Amount // of cancellations, to cards
+	held      money.Amount // of those of which nobody knows
+	feesBack  money.Amount // of both
+	takenBack money.Amount // by all cancellations, those that did not take place too
+	// unforwarded is what cancellations take of payments that are booked with them,
+	// and returned what gateways give back of others.
+	unforwarded money.Amount
+	returned    map[string]money.Amount
+	debits      map[purse.ID]money.Amount // of shadows
+	cards       []purse.ID                // in the order in which they came
+	last        map[purse.ID]payment      // of each card
+	added       []payment
 }
 
 func (c *Clearing) newBooking(merchant merchantRow, id string) *booking {
-	return &booking{c: c, merchant: merchant, id: id, debits: make(map[purse.ID]money.Amount), last: make(map[purse.ID]payment)}
+	return &booking{c: c, merchant: merchant, id: id, debits: make(map[purse.ID]money.Amount), last: make(map[purse.ID]payment), returned: make(map[string]money.Amount)}
 }
 
 // add keeps a payment, checks it against what is known of the card, and counts
@@ -240,6 +246,11 @@ func (b *booking) add(ctx context.Context, tx *ledger.Tx, p payment) error {
 	b.debits[p.proof.Card] += p.amount()
 	b.last[p.proof.Card], b.added = p, append(b.added, p)
 	return nil
+}
+
+// isAdded reports whether a payment of the merchant is booked here.
+func (b *booking) isAdded(tno uint32) bool {
+	return slices.ContainsFunc(b.added, func(p payment) bool { return p.proof.TNo == tno })
 }
 
 // see keeps that a card is among them.
@@ -273,10 +284,13 @@ func (b *booking) post(ctx context.Context, tx *ledger.Tx) error {
 	move("", kindPayment, poolAccount, payable, b.gross, "")
 	move("/fee", kindFee, payable, feesAccount, b.fees, b.c.config.Fee.Version)
 	move("/cancelled/fee", kindCancel, feesAccount, payable, b.feesBack, b.c.config.Fee.Version)
+	for _, gateway := range slices.Sorted(maps.Keys(b.returned)) {
+		move("/returned/"+gateway, kindForward, gatewayAccount(gateway), payable, b.returned[gateway], "")
+	}
 	move("/cancelled", kindCancel, payable, poolAccount, b.back, "")
 	move("/held", kindDispute, payable, disputesAccount, b.held, cancellation)
 	if b.merchant.gateway != "" {
-		move("/forward", kindForward, payable, gatewayAccount(b.merchant.gateway), b.gross-b.back-b.held, "")
+		move("/forward", kindForward, payable, gatewayAccount(b.merchant.gateway), b.gross-b.unforwarded, "")
 	}
 	for _, card := range b.cards {
 		move("/"+card.String(), kindShadow, shadowAccount(card), memoAccount, b.debits[card], "")
