@@ -134,9 +134,18 @@ func Main(ctx context.Context, readers smartcard.Readers, arguments []string, st
 	w, rest, err := wordOf(arguments)
 	if err == nil {
 		c.name = w.name
-		err = c.do(ctx, w, rest)
+		err = explained(ctx, c.do(ctx, w, rest))
 	}
 	return c.finish(arguments, err)
+}
+
+// explained is the error for people. One who has broken a command off wants to know
+// what became of it, and not what a context is.
+func explained(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errors.New("it was broken off; what is not decided is in the journal, and \"samgateway status\" shows it")
+	}
+	return err
 }
 
 // wordOf returns the command that the arguments begin with, and the rest of them.

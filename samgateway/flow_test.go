@@ -1,7 +1,9 @@
 package samgateway_test
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
+	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/relay"
 )
 
@@ -232,4 +235,30 @@ func TestWhiteCardThatLies(t *testing.T) {
 		t.Errorf("there are %d cents on the card", got)
 	}
 	h.wantSound()
+}
+
+// stopAt cancels a context when a text is written.
+type stopAt struct {
+	lockedBuffer
+	text string
+	stop context.CancelFunc
+}
+
+// Write implements io.Writer.
+func (s *stopAt) Write(text []byte) (int, error) {
+	if strings.Contains(string(text), s.text) {
+		s.stop()
+	}
+	return s.lockedBuffer.Write(text)
+}
+
+// Whoever breaks a command off while it waits for a card is told what that means.
+func TestBrokenOff(t *testing.T) {
+	h := newHouse(t)
+	ctx, stop := context.WithCancel(t.Context())
+	stderr := &stopAt{text: "Put the card into the reader Customer 00", stop: stop}
+	code := samgateway.Main(ctx, h.machine, []string{"pay", "1.00", "--config", h.config}, strings.NewReader(""), io.Discard, stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "it was broken off; what is not decided") {
+		t.Errorf("got exit code %d and %s", code, stderr.String())
+	}
 }

@@ -37,8 +37,6 @@ const (
 	maxAnswerBytes = 1 << 20
 	// maxDetailBytes bounds what is shown of a sentence of the other side's.
 	maxDetailBytes = 300
-	// maxWait bounds how long the other side can make this one wait.
-	maxWait = time.Hour
 )
 
 // Config is what both need. All but Client must be set.
@@ -90,8 +88,6 @@ type UnknownError struct {
 	// Status is the HTTP status of the answer; 0: there was none that could be
 	// read.
 	Status int
-	// Wait is how long the other side wants to be left alone; 0: it said nothing.
-	Wait time.Duration
 	// Sentence is for people.
 	Sentence string
 	// Err is the cause, and may be nil.
@@ -169,9 +165,7 @@ func (c *client) refused(answer *http.Response, content []byte) (*refusal, error
 	}
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
-		unknown := c.unknown(status, "%s wants to be asked later%s", nil, c.name, r.after())
-		unknown.Wait = waitOf(answer.Header.Get("Retry-After"))
-		return nil, unknown
+		return nil, c.unknown(status, "%s wants to be asked %s%s", nil, c.name, whenOf(answer.Header.Get("Retry-After")), r.after())
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, r.Reason == payword.BadSignature.String():
 		return nil, c.unknown(status, "%s does not take this gateway's signature%s: its key must be registered there, and the clock be right", nil, c.name, r.after())
 	case status >= 500, status == http.StatusRequestTimeout:
@@ -199,14 +193,14 @@ func (c *client) unknown(status int, format string, err error, arguments ...any)
 	return &UnknownError{Status: status, Sentence: fmt.Sprintf(format, arguments...), Err: err}
 }
 
-// waitOf reads a Retry-After field in seconds, the form that clearing and broker
-// write.
-func waitOf(field string) time.Duration {
+// whenOf reads a Retry-After field in seconds, the form that clearing and broker
+// write, for people. Whoever asks again does so less and less often by himself.
+func whenOf(field string) string {
 	seconds, err := strconv.ParseUint(field, 10, 16)
 	if err != nil {
-		return 0
+		return "later"
 	}
-	return min(time.Duration(seconds)*time.Second, maxWait)
+	return "again in " + (time.Duration(seconds) * time.Second).String()
 }
 
 // cause is the innermost of what went wrong: what is around it names the address
