@@ -22,7 +22,11 @@ const (
 	maxReason = 300
 )
 
-// pauses makes the time until the next attempt longer each time.
+// unknownPayment is clearing's reason where the batch has to come first that
+// brings what a claim is about.
+const unknownPayment purse.Reason = "unknown-payment"
+
+// failed makes the time until the next attempt longer each time.
 func (r *retry) failed(now time.Time, err error) {
 	r.Attempts++
 	pause := maxPause
@@ -55,7 +59,7 @@ func (t *Terminal) advance(ctx context.Context, x transaction) (transaction, err
 
 // step asks one question. Where it is not answered, the transaction waits.
 func (t *Terminal) step(ctx context.Context, x transaction) (transaction, error) {
-	if x.IsBeingCancelled || x.isUndecided() || x.State == Unproved {
+	if x.isUndecided() || x.State == Unproved {
 		return x, nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -91,38 +95,15 @@ func (t *Terminal) answered(x transaction, next State, err error) (transaction, 
 	return now, err
 }
 
-// fund puts the payment on the account. That the broker is asked is written down
-// first: from then on the payment cannot be cancelled, unless the broker says no.
+// fund puts the payment on the account. A no of the broker's is asked again all the
+// same, less and less often: an account that is blocked may be opened, and tomorrow
+// is another day's limit. The money is the gateway's until then.
 func (t *Terminal) fund(ctx context.Context, x transaction) (transaction, error) {
-	if t.config.Accounts == nil {
-		return t.answered(x, Funded, errors.New("no broker is known here: accounts cannot be funded"))
+	err := errors.New("no broker is known here: accounts cannot be funded")
+	if t.config.Accounts != nil {
+		err = t.config.Accounts.Fund(ctx, x.Account, FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
 	}
-	if !x.IsFundUnknown {
-		now, isChanged, err := t.journal.change(x.TNo, Booked, func(x *transaction) {
-			x.IsFundUnknown = !x.IsBeingCancelled
-		})
-		if err != nil || !isChanged || !now.IsFundUnknown {
-			return now, err
-		}
-		x = now
-	}
-	err := t.config.Accounts.Fund(ctx, x.Account, FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
-	now, _, writeErr := t.journal.change(x.TNo, Booked, func(x *transaction) {
-		if err == nil {
-			x.State, x.retry, x.IsFundUnknown, x.IsFundRefused = Funded, retry{}, false, false
-			return
-		}
-		// Repeated all the same, less and less often: an account that is blocked may
-		// be opened, and tomorrow is another day's limit.
-		x.failed(t.now(), err)
-		if isRefusal(err) {
-			x.IsFundUnknown, x.IsFundRefused = false, true
-		}
-	})
-	if writeErr != nil {
-		return x, writeErr
-	}
-	return now, err
+	return t.answered(x, Funded, err)
 }
 
 // FundingID is what a funding is called at the broker: a transaction is funded
@@ -140,7 +121,8 @@ func (t *Terminal) claim(ctx context.Context, x transaction) (transaction, error
 		evidence = paid.Cancellation.Append(nil)
 	}
 	err = t.config.Host.Claim(ctx, evidence, paid.MACZ)
-	if err != nil && isRefusal(err) {
+	var refusal *purse.Refusal
+	if isRefusal(err) && !(errors.As(err, &refusal) && refusal.Reason == unknownPayment) {
 		reason := err.Error()
 		now, _, writeErr := t.journal.change(x.TNo, Claiming, func(x *transaction) { x.State, x.retry = RefusedForGood, retry{Reason: reason} })
 		return now, errors.Join(err, writeErr)

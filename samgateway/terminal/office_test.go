@@ -361,7 +361,7 @@ func (o *office) claimReturned(text []byte, macz purse.MAC) error {
 	case o.returned[key]:
 		return nil
 	case !found: // its batch brings the payment first
-		return errAway
+		return refuse("unknown-payment")
 	case paid.isDisputed:
 		o.move("disputes", shadowOf(said.Card), said.Amount)
 	default:

@@ -175,6 +175,9 @@ type place struct {
 	path   string
 	crash  func() // called around each write of the journal; nil: nothing crashes
 	clock  *clock
+	// host and accounts are those of the office, or real ones.
+	host     terminal.Host
+	accounts terminal.Accounts
 }
 
 // clock is that of a test.
@@ -190,27 +193,29 @@ func newPlace(t testing.TB, random *rand.Rand, limit uint64) *place {
 	for number := 1; number <= 4; number++ {
 		cards = append(cards, newCard(t, office, random, number, number == 4))
 	}
-	return placeWith(t, office, cards, &clock{time.Unix(start, 0)}, random, 9, limit)
+	p := &place{t: t, office: office, host: office, accounts: office, cards: cards, number: 9, clock: &clock{time.Unix(start, 0)}}
+	p.equip(random, limit)
+	return p
 }
 
-func placeWith(t testing.TB, office *office, cards []*device, clock *clock, random *rand.Rand, number int, limit uint64) *place {
-	t.Helper()
-	p := &place{t: t, office: office, cards: cards, number: number, path: filepath.Join(t.TempDir(), "journal"), clock: clock}
+// equip gives a place its SAM and its journal, and opens it.
+func (p *place) equip(random *rand.Rand, limit uint64) {
+	p.t.Helper()
+	p.path = filepath.Join(p.t.TempDir(), "journal")
 	p.sam = p.newSAM(random, p.number, limit)
 	content, err := emptyJournal()
 	if err == nil {
 		err = os.WriteFile(p.path, content, 0o600)
 	}
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.open()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		if err := p.Close(); err != nil {
-			t.Error(err)
+			p.t.Error(err)
 		}
 	})
-	return p
 }
 
 // emptyJournal is what bbolt makes of a new file, for which it waits for the
@@ -268,7 +273,7 @@ func newCard(t testing.TB, office *office, random *rand.Rand, number int, isWhit
 func (p *place) open() {
 	p.t.Helper()
 	opened, err := terminal.Open(p.t.Context(), terminal.Config{
-		SAM: p.sam, Journal: p.path, Host: p.office, Accounts: p.office, LoadTerminal: merchantID(p.number),
+		SAM: p.sam, Journal: p.path, Host: p.host, Accounts: p.accounts, LoadTerminal: merchantID(p.number),
 		Now: func() time.Time { return p.clock.now },
 	}.ForTest(func() {
 		if p.crash != nil {
@@ -340,13 +345,13 @@ func (p *place) mend() {
 	for _, card := range p.cards {
 		card.insert()
 		// What is claimed before its batch is there is not answered yet.
-		if _, err := p.Meet(p.t.Context(), card); err != nil && !errors.Is(err, errAway) {
+		if _, err := p.Meet(p.t.Context(), card); err != nil && refusalOf(err) != "unknown-payment" {
 			p.t.Fatalf("meeting %s: %v", card.data(p.t).Card, err)
 		}
 	}
 	for range 2 {
 		p.clock.add(10 * time.Minute)
-		if _, err := p.Resolve(p.t.Context()); err != nil && !errors.Is(err, errAway) {
+		if _, err := p.Resolve(p.t.Context()); err != nil && refusalOf(err) != "unknown-payment" {
 			p.t.Fatal(err)
 		}
 	}

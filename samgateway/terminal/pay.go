@@ -267,8 +267,8 @@ func (t *Terminal) afterwards(work context.Context, card smartcard.Purse, x tran
 	return transaction{}, fmt.Errorf("%w (%w)", ErrUndecided, cause)
 }
 
-// CancelLast cancels the card's last payment, if it is of the open batch and
-// funded nothing. Errors are as those of Pay, and ErrNothingToCancel.
+// CancelLast cancels the card's last payment, if it is of the open batch and was
+// not for clearing to book online. Errors are as those of Pay, and ErrNothingToCancel.
 func (t *Terminal) CancelLast(ctx context.Context, card smartcard.Card) (Receipt, error) {
 	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(says smartcard.PurseData, sam smartcard.SAMData) (transaction, error) {
 		paid, err := t.lastPayment(says, sam)

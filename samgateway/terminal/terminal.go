@@ -71,7 +71,7 @@ var (
 	// ErrOtherSAM means that the journal is another SAM's.
 	ErrOtherSAM = errors.New("the journal belongs to another SAM: put that one in, or begin a new journal for this one")
 	// ErrNothingToCancel means that the card's last payment is none of this
-	// batch, is cancelled, or funded an account.
+	// batch, is cancelled, or is one that clearing books online.
 	ErrNothingToCancel = errors.New("the card's last payment cannot be cancelled here")
 )
 
