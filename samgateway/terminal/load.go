@@ -27,7 +27,7 @@ func (t *Terminal) Load(ctx context.Context, card smartcard.Card, amount uint32)
 	if err != nil {
 		return LoadReceipt{}, err
 	}
-	if err := t.decideLoads(ctx, p, says.Card); err != nil {
+	if err := t.decideLoads(ctx, p, says); err != nil {
 		return LoadReceipt{}, err
 	}
 	request := purse.LoadRequest{Amount: amount, Unit: says.Unit, Time: uint32(t.now().Unix()), Terminal: t.config.LoadTerminal}
@@ -233,12 +233,23 @@ func (t *Terminal) askLoad(ctx context.Context, l load, card smartcard.Purse) (l
 
 // decideLoads decides all loads of a card that is there. ErrLoadUndecided means
 // that one is left.
-func (t *Terminal) decideLoads(ctx context.Context, card smartcard.Purse, id purse.ID) error {
+func (t *Terminal) decideLoads(ctx context.Context, card smartcard.Purse, says smartcard.PurseData) error {
+	id := says.Card
 	open, err := t.journal.loads(func(l load) bool { return purse.ID(l.Card) == id })
 	if err != nil {
 		return err
 	}
 	for _, l := range open {
+		if l.State == Asked && says.LNo >= l.LNo {
+			// The card took a load of that number elsewhere, so that clearing never
+			// authorised this one: to ask now would look as if the card went back.
+			now, _, err := t.journal.changeLoad(l, func(l *load) { l.State, l.Reason = NotLoaded, "" })
+			if err != nil {
+				return err
+			}
+			t.noteLoad(now)
+			continue
+		}
 		now, err := t.advanceLoad(ctx, l, &card)
 		if err != nil || !isLoadEnded(now.State) && now.State != Credited {
 			return fmt.Errorf("%w: load %d of card %s: %w", ErrLoadUndecided, l.LNo, id, orOpen(err))

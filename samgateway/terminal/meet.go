@@ -33,7 +33,7 @@ func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, er
 		return nil, err
 	}
 	if err == nil || says.Card != (purse.ID{}) {
-		err = errors.Join(err, t.claimVoids(ctx, p, says.Card), t.decideLoads(ctx, p, says.Card), t.deliver(ctx, p, says.Card))
+		err = errors.Join(err, t.claimVoids(ctx, p, says.Card), t.decideLoads(ctx, p, says), t.deliver(ctx, p, says.Card))
 	}
 	return t.drain(), err
 }
