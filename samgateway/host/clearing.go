@@ -176,7 +176,7 @@ func (c *Clearing) SubmitBatch(ctx context.Context, batch []byte) (purse.MAC, er
 
 // Claim implements terminal.Host.
 func (c *Clearing) Claim(ctx context.Context, proof []byte, macz purse.MAC) error {
-	claimed, err := purse.ParseProof(proof)
+	want, err := claimOf(proof)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,18 @@ func (c *Clearing) Claim(ctx context.Context, proof []byte, macz purse.MAC) erro
 	if err := c.post(ctx, "/v1/claims", slices.Concat(proof, macz[:]), &answer); err != nil {
 		return err
 	}
-	return c.same(answer, echo{Merchant: claimed.Merchant.String(), TNo: claimed.TNo})
+	return c.same(answer, want)
+}
+
+// claimOf returns the payment that a claim is about: one that a card made, or one
+// that it took back.
+func claimOf(text []byte) (echo, error) {
+	if len(text) == purse.CancellationLength {
+		back, err := purse.ParseCancellation(text)
+		return echo{Merchant: back.Merchant.String(), TNo: back.PaidTNo}, err
+	}
+	paid, err := purse.ParseProof(text)
+	return echo{Merchant: paid.Merchant.String(), TNo: paid.TNo}, err
 }
 
 // Scripts implements terminal.Host.

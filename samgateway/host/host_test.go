@@ -100,6 +100,13 @@ func record() []byte {
 
 func proof() []byte { return proofOf12().Append(nil) }
 
+// back is what a card says of a cancellation: by transaction 12, of transaction 11.
+func back() []byte {
+	proof := proofOf12()
+	proof.SNo = 2
+	return purse.Cancellation{Proof: proof, PaidTNo: 11, PaidSNo: 1}.Append(nil)
+}
+
 func proofOf12() purse.Proof {
 	return purse.Proof{Amount: 5_00, Unit: purse.Unit{Currency: 0x0840, Exponent: -2}, Merchant: merchant, TNo: 12, Card: card, SNo: 1}
 }
@@ -138,6 +145,10 @@ var questions = []struct {
 	{"claim", fmt.Sprintf("POST /v1/claims %X%032X", proof(), 0), `{"merchant": "4D00000000000009", "transaction": 12, "state": "open"}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
 			return nil, c.Claim(ctx, proof(), purse.MAC{})
+		}, nil},
+	{"claim what was taken back", fmt.Sprintf("POST /v1/claims %X%032X", back(), 0), `{"merchant": "4D00000000000009", "transaction": 11, "state": "open"}`,
+		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {
+			return nil, c.Claim(ctx, back(), purse.MAC{})
 		}, nil},
 	{"ask for scripts", "GET /v1/cards/C100000000000001/scripts ", `{"card": "C100000000000001", "scripts": ["8070010000", "8070020000"]}`,
 		func(ctx context.Context, c *host.Clearing, _ *host.Broker) (any, error) {

@@ -262,8 +262,7 @@ func (b *books) funded(number byte) (sum money.Amount) {
 // What torn cards, killed processes and lost answers leave at a real clearing and
 // a real broker is sound by every check that there is.
 func TestBooksAfterTears(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := seedOf(t, 0)
 	w := newWorld(t, numbersOf(seed))
 	b := newBooks(t, w)
 	w.open(b.host, b)

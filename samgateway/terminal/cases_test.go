@@ -73,8 +73,8 @@ func TestClearingIsAwayForHours(t *testing.T) {
 	}
 	p.wantStates(terminal.Recorded)
 	p.office.asked["pay"] = 0
-	for range 3 * 60 * 6 { // three hours, asked every ten seconds
-		p.clock.add(10 * time.Second)
+	for range 3 * 60 * 3 { // three hours, asked every twenty seconds
+		p.clock.add(20 * time.Second)
 		_, _ = p.Resolve(t.Context())
 	}
 	if n := p.office.asked["pay"]; n < 20 || n > 60 {

@@ -22,10 +22,6 @@ const (
 	maxReason = 300
 )
 
-// unknownPayment is clearing's reason where the batch has to come first that
-// brings what a claim is about.
-const unknownPayment purse.Reason = "unknown-payment"
-
 // failed makes the time until the next attempt longer each time.
 func (r *retry) failed(now time.Time, err error) {
 	r.Attempts++
@@ -121,8 +117,7 @@ func (t *Terminal) claim(ctx context.Context, x transaction) (transaction, error
 		evidence = paid.Cancellation.Append(nil)
 	}
 	err = t.config.Host.Claim(ctx, evidence, paid.MACZ)
-	var refusal *purse.Refusal
-	if isRefusal(err) && !(errors.As(err, &refusal) && refusal.Reason == unknownPayment) {
+	if isRefusal(err) {
 		reason := err.Error()
 		now, _, writeErr := t.journal.change(x.TNo, Claiming, func(x *transaction) { x.State, x.retry = RefusedForGood, retry{Reason: reason} })
 		return now, errors.Join(err, writeErr)

@@ -35,9 +35,10 @@ type office struct {
 	batches  map[string]purse.MAC // by their bytes
 	fundings map[string]funding
 	cash     map[payment]bool
-	returned map[payment]bool      // cancellations that the SAM has void and the card showed
-	scripts  map[purse.ID][][]byte // that were not done
-	done     map[purse.ID]int      // scripts
+	early    map[payment]earlyClaim // of cancellations whose batch is to come
+	returned map[payment]bool       // cancellations that the SAM has void and the card showed
+	scripts  map[purse.ID][][]byte  // that were not done
+	done     map[purse.ID]int       // scripts
 	hot      []purse.ID
 	closed   map[string]bool // accounts
 }
@@ -62,6 +63,11 @@ type officePayment struct {
 	isBatched   bool
 }
 
+type earlyClaim struct {
+	text []byte
+	macz purse.MAC
+}
+
 type funding struct {
 	account string
 	amount  money.Amount
@@ -72,7 +78,7 @@ func newOffice(t testing.TB) *office {
 		t: t, keys: testKeys(t), asked: make(map[string]int), cents: map[string]int64{"bank": -1000_000_00},
 		loads: make(map[purse.ID]*officeLoad), payments: make(map[payment]*officePayment), voids: make(map[payment]purse.Proved),
 		position: make(map[purse.ID]purse.Position), batches: make(map[string]purse.MAC), fundings: make(map[string]funding),
-		cash: make(map[payment]bool), returned: make(map[payment]bool), scripts: make(map[purse.ID][][]byte), done: make(map[purse.ID]int), closed: make(map[string]bool),
+		cash: make(map[payment]bool), returned: make(map[payment]bool), early: make(map[payment]earlyClaim), scripts: make(map[purse.ID][][]byte), done: make(map[purse.ID]int), closed: make(map[string]bool),
 	}
 }
 
@@ -313,13 +319,14 @@ func (o *office) bookEntry(entry purse.Entry) error {
 		o.move(payableOf(entry.Merchant()), shadowOf(entry.Proof.Card), entry.Proof.Amount)
 	case entry.IsVoid && entry.Void.Proved == purse.UnprovedCancellation:
 		o.voids[key] = entry.Void.Proved
-		if !o.returned[key] { // else its holder was here first
-			paid, found := o.paymentOf(entry.Void.Card, entry.Void.SNo-1)
-			if !found || paid.isCancelled || paid.isDisputed {
-				return errors.New("a cancellation of what was not paid")
-			}
-			paid.isDisputed = true
-			o.move(payableOf(entry.Merchant()), "disputes", entry.Void.Amount)
+		paid, found := o.paymentOf(entry.Void.Card, entry.Void.SNo-1)
+		if !found || paid.isCancelled || paid.isDisputed {
+			return errors.New("a cancellation of what was not paid")
+		}
+		paid.isDisputed = true
+		o.move(payableOf(entry.Merchant()), "disputes", entry.Void.Amount)
+		if claim, isEarly := o.early[key]; isEarly {
+			return o.claimReturned(claim.text, claim.macz)
 		}
 	case entry.IsVoid:
 		o.voids[key] = entry.Void.Proved
@@ -360,13 +367,13 @@ func (o *office) claimReturned(text []byte, macz purse.MAC) error {
 	switch {
 	case o.returned[key]:
 		return nil
-	case !found: // its batch brings the payment first
+	case !found: // it decides when the batch is there
+		o.early[key] = earlyClaim{text, macz}
+		return nil
+	case !paid.isDisputed:
 		return refuse("unknown-payment")
-	case paid.isDisputed:
-		o.move("disputes", shadowOf(said.Card), said.Amount)
-	default:
-		o.move(payableOf(said.Merchant), shadowOf(said.Card), said.Amount)
 	}
+	o.move("disputes", shadowOf(said.Card), said.Amount)
 	o.returned[key], paid.isCancelled, paid.isDisputed = true, true, false
 	return nil
 }

@@ -344,14 +344,13 @@ func (p *place) mend() {
 	}
 	for _, card := range p.cards {
 		card.insert()
-		// What is claimed before its batch is there is not answered yet.
-		if _, err := p.Meet(p.t.Context(), card); err != nil && refusalOf(err) != "unknown-payment" {
+		if _, err := p.Meet(p.t.Context(), card); err != nil {
 			p.t.Fatalf("meeting %s: %v", card.data(p.t).Card, err)
 		}
 	}
 	for range 2 {
 		p.clock.add(10 * time.Minute)
-		if _, err := p.Resolve(p.t.Context()); err != nil && refusalOf(err) != "unknown-payment" {
+		if _, err := p.Resolve(p.t.Context()); err != nil {
 			p.t.Fatal(err)
 		}
 	}
