@@ -40,10 +40,12 @@ func (j *journal) changeLoad(l load, change func(l *load)) (now load, isChanged 
 	err = j.update(func(tx *bbolt.Tx) error {
 		key := binary.BigEndian.AppendUint64(nil, l.number)
 		text := tx.Bucket(loadBucket).Get(key)
-		now = load{number: l.number, State: Settled}
-		if text == nil {
-			return nil // somebody else ended it
+		if text == nil { // somebody else ended it
+			now = l
+			now.State = Settled
+			return nil
 		}
+		now = load{number: l.number}
 		if err := json.Unmarshal(text, &now); err != nil || now.State != l.State {
 			return err
 		}

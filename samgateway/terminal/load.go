@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,19 +76,26 @@ func (t *Terminal) creditLoad(ctx context.Context, card smartcard.Purse, l load)
 	}
 	l, err = t.advanceLoad(work, l, &card)
 	t.forgetNote(func(m Matter) bool { return m.Kind == KindLoad && m.Load == purse.ID(l.Reference) })
-	switch l.State {
-	case Loaded, Credited:
+	// With a receipt the card has it, whoever told clearing so: Resolve may have been
+	// faster.
+	switch {
+	case l.State == Loaded || l.State == Credited || l.State == Settled && creditErr == nil:
 		return l.receipt(receipt), nil
-	case NotLoaded:
-		return LoadReceipt{}, errors.Join(creditErr, err)
-	case Settled, RefusedForGood:
-		return LoadReceipt{}, errors.Join(creditErr, err, fmt.Errorf("clearing ended load %s otherwise: %s", purse.ID(l.Reference), l.Reason))
+	case l.State == NotLoaded:
+		return LoadReceipt{}, cmp.Or(creditErr, err, errNotLoaded)
+	case isLoadEnded(l.State):
+		return LoadReceipt{}, fmt.Errorf("clearing ended load %s otherwise: %w", purse.ID(l.Reference), cmp.Or(creditErr, err, errors.New(l.Reason)))
 	}
-	return LoadReceipt{}, fmt.Errorf("%w: %w", ErrLoadUndecided, errors.Join(creditErr, err))
+	return LoadReceipt{}, fmt.Errorf("%w (%w)", ErrLoadUndecided, cmp.Or(creditErr, err, errNotDecided))
 }
 
+var (
+	errNotLoaded  = errors.New("the card did not take the load")
+	errNotDecided = errors.New("clearing has not decided it")
+)
+
 func (l load) receipt(answer []byte) LoadReceipt {
-	r := LoadReceipt{Card: purse.ID(l.Card), LNo: l.LNo, Amount: l.Amount, Unit: l.Unit, Reference: purse.ID(l.Reference), IsConfirmed: l.State == Loaded}
+	r := LoadReceipt{Card: purse.ID(l.Card), LNo: l.LNo, Amount: l.Amount, Unit: l.Unit, Reference: purse.ID(l.Reference), IsConfirmed: isLoadEnded(l.State)}
 	if read, err := purse.ParseReceipt(answer); err == nil {
 		r.Balance = read.Balance
 	}
@@ -252,15 +260,8 @@ func (t *Terminal) decideLoads(ctx context.Context, card smartcard.Purse, says s
 		}
 		now, err := t.advanceLoad(ctx, l, &card)
 		if err != nil || !isLoadEnded(now.State) && now.State != Credited {
-			return fmt.Errorf("%w: load %d of card %s: %w", ErrLoadUndecided, l.LNo, id, orOpen(err))
+			return fmt.Errorf("%w: load %d of card %s: %w", ErrLoadUndecided, l.LNo, id, cmp.Or(err, errNotDecided))
 		}
 	}
 	return nil
-}
-
-func orOpen(err error) error {
-	if err == nil {
-		err = errors.New("clearing has not decided it")
-	}
-	return err
 }

@@ -260,10 +260,7 @@ func (t *Terminal) afterwards(work context.Context, card smartcard.Purse, x tran
 	case now.State == Initiated:
 		return transaction{}, cause // no order left the SAM; it is void when the SAM answers
 	}
-	t.log.Warn("a transaction is not decided", "transaction", x.TNo, "state", string(now.State), "error", cause.Error())
-	if settleErr != nil && !errors.Is(settleErr, ErrOccupied) {
-		cause = errors.Join(cause, settleErr)
-	}
+	t.log.Warn("a transaction is not decided", "transaction", x.TNo, "state", string(now.State), "error", errors.Join(cause, settleErr).Error())
 	return transaction{}, fmt.Errorf("%w (%w)", ErrUndecided, cause)
 }
 
