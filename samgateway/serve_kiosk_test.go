@@ -170,6 +170,8 @@ func TestKioskPulledInTheMiddle(t *testing.T) {
 		want string
 		now  string
 	}{
+		{"before it began a load", tear{purse.InitLoad, 1, false}, "load", "was not loaded", "$20.00"},
+		{"before it was told to pay", tear{purse.StartPay, 1, true}, "fund", "were not paid in", "$20.00"},
 		{"before it took the load", tear{purse.Credit, 1, false}, "load", "was not loaded", "$20.00"},
 		{"after it took the load", tear{purse.Credit, 1, true}, "load", "was loaded with $10.00", "$30.00"},
 		{"before it paid", tear{purse.Debit, 1, false}, "fund", "were not paid in", "$20.00"},

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/kiosk"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
@@ -114,6 +115,7 @@ func (b *booth) answer(to shown, action, body string) int {
 //	> load      answer the screen       = menu      this screen is shown
 //	~ 12.34     the screen says this    ! 12.34     it does not
 //	wait 60s    time passes             go on       what waits goes on
+//	forget      nobody knows what was open
 //	offers X    it can be answered by X lacks X     it cannot
 func (b *booth) step(step string) {
 	b.t.Helper()
@@ -148,6 +150,8 @@ func (b *booth) step(step string) {
 			b.t.Fatal(err)
 		}
 		<-time.After(length) // of the bubble
+	case "forget": // nobody but the card knows what was open
+		b.cards["A"].left = nil
 	case "go":
 		close(b.desk.hold)
 	default:
@@ -283,6 +287,9 @@ func TestPulledInTheMiddle(t *testing.T) {
 		{"a funding that took place", kiosk.Funding, true, false, "insert A; = resolved; ~ €5.00 were paid into"},
 		{"a funding that did not", kiosk.Funding, false, false, "insert A; = resolved; ~ were not paid in"},
 		{"an unloading that took place", kiosk.Unloading, true, false, "insert A; = resolved; ~ €12.34 are back on your account"},
+		{"a load that was not begun", kiosk.Loading, false, false, "forget; insert A; = resolved; ~ was not loaded; > back; = menu; pull; = start; insert A; = menu"},
+		{"a load that somebody else settled", kiosk.Loading, true, false, "forget; insert B; = menu; ! loaded; pull; = start; insert A; = resolved; ~ loaded with €5.00"},
+		{"a funding that somebody else settled", kiosk.Funding, true, false, "forget; insert A; = resolved; ~ has paid the €5.00"},
 		{"another card comes first", kiosk.Loading, true, false, "insert B; = menu; ! loaded; pull; = start; insert A; = resolved"},
 		{"nobody comes back", kiosk.Loading, true, false, "wait 61s; = start"},
 		{"the message was read", kiosk.Loading, true, false, "> back; = start"},
@@ -293,6 +300,7 @@ func TestPulledInTheMiddle(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := openBooth(t)
 				b.cards["A"], b.cards["B"] = newCard(), newCard()
+				b.cards["B"].purse.ID = purse.ID{0xC1, 7: 2}
 				b.desk.hold, b.desk.tornDid, b.desk.finishes = make(chan struct{}), c.tornDid, c.finishes
 				first := begin[c.kind]
 				if c.finishes {
@@ -343,6 +351,19 @@ func TestTypingKeepsTheScreen(t *testing.T) {
 				t.Fatalf("got %d", code)
 			}
 			b.step("= menu")
+		}
+	})
+}
+
+// TestPulledWhileServersAreAsked pulls the card while nothing moves and something
+// takes long: the screen is empty at once.
+func TestPulledWhileServersAreAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openBooth(t)
+		b.cards["A"] = newCard()
+		b.desk.checks = make(chan struct{})
+		for _, step := range []string{"insert A", "= menu", "> fund", "= account", "> text qwertyuiop234567", "= amount", "> choose 500", "= checking", "pull", "= start"} {
+			b.step(step)
 		}
 	})
 }

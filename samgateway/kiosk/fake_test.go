@@ -137,6 +137,7 @@ type fakeDesk struct {
 	mu       sync.Mutex
 	accounts map[string]uint32
 	hold     chan struct{} // what moves money waits for it, if it is there
+	checks   chan struct{} // what looks at accounts waits for it, if it is there
 	tornDid  bool          // a card that was pulled meanwhile had done it
 	finishes bool          // or it was done, and the card is not needed
 	late     bool          // the account gets it later
@@ -257,7 +258,14 @@ func (d *fakeDesk) Load(ctx context.Context, card smartcard.Card, amount uint32)
 	return d.move(ctx, c, kiosk.Loading, amount, func() { c.purse.Balance += amount })
 }
 
-func (d *fakeDesk) CheckAccount(_ context.Context, account string, _ purse.Unit, _ uint32) error {
+func (d *fakeDesk) CheckAccount(ctx context.Context, account string, _ purse.Unit, _ uint32) error {
+	if d.checks != nil {
+		select {
+		case <-d.checks:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if _, known := d.accounts[account]; !known {
 		return &kiosk.Refusal{Reason: kiosk.ReasonNoAccount}
 	}

@@ -66,6 +66,8 @@ type Kiosk struct {
 	answers chan answer   // to the screen that is shown; at most one
 	touched chan struct{} // somebody is at the page
 
+	open *unknown // what the last card in whose middle it was pulled was doing; Run's
+
 	mu       sync.Mutex
 	now      shown
 	language *phrases
@@ -101,7 +103,7 @@ func New(config Config) (*Kiosk, error) {
 		answers: make(chan answer, 1), touched: make(chan struct{}, 1), pages: make(map[chan struct{}]struct{}),
 	}
 	k.route()
-	k.newSession(startScreen)
+	k.leave(startScreen)
 	return k, nil
 }
 
@@ -166,7 +168,7 @@ func (k *Kiosk) Run(ctx context.Context) {
 			return
 		}
 		k.config.Log.Error("the kiosk cannot use its reader", "error", err)
-		k.newSession(outOfOrderScreen)
+		k.leave(outOfOrderScreen)
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryInterval):
@@ -197,7 +199,7 @@ func (k *Kiosk) awaitCard(ctx context.Context, reader smartcard.Reader, rest scr
 	present := make(chan error, 1)
 	go func() { present <- reader.Wait(ctx, true) }()
 	defer func() { stop(); <-present }() // one watcher of a reader at a time
-	k.newSession(rest)
+	k.leave(rest)
 	idle := time.NewTimer(k.config.Idle)
 	defer idle.Stop()
 	for {
@@ -208,10 +210,10 @@ func (k *Kiosk) awaitCard(ctx context.Context, reader smartcard.Reader, rest scr
 		case <-k.touched:
 			idle.Reset(k.config.Idle)
 		case <-idle.C:
-			k.newSession(startScreen)
+			k.leave(startScreen)
 		case a := <-k.answers: // such as that a message was read
 			a.wipe()
-			k.newSession(startScreen)
+			k.leave(startScreen)
 			idle.Reset(k.config.Idle)
 		}
 	}

@@ -181,7 +181,7 @@ func (k *Kiosk) event() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "event: screen\ndata: " + string(data) + "\n\n", nil
+	return "retry: 1000\nevent: screen\ndata: " + string(data) + "\n\n", nil
 }
 
 // screenData is what the template of a screen is given.

@@ -54,6 +54,7 @@ var (
 	foreignScreen    = screen{name: "foreign"}
 	muteScreen       = screen{name: "mute"}
 	readingScreen    = screen{name: "reading"}
+	checkingScreen   = screen{name: "checking"}
 )
 
 // shown is the screen that is shown now. A request must name session and number.
@@ -107,16 +108,25 @@ func (k *Kiosk) tell() {
 }
 
 // newSession shows a screen to whoever is there next: under a new name, so that
-// no request of before counts, and where nobody can have chosen a language in the
-// one that the kiosk speaks by itself.
+// no request of before counts.
 func (k *Kiosk) newSession(s screen) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if s.name == startScreen.name || s.name == outOfOrderScreen.name {
-		k.language = k.unattended
-	}
 	k.now.session = rand.Text()
 	k.put(s)
+}
+
+// leave is newSession where the card is gone. Where nobody can have chosen a
+// language any more it is the one that the kiosk speaks by itself.
+func (k *Kiosk) leave(s screen) {
+	k.newSession(s)
+	if s.name != startScreen.name && s.name != outOfOrderScreen.name {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.language = k.unattended
+	k.tell()
 }
 
 // offer gives an answer to the screen that is shown, if it is to that screen and

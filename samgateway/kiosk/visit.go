@@ -36,7 +36,14 @@ type visit struct {
 	gone       chan struct{} // closed when no card is in the reader any more
 	purse      Purse
 	isVerified bool   // the PIN was right
+	doing      view   // what moves money, while it does
 	rest       screen // for when the card is gone
+}
+
+// unknown is what a card was doing when it was pulled.
+type unknown struct {
+	view
+	balance uint32 // before it
 }
 
 // serveCard talks to whoever put the card in, until the card is out again. It
@@ -137,6 +144,9 @@ func (v *visit) meet(ctx context.Context) error {
 	if err != nil && !isOpen {
 		return err
 	}
+	if !isOpen {
+		outcomes = v.withUnknown(outcomes)
+	}
 	if isOpen {
 		v.config.Log.Error("what a card left open is not settled", "error", err)
 	}
@@ -150,6 +160,33 @@ func (v *visit) meet(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// withUnknown adds how that ended in whose middle the card was pulled, if nobody
+// else says it: nothing was begun then that had to be settled, and the balance
+// says the rest.
+func (v *visit) withUnknown(outcomes []Outcome) []Outcome {
+	was := v.open
+	if was == nil || was.Purse.ID != v.purse.ID {
+		return outcomes
+	}
+	v.open = nil
+	for _, o := range outcomes {
+		if o.Kind == was.Kind {
+			return outcomes
+		}
+	}
+	ended := Outcome{Kind: was.Kind, Amount: was.Amount, Unit: was.Purse.Unit, Ending: Undone}
+	switch {
+	case v.purse.Balance == was.balance:
+	case was.Kind == Loading && v.purse.Balance == was.balance+was.Amount:
+		ended.Ending = Done
+	case was.Kind != Loading && v.purse.Balance+was.Amount == was.balance:
+		ended.Ending = Late
+	default: // something else was done with it in between
+		return outcomes
+	}
+	return append(outcomes, ended)
 }
 
 // isCardLost reports whether an error means that nobody can talk to the card any
@@ -282,8 +319,14 @@ func (v *visit) work(ctx context.Context, kind Kind, do func(ctx context.Context
 	case <-v.gone:
 		if kind != "" {
 			v.newSession(screen{name: "pulled", view: view{Kind: kind}})
+		} else {
+			v.newSession(startScreen)
+			stop() // nobody waits for it
 		}
 		err = <-done // it fails at its next command, or needs the card no more
+	}
+	if kind != "" && isTorn(err) {
+		v.open = &unknown{v.doing, v.purse.Balance}
 	}
 	select {
 	case <-v.gone:

@@ -59,6 +59,7 @@ func (v *visit) fund(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		v.show(checkingScreen)
 		err = v.work(ctx, "", func(ctx context.Context) error {
 			return v.config.Desk.CheckAccount(ctx, account, v.purse.Unit, amount)
 		})
@@ -143,6 +144,7 @@ func (v *visit) move(ctx context.Context, what view, needsPIN bool, do func(ctx 
 		if err := v.confirm(ctx, what, needsPIN); err != nil {
 			return err
 		}
+		v.doing = what
 		err := v.work(ctx, what.Kind, func(ctx context.Context) (err error) {
 			what.IsLate, err = do(ctx)
 			return err

@@ -67,12 +67,18 @@ function send(path, body) {
 // act answers the screen, once: what comes of it is the next screen.
 function act(action, body = '') {
   if (!shown || shown.lost) return
-  for (const button of main.querySelectorAll('button')) button.setAttribute('aria-disabled', 'true')
-  send(`screens/${shown.number}/${action}`, body)
+  const { session, number } = shown
+  const disable = is => { for (const button of main.querySelectorAll('button')) button.setAttribute('aria-disabled', String(is)) }
+  disable(true)
+  send(`screens/${number}/${action}`, body).then(response => {
+    if (!response?.ok && shown.session === session && shown.number === number) disable(false)
+  })
 }
 
-// touch says that somebody is typing, so that the screen stays.
-function touch() {
+// touch says that somebody is typing, so that the screen stays. What answers the
+// question whether anybody is there goes to the server by itself.
+function touch(event) {
+  if (document.body.dataset.screen === 'still-there' && (['Enter', ' ', 'Escape'].includes(event.key) || event.type === 'pointerdown')) return
   if (!shown || shown.lost || Date.now() - lastTouch < touchEvery) return
   lastTouch = Date.now()
   send('touch', '')
@@ -162,7 +168,7 @@ function moveInMenu(event) {
 }
 
 document.addEventListener('keydown', event => {
-  touch()
+  touch(event)
   if (event.key === 'Escape') {
     const way = main.querySelector('[data-action="back"]') ?? main.querySelector('[data-action="end"]')
     if (way) way.click()
