@@ -239,7 +239,9 @@ func TestServeCards(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"--card-keys is missing": {"--cards", "127.0.0.1:0"}, "go with --cards": {"--card-keys", d.keys},
-		"--behind-tls": {"--cards", "0.0.0.0:0", "--card-keys", d.keys},
+		"--behind-tls":   {"--cards", "0.0.0.0:0", "--card-keys", d.keys},
+		"--cards-origin": {"--cards", "127.0.0.1:0", "--card-keys", d.keys, "--cards-origin", "cards.example/x"},
+		"say where":      {"--cards-origin", "https://cards.example"},
 	} {
 		code, _, stderr := command(t, append([]string{"serve", "--db", d.database, "--out", t.TempDir(), "--operators", operatorsFile(t)}, args...)...)
 		if code != 2 || !strings.Contains(stderr, want) {

@@ -449,3 +449,28 @@ func TestEarlyClaimsOfCancellations(t *testing.T) {
 		{"cards_early_claims", `UPDATE cards_early_claims SET proof = SUBSTR(proof, 1, 9)`, []audit.Kind{audit.ProofDiffers}},
 	})
 }
+
+// A lost card is not paid back as long as nobody knows what is on it.
+func TestLostCardsWaitForCancellations(t *testing.T) {
+	o := newOffice(t)
+	sam, card := o.sam(1), o.card(1, "")
+	o.load(card, 50_00)
+	o.pay(sam, card, 10_00)
+	sam.Next()
+	sam.Void(card.ID, card.SNo+1, 10_00, start, purse.UnprovedCancellation)
+	o.submit(sam)
+	if err := o.ReportCard(t.Context(), card.ID, false, "receipt 17"); err != nil {
+		t.Fatal(err)
+	}
+	o.now.Add(31 * dayLong)
+	if refunds, waiting, err := o.PayBackDue(t.Context(), 10); err != nil || len(refunds)+len(waiting) != 0 {
+		t.Errorf("%v %v (%v)", refunds, waiting, err)
+	}
+	if _, refusal, err := o.Decide(t.Context(), sam.Merchant, 1, true, "anna"); err != nil || refusal != nil {
+		t.Fatalf("%v (%v)", refusal, err)
+	}
+	if refunds, _, err := o.PayBackDue(t.Context(), 10); err != nil || len(refunds) != 1 || refunds[0].Amount != 50*money.Unit {
+		t.Errorf("%v (%v)", refunds, err)
+	}
+	o.wantSound()
+}

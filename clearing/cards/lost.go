@@ -27,7 +27,8 @@ func checkNote(note string) error {
 var ErrCardState = errors.New("the card is not in a state for it")
 
 // ReportCard says that a card is lost, or broken. It is on the hot list from now
-// on, and the next terminal that it is put into has it block itself, and what is left of it is paid back when the days for claims are over:
+// on, and the next terminal that it is put into has it block itself. What is left
+// of it is paid back when the days for claims are over:
 // until then payments arrive that were made before. A white card needs a
 // reference of 1 to 200 bytes: to whom cash is paid. For a card with an account
 // it may be empty, and is used only if the account is closed by then; then it can
@@ -110,7 +111,8 @@ type Refund struct {
 // PayBackDue closes the cards whose days for claims are over and pays back what
 // is left, each in a transaction of its own, at most limit of them (1 to
 // ledger.MaxPage). waiting are those whose account is closed and that have no
-// reference: report them with one.
+// reference: report them with one. A card of which nobody knows whether it took a
+// payment back is left as it is until somebody has decided that.
 func (c *Clearing) PayBackDue(ctx context.Context, limit int) (refunds []Refund, waiting []purse.ID, err error) {
 	due, err := c.dueCards(ctx, limit)
 	if err != nil {
@@ -141,6 +143,7 @@ func (c *Clearing) dueCards(ctx context.Context, limit int) (due []purse.ID, err
 	}
 	err = c.db.View(ctx, func(tx *ledger.Tx) (err error) {
 		due, err = listCards(ctx, tx, `SELECT cid FROM cards_cards WHERE state IN ('lost', 'broken') AND claim_until <= ?
+			AND NOT EXISTS (SELECT 1 FROM cards_cancellations k WHERE k.cid = cards_cards.cid AND k.state = 'open')
 			ORDER BY claim_until, cid LIMIT ?`, tx.Now().Unix(), limit)
 		return err
 	})
@@ -172,6 +175,9 @@ func (c *Clearing) payBack(ctx context.Context, tx *ledger.Tx, card purse.ID) (r
 	}
 	if (row.state != "lost" && row.state != "broken") || tx.Now().Unix() < row.claimUntil {
 		return Refund{Card: card}, true, nil // somebody was faster, or it was found
+	}
+	if _, isOpen, err := loadCancellation(ctx, tx, `WHERE cid = ? AND state = 'open' LIMIT 1`, card.String()); err != nil || isOpen {
+		return Refund{Card: card}, true, err
 	}
 	account, to, err := refundTo(ctx, tx, row)
 	if err != nil || account == "" {
