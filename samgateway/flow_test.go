@@ -31,7 +31,8 @@ func TestADay(t *testing.T) {
 	h.brokerDoor.isShut.Store(true)
 	h.want("Paid 5.00 USD by transaction 1.\nOn the card now: 15.00 USD", "pay", "5.00")
 	h.want("Paid 2.50 USD by transaction 2", "pay", "2.50")
-	h.want("Cancelled transaction 2 by transaction 3: 2.50 USD went back to card C100000000000001.\nOn the card now: 15.00 USD", "cancel")
+	h.wantNo(1, "may not pay so much at once", "pay", "150.00") // which is void, with the number of the cancellation
+	h.want("Cancelled transaction 2 by transaction 4: 2.50 USD went back to card C100000000000001.\nOn the card now: 15.00 USD", "cancel")
 	h.wantNo(1, "cannot be cancelled", "cancel")
 	h.wantNo(1, "there is too little on the card", "pay", "15.01")
 	h.wantNo(1, "cannot be cancelled", "cancel")
