@@ -312,10 +312,10 @@ func TestOtherSAM(t *testing.T) {
 	p.settled()
 }
 
-// A funding that the broker refuses after the card paid waits, and is asked for
-// again. What clearing books online is never cancelled: a batch that took back what
-// went on would be refused for ever.
-func TestRefusedFunding(t *testing.T) {
+// A funding that the broker refuses after the card paid is asked for again. What
+// clearing books online is not cancelled otherwise: a batch that took back what went
+// on would be refused for ever.
+func TestRefusedFundingWaits(t *testing.T) {
 	p := ready(t, 1)
 	card := p.cards[0]
 	p.office.fault = func(question string) fault {
@@ -325,9 +325,6 @@ func TestRefusedFunding(t *testing.T) {
 	r, err := p.pay(card, purposeOf(17))
 	if err != nil || r.IsFunded || r.Waiting != "the account is closed" {
 		t.Fatalf("got %+v (%v)", r, err)
-	}
-	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrNothingToCancel) {
-		t.Errorf("a payment that went on is cancelled: %v", err)
 	}
 	p.wantStates(terminal.Booked)
 	p.office.fault, p.office.closed["account-1"] = nil, false
@@ -345,6 +342,92 @@ func TestRefusedFunding(t *testing.T) {
 	}
 	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrNothingToCancel) {
 		t.Errorf("cancelled twice: %v", err)
+	}
+	p.settled()
+}
+
+// A funding that the broker refuses after the card paid waits, and can be
+// cancelled; one that may have taken place cannot.
+func TestRefusedFunding(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[0]
+	if _, err := p.pay(card, purposeOf(17)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrNothingToCancel) {
+		t.Errorf("a payment that funded is cancelled: %v", err)
+	}
+	p.office.fault = func(question string) fault {
+		if question == "fund" {
+			return after
+		}
+		return none
+	}
+	if _, err := p.pay(card, purposeOf(17)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrNothingToCancel) {
+		t.Errorf("a payment that may have funded is cancelled: %v", err)
+	}
+	p.office.fault = func(question string) fault {
+		p.office.closed["account-1"] = question == "fund"
+		return none
+	}
+	r, err := p.pay(card, purposeOf(25))
+	if err != nil || r.IsFunded || r.Waiting != "the account is closed" {
+		t.Fatalf("got %+v (%v)", r, err)
+	}
+	if r, err := p.CancelLast(t.Context(), card); err != nil || r.CancelledTNo != 4 {
+		t.Errorf("got %+v (%v)", r, err)
+	}
+	p.office.fault, p.office.closed["account-1"] = nil, false
+	p.settled()
+}
+
+// While it is not known whether a payment was taken back, it does not go on. One
+// that may have funded after it was refused cannot be taken back.
+func TestCancellationStopsFunding(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[0]
+	refused := func(question string) fault {
+		p.office.closed["account-1"] = question == "fund"
+		return none
+	}
+	p.office.fault = refused
+	if _, err := p.pay(card, purposeOf(17)); err != nil {
+		t.Fatal(err)
+	}
+	p.office.fault, p.office.closed["account-1"] = nil, false
+	card.tear = onlyAt(purse.CancelLast, after)
+	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	p.clock.add(time.Minute)
+	if _, err := p.Resolve(t.Context()); err != nil || len(p.office.fundings) > 0 {
+		t.Errorf("%d fundings of what may be cancelled (%v)", len(p.office.fundings), err)
+	}
+	card.insert()
+	if _, err := p.Meet(t.Context(), card); err != nil {
+		t.Fatal(err)
+	}
+	p.office.fault = refused
+	if _, err := p.pay(card, purposeOf(25)); err != nil {
+		t.Fatal(err)
+	}
+	p.office.closed["account-1"] = false
+	p.office.fault = func(question string) fault {
+		if question == "fund" {
+			return after
+		}
+		return none
+	}
+	p.clock.add(time.Minute)
+	if _, err := p.Resolve(t.Context()); err == nil {
+		t.Error("an answer that was lost is none")
+	}
+	p.office.fault = nil
+	if _, err := p.CancelLast(t.Context(), card); !errors.Is(err, terminal.ErrNothingToCancel) {
+		t.Errorf("a payment that may have funded is cancelled: %v", err)
 	}
 	p.settled()
 }

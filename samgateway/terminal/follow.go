@@ -55,7 +55,7 @@ func (t *Terminal) advance(ctx context.Context, x transaction) (transaction, err
 
 // step asks one question. Where it is not answered, the transaction waits.
 func (t *Terminal) step(ctx context.Context, x transaction) (transaction, error) {
-	if x.isUndecided() || x.State == Unproved {
+	if x.IsBeingCancelled || x.isUndecided() || x.State == Unproved {
 		return x, nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -91,15 +91,38 @@ func (t *Terminal) answered(x transaction, next State, err error) (transaction, 
 	return now, err
 }
 
-// fund puts the payment on the account. A no of the broker's is asked again all the
-// same, less and less often: an account that is blocked may be opened, and tomorrow
-// is another day's limit. The money is the gateway's until then.
+// fund puts the payment on the account. That the broker is asked is written down
+// first: from then on the payment cannot be cancelled, unless the broker says no.
 func (t *Terminal) fund(ctx context.Context, x transaction) (transaction, error) {
-	err := errors.New("no broker is known here: accounts cannot be funded")
-	if t.config.Accounts != nil {
-		err = t.config.Accounts.Fund(ctx, x.Account, FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
+	if t.config.Accounts == nil {
+		return t.answered(x, Funded, errors.New("no broker is known here: accounts cannot be funded"))
 	}
-	return t.answered(x, Funded, err)
+	if !x.IsFundUnknown {
+		now, isChanged, err := t.journal.change(x.TNo, Booked, func(x *transaction) {
+			x.IsFundUnknown = !x.IsBeingCancelled
+		})
+		if err != nil || !isChanged || !now.IsFundUnknown {
+			return now, err
+		}
+		x = now
+	}
+	err := t.config.Accounts.Fund(ctx, x.Account, FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
+	now, _, writeErr := t.journal.change(x.TNo, Booked, func(x *transaction) {
+		if err == nil {
+			x.State, x.retry, x.IsFundUnknown, x.IsFundRefused = Funded, retry{}, false, false
+			return
+		}
+		// Repeated all the same, less and less often: an account that is blocked may
+		// be opened, and tomorrow is another day's limit.
+		x.failed(t.now(), err)
+		if isRefusal(err) {
+			x.IsFundUnknown, x.IsFundRefused = false, true
+		}
+	})
+	if writeErr != nil {
+		return x, writeErr
+	}
+	return now, err
 }
 
 // FundingID is what a funding is called at the broker: a transaction is funded

@@ -96,6 +96,12 @@ type transaction struct {
 	Answer    octets `json:"answer,omitempty"` // the card's, to DEBIT or CANCEL LAST
 	Record    octets `json:"record,omitempty"`
 	Previous  octets `json:"previous,omitempty"` // MACM of the record before
+	// IsBeingCancelled: a cancellation of it is open; nothing of it goes on.
+	IsBeingCancelled bool `json:"isBeingCancelled,omitempty"`
+	// IsFundUnknown: the broker was asked to fund, and may have.
+	IsFundUnknown bool `json:"isFundUnknown,omitempty"`
+	// IsFundRefused: the broker was asked to fund, and said no.
+	IsFundRefused bool `json:"isFundRefused,omitempty"`
 	retry
 }
 
@@ -121,16 +127,21 @@ func (x transaction) isEnded() bool {
 func (x transaction) isFollowed() bool { return x.IsOnline || x.IsCash || x.Account != "" }
 
 // mayCancel says why a payment cannot be cancelled. What clearing has booked online
-// it does not take back: it may have gone on, or been paid out, and a batch that
-// wanted it back would be refused for ever.
+// may have gone on, or been paid out, and a batch that wanted it back would be
+// refused for ever. Only what the broker will not put on an account is where it was.
 func (x transaction) mayCancel() error {
+	isRefused := x.Account != "" && x.State == Booked && x.IsFundRefused && !x.IsFundUnknown
 	switch {
-	case x.TNo == 0 || x.Kind != KindPayment || x.State != Recorded && x.State != Cancelled && !x.isFollowed():
+	case x.TNo == 0 || x.Kind != KindPayment:
 		return fmt.Errorf("%w: it is none of this batch", ErrNothingToCancel)
 	case x.State == Cancelled:
 		return fmt.Errorf("%w: it is cancelled", ErrNothingToCancel)
-	case x.isFollowed():
+	case x.IsBeingCancelled:
+		return fmt.Errorf("%w: an earlier cancellation of it is not decided", ErrNothingToCancel)
+	case x.isFollowed() && !isRefused:
 		return fmt.Errorf("%w: clearing has booked it online, or will", ErrNothingToCancel)
+	case !x.isFollowed() && x.State != Recorded:
+		return fmt.Errorf("%w: it is none of this batch", ErrNothingToCancel)
 	}
 	return nil
 }
@@ -256,14 +267,39 @@ func find(tx *bbolt.Tx, tno uint32) (x transaction, found bool, err error) {
 	return x, false, nil
 }
 
-// begin writes down a transaction that the SAM does not know yet.
+// begin writes down a transaction that the SAM does not know yet, and that what
+// it cancels is not to go on.
 func (j *journal) begin(x transaction) error {
 	return j.update(func(tx *bbolt.Tx) error {
+		if x.CancelledTNo != 0 {
+			// Looked at again: meanwhile the account may have been funded.
+			paid, _, err := find(tx, x.CancelledTNo)
+			if err == nil {
+				err = paid.mayCancel()
+			}
+			if err == nil {
+				paid.IsBeingCancelled = true
+				err = keep(tx, paid)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if err := tx.Bucket(metaBucket).Put(metaLast, numberKey(x.TNo)); err != nil {
 			return err
 		}
 		return keep(tx, x)
 	})
+}
+
+// mark changes a transaction, if the journal has it.
+func mark(tx *bbolt.Tx, tno uint32, change func(x *transaction)) error {
+	x, found, err := find(tx, tno)
+	if err != nil || !found {
+		return err
+	}
+	change(&x)
+	return keep(tx, x)
 }
 
 // change changes a transaction that is in the state from, and returns it as it
@@ -276,31 +312,34 @@ func (j *journal) change(tno uint32, from State, change func(x *transaction)) (n
 		}
 		isChanged = true
 		change(&now)
-		if err := keep(tx, now); err != nil {
+		if err := keep(tx, now); err != nil || now.CancelledTNo == 0 {
 			return err
 		}
-		return cancel(tx, now)
+		return mark(tx, now.CancelledTNo, now.decidePaid)
 	})
 	return now, isChanged, err
 }
 
-// cancel writes down at a payment that it was taken back, if that is known.
-func cancel(tx *bbolt.Tx, x transaction) error {
-	if x.CancelledTNo == 0 || x.State != Recorded && x.State != Claimed {
-		return nil
+// decidePaid changes the payment that a cancellation is of. As long as it is not
+// known whether the card took it back, nothing of the payment goes on.
+func (x transaction) decidePaid(paid *transaction) {
+	switch x.State {
+	case Recorded, Claimed:
+		paid.State, paid.IsBeingCancelled = Cancelled, false
+	case Voided:
+		paid.IsBeingCancelled = false
 	}
-	paid, found, err := find(tx, x.CancelledTNo)
-	if err != nil || !found {
-		return err
-	}
-	paid.State = Cancelled
-	return keep(tx, paid)
 }
 
 // forget removes a transaction of which the SAM never knew, so that its number
 // is used again.
 func (j *journal) forget(x transaction) error {
 	return j.update(func(tx *bbolt.Tx) error {
+		if x.CancelledTNo != 0 {
+			if err := mark(tx, x.CancelledTNo, func(paid *transaction) { paid.IsBeingCancelled = false }); err != nil {
+				return err
+			}
+		}
 		if err := tx.Bucket(metaBucket).Put(metaLast, numberKey(x.TNo-1)); err != nil {
 			return err
 		}

@@ -265,7 +265,8 @@ func (t *Terminal) afterwards(work context.Context, card smartcard.Purse, x tran
 }
 
 // CancelLast cancels the card's last payment, if it is of the open batch and was
-// not for clearing to book online. Errors are as those of Pay, and ErrNothingToCancel.
+// not for clearing to book online; one that was for an account is cancelled where
+// the broker refuses to fund it. Errors are as those of Pay, and ErrNothingToCancel.
 func (t *Terminal) CancelLast(ctx context.Context, card smartcard.Card) (Receipt, error) {
 	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(says smartcard.PurseData, sam smartcard.SAMData) (transaction, error) {
 		paid, err := t.lastPayment(says, sam)
