@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// messageScreenTime is how long what happened is told after the card was
-	// pulled: somebody reads it, and the next customer should not.
-	messageScreenTime = 20 * time.Second
 	// workTimeout bounds what is done with a card at once. Clearing and broker are
 	// asked within it, each with time limits of their own.
 	workTimeout = 2 * time.Minute
