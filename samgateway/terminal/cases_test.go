@@ -611,3 +611,69 @@ func TestWrongUse(t *testing.T) {
 func isOrder(err error) bool {
 	return errors.Is(err, purse.PINWanted) || errors.Is(err, purse.OutOfOrder)
 }
+
+// Clearing never heard of a load, and the card has since taken another one of the
+// same number elsewhere: it is not asked about the first one any more, which would
+// look as if the card went back.
+func TestLoadOvertaken(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[1]
+	p.office.fault = func(question string) fault {
+		if question == "authorise" {
+			return before
+		}
+		return none
+	}
+	if _, err := p.load(card, 10_00); err == nil || isUndecided(err) {
+		t.Fatalf("got %v", err)
+	}
+	p.wantStates(terminal.Asked)
+	p.office.fault = nil
+	other := &place{t: t, office: p.office, host: p.office, accounts: p.office, cards: p.cards, number: 8, clock: p.clock}
+	other.equip(numbersOf(2), 500_00)
+	if _, err := other.load(card, 20_00); err != nil {
+		t.Fatal(err)
+	}
+	asked := p.office.asked["authorise"]
+	card.insert()
+	if outcomes, err := p.Meet(t.Context(), card); err != nil || len(outcomes) != 1 || outcomes[0].State != terminal.NotLoaded {
+		t.Errorf("got %+v (%v)", outcomes, err)
+	}
+	if p.office.asked["authorise"] != asked {
+		t.Error("clearing is asked about a load that another one overtook")
+	}
+	p.settled()
+}
+
+// faster is clearing that is told of a receipt by somebody else just before.
+type faster struct {
+	*office
+	resolve func()
+}
+
+func (f *faster) ConfirmLoad(ctx context.Context, reference purse.ID, receipt []byte) error {
+	if resolve := f.resolve; resolve != nil {
+		f.resolve = nil
+		resolve()
+	}
+	return f.office.ConfirmLoad(ctx, reference, receipt)
+}
+
+func TestResolveIsFasterThanLoad(t *testing.T) {
+	p := ready(t, 1)
+	clearing := &faster{office: p.office}
+	p.host = clearing
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.open()
+	clearing.resolve = func() {
+		if _, err := p.Resolve(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if r, err := p.load(p.cards[1], 10_00); err != nil || !r.IsConfirmed || r.Balance != 10_00 {
+		t.Errorf("got %+v (%v)", r, err)
+	}
+	p.settled()
+}
