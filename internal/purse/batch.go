@@ -3,6 +3,7 @@ package purse
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -121,6 +122,9 @@ type Entry struct {
 	Record
 	// Balance is what was on the card after a payment or a cancellation, in units.
 	Balance uint32
+	// TakenTNo is the payment, before it in the batch, that a cancellation takes
+	// back, or a void may have (UnprovedCancellation); 0: it takes none back.
+	TakenTNo uint32
 }
 
 // Batch is a batch that was found good.
@@ -171,13 +175,7 @@ type batchCheck struct {
 	payments uint32
 	voids    uint32
 	sum      uint64
-	returned map[paidNumber]bool // payments that a record took back, or may have
-}
-
-// paidNumber names a payment by its card and that one's number.
-type paidNumber struct {
-	card ID
-	sno  uint32
+	returned map[uint32]bool // TNo of payments that a record took back, or may have
 }
 
 func (c *batchCheck) refuse(reason Reason, record int, format string, args ...any) {
@@ -247,10 +245,10 @@ func (c *batchCheck) record(number int, record Record) {
 		c.refuse(BrokenChain, number, "transaction %d: MACM does not follow the record before", record.TNo())
 	case record.IsVoid && record.Void.Proved == UnprovedCancellation:
 		v := record.Void
-		c.takeBack(number, Cancellation{Proof{Merchant: v.Merchant, TNo: v.TNo, Card: v.Card, SNo: v.SNo, Amount: v.Amount}, 0, v.SNo - 1})
+		entry.TakenTNo = c.takeBack(number, Cancellation{Proof{Merchant: v.Merchant, TNo: v.TNo, Card: v.Card, SNo: v.SNo, Amount: v.Amount}, 0, v.SNo - 1})
 	case record.IsCancellation():
 		entry.Balance = c.proof(number, record)
-		if c.takeBack(number, record.cancellation()) {
+		if entry.TakenTNo = c.takeBack(number, record.cancellation()); entry.TakenTNo != 0 {
 			c.sum -= uint64(record.Proof.Amount)
 		}
 	case !record.IsVoid:
@@ -267,25 +265,25 @@ func (c *batchCheck) record(number int, record Record) {
 }
 
 // takeBack finds the payment that a record takes back, or may have: of the same
-// card, before it in the batch, whole, once. PaidTNo 0 stands for any. It reports
-// whether there is one.
-func (c *batchCheck) takeBack(number int, cancellation Cancellation) bool {
-	named := paidNumber{cancellation.Card, cancellation.PaidSNo}
-	for _, entry := range c.entries {
+// card, before it in the batch, whole, once. PaidTNo 0 stands for the last that it
+// can be. It returns its TNo, or 0 if there is none. A payment is known by its
+// TNo: a card that was copied uses its own numbers twice, and no merchant can tell.
+func (c *batchCheck) takeBack(number int, cancellation Cancellation) uint32 {
+	for _, entry := range slices.Backward(c.entries) {
 		paid := entry.Proof
-		if entry.IsVoid || entry.IsCancellation() || paid.Card != named.card || paid.SNo != named.sno || paid.Amount != cancellation.Amount ||
-			cancellation.PaidTNo != 0 && (paid.TNo != cancellation.PaidTNo || paid.Unit != cancellation.Unit) || c.returned[named] {
+		if entry.IsVoid || entry.IsCancellation() || paid.Card != cancellation.Card || paid.SNo != cancellation.PaidSNo || paid.Amount != cancellation.Amount ||
+			cancellation.PaidTNo != 0 && (paid.TNo != cancellation.PaidTNo || paid.Unit != cancellation.Unit) || c.returned[paid.TNo] {
 			continue
 		}
 		if c.returned == nil {
-			c.returned = make(map[paidNumber]bool)
+			c.returned = make(map[uint32]bool)
 		}
-		c.returned[named] = true
-		return true
+		c.returned[paid.TNo] = true
+		return paid.TNo
 	}
 	c.refuse(NoPayment, number, "transaction %d takes back payment %d of card %s, %d units: there is none in this batch before it, or it was taken back",
-		cancellation.TNo, named.sno, named.card, cancellation.Amount)
-	return false
+		cancellation.TNo, cancellation.PaidSNo, cancellation.Card, cancellation.Amount)
+	return 0
 }
 
 // proof checks MACZ and returns the balance of the card.

@@ -1,6 +1,7 @@
 package purse_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"testing"
 
@@ -235,4 +236,57 @@ func TestOtherCards(t *testing.T) {
 func merchantID(t testing.TB) []byte {
 	merchant := id(t, merchantNumber)
 	return merchant[:]
+}
+
+// Somebody with MKP orders a card to take back a transaction with a higher number
+// than the cancellation's own. A card that did would keep what it cannot read any
+// more, and all that is on it with that.
+func TestCancellationOfALaterTransaction(t *testing.T) {
+	d := newDesk(t)
+	d.load(t, 5000)
+	r := &rogue{desk: d, key: d.key(t, d.keys.CardKey, cardNumber), tno: 100}
+	order, session := r.begin(t, 10)
+	mac := order.Sign(session)
+	done(t, d.card, purse.Debit, 0, 0, append(order.Append(nil), mac[:]...))
+	for _, tno := range []uint32{99, 100} {
+		r.tno = tno // and begin adds 1
+		again, session := r.begin(t, 10)
+		cancel := purse.CancelOrder{Order: again, PaidTNo: 101, PaidSNo: 1}
+		mac = cancel.Sign(session)
+		refused(t, d.card, purse.WrongSequence, purse.CancelLast, 0, 0, append(cancel.Append(nil), mac[:]...))
+	}
+	d.card.Reset()
+	done(t, d.card, purse.Select, 4, 0, []byte(purse.CardAID))
+	if balance := d.data(t).Balance; balance != 4990 {
+		t.Errorf("balance %d", balance)
+	}
+}
+
+// A card in a file is put back as it was and uses its numbers again. The SAM
+// cannot tell, so clearing takes the batch: its merchant is not to lose a day's
+// payments by one card.
+func TestCancellationsOfACardThatWasPutBack(t *testing.T) {
+	for name, isLastProved := range map[string]bool{"all proved": true, "the last is void": false} {
+		d := newDesk(t)
+		d.load(t, 5000)
+		copied := bytes.Clone(d.chip.state)
+		for tno := uint32(1); tno <= 5; tno += 2 {
+			d.chip.state = bytes.Clone(copied)
+			d.card.Reset()
+			d.selectBoth(t)
+			d.pay(t, 10)
+			order := d.orderCancel(t, tno)
+			if tno < 5 || isLastProved {
+				done(t, d.sam, purse.Commit, 0, 0, done(t, d.card, purse.CancelLast, 0, 0, order))
+			} else {
+				done(t, d.sam, purse.VoidPay, 0, 0, be(tno+1))
+			}
+		}
+		batch := d.turnIn(t, purse.Position{})
+		for i, entry := range batch.Entries {
+			if want := uint32(i * (i % 2)); entry.TakenTNo != want {
+				t.Errorf("%s: transaction %d takes back %d, want %d", name, entry.TNo(), entry.TakenTNo, want)
+			}
+		}
+	}
 }

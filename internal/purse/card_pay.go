@@ -132,6 +132,8 @@ func (c *Card) cancelLast(of command) ([]byte, StatusWord, error) {
 		return nil, 0, errState
 	case last.IsCancellation() || last.Merchant != order.Merchant || last.TNo != order.PaidTNo || last.SNo != order.PaidSNo:
 		return nil, WrongSequence, nil
+	case order.PaidTNo >= order.TNo:
+		return nil, WrongSequence, nil // no SAM orders it, and no log could be read that has it
 	case last.Amount != order.Amount:
 		return nil, WrongData, nil
 	case c.isTooMuch(order.Amount):
