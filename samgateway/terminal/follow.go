@@ -140,7 +140,15 @@ func (t *Terminal) claim(ctx context.Context, x transaction) (transaction, error
 		evidence = paid.Cancellation.Append(nil)
 	}
 	err = t.config.Host.Claim(ctx, evidence, paid.MACZ)
-	if isRefusal(err) {
+	var refusal *purse.Refusal
+	if errors.As(err, &refusal) {
+		switch refusal.Reason {
+		case purse.WrongProof, purse.NoKey, purse.Malformed: // it was not that card
+			now, _, writeErr := t.journal.change(x.TNo, Claiming, func(x *transaction) {
+				x.State, x.Answer, x.retry = Unproved, nil, retry{Reason: refusal.Error()}
+			})
+			return now, errors.Join(err, writeErr)
+		}
 		reason := err.Error()
 		now, _, writeErr := t.journal.change(x.TNo, Claiming, func(x *transaction) { x.State, x.retry = RefusedForGood, retry{Reason: reason} })
 		return now, errors.Join(err, writeErr)

@@ -75,6 +75,12 @@ type retry struct {
 	Reason   string    `json:"reason,omitempty"` // why the last attempt came to nothing
 }
 
+// isDue reports whether its time has come. What is due later than anything ever
+// is, was written down before the clock was put back.
+func (r retry) isDue(now time.Time) bool {
+	return !r.Due.After(now) || r.Due.After(now.Add(maxPause))
+}
+
 // transaction is a payment or a cancellation, from before the SAM knows of it.
 type transaction struct {
 	Kind         Kind       `json:"kind"`
@@ -102,6 +108,8 @@ type transaction struct {
 	IsFundUnknown bool `json:"isFundUnknown,omitempty"`
 	// IsFundRefused: the broker was asked to fund, and said no.
 	IsFundRefused bool `json:"isFundRefused,omitempty"`
+	// Doubts is how often the card of a void said what nobody here can check.
+	Doubts int `json:"doubts,omitempty"`
 	retry
 }
 
@@ -136,6 +144,8 @@ func (x transaction) mayCancel() error {
 		return fmt.Errorf("%w: it is none of this batch", ErrNothingToCancel)
 	case x.State == Cancelled:
 		return fmt.Errorf("%w: it is cancelled", ErrNothingToCancel)
+	case x.IsAdopted:
+		return fmt.Errorf("%w: the journal was lost, and it may have funded an account", ErrNothingToCancel)
 	case x.IsBeingCancelled:
 		return fmt.Errorf("%w: an earlier cancellation of it is not decided", ErrNothingToCancel)
 	case x.isFollowed() && !isRefused:

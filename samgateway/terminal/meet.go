@@ -84,13 +84,16 @@ func (t *Terminal) claimVoid(ctx context.Context, card smartcard.Purse, x transa
 	rand.Read(random[:])
 	answer, hasPaid, err := card.Recover(ctx, purse.ID(x.Merchant), x.TNo, x.SNo, random)
 	if errors.Is(err, purse.NoRecord) {
-		return t.end(x, Lost, "it is too long ago for the card to tell")
+		return t.doubted(x, Lost, "it is too long ago for the card to tell")
 	}
 	if err != nil {
 		return err
 	}
 	if !hasPaid {
 		return t.denied(x)
+	}
+	if !x.isSaidBy(answer) {
+		return refuse(otherCard, "what the card says is about another payment than transaction %d", x.TNo)
 	}
 	claiming, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) { x.State, x.Answer, x.retry = Claiming, answer, retry{Due: t.now()} })
 	if err != nil || !isChanged {
@@ -107,15 +110,28 @@ func (t *Terminal) denied(x transaction) error {
 	if x.Kind == KindCancellation {
 		return nil
 	}
+	return t.doubted(x, Voided, "the card says so, and nobody has checked it")
+}
+
+// doubted ends a void as a card says, once it has said so often enough.
+func (t *Terminal) doubted(x transaction, state State, reason string) error {
 	now, isChanged, err := t.journal.change(x.TNo, Unproved, func(x *transaction) {
-		if x.Attempts++; x.Attempts >= maxDenials {
-			x.State, x.retry = Voided, retry{Reason: "the card says so, and nobody has checked it"}
+		if x.Doubts++; x.Doubts >= maxDenials {
+			x.State, x.retry = state, retry{Reason: reason}
 		}
 	})
-	if err == nil && isChanged && now.State == Voided {
+	if err == nil && isChanged && now.State == state {
 		t.note(now)
 	}
 	return err
+}
+
+// isSaidBy reports whether a card's answer is about this transaction. Another card
+// can have proofs of its own, and clearing would take them: as claims of its own.
+func (x transaction) isSaidBy(answer []byte) bool {
+	paid, err := purse.ParsePaid(answer)
+	return err == nil && paid.Merchant == purse.ID(x.Merchant) && paid.TNo == x.TNo && paid.Card == purse.ID(x.Card) &&
+		paid.SNo == x.SNo && paid.Amount == x.Amount && paid.IsCancellation() == (x.Kind == KindCancellation)
 }
 
 // deliver gives a card the scripts that its issuer has for it, in their order,

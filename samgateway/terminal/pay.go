@@ -255,7 +255,7 @@ func (t *Terminal) afterwards(work context.Context, card smartcard.Purse, x tran
 		return transaction{}, errors.Join(ErrUndecided, cause, err)
 	case !found || now.State == Voided:
 		return transaction{}, cause
-	case now.State == Recorded || now.State == Booked:
+	case now.State == Recorded || now.State == Booked || now.State == Funded || now.State == Cashed: // Resolve may be ahead
 		return now, nil
 	case now.State == Initiated:
 		return transaction{}, cause // no order left the SAM; it is void when the SAM answers

@@ -65,7 +65,7 @@ func (t *Terminal) resolveSAM(ctx context.Context) error {
 // resolveDue repeats what was not answered. After the first question that is not
 // answered again it stops: whoever is away is away for all.
 func (t *Terminal) resolveDue(ctx context.Context, now time.Time) error {
-	due, err := t.journal.transactions(openBucket, func(x transaction) bool { return !x.isUndecided() && !x.Due.After(now) })
+	due, err := t.journal.transactions(openBucket, func(x transaction) bool { return !x.isUndecided() && x.isDue(now) })
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (t *Terminal) resolveDue(ctx context.Context, now time.Time) error {
 
 func (t *Terminal) resolveLoads(ctx context.Context, now time.Time) error {
 	due, err := t.journal.loads(func(l load) bool {
-		return (l.State == Credited || l.State == Answered) && !l.Due.After(now)
+		return (l.State == Credited || l.State == Answered) && l.isDue(now)
 	})
 	for _, l := range due {
 		if _, err := t.advanceLoad(ctx, l, nil); err != nil {
@@ -98,7 +98,7 @@ func (t *Terminal) resolveLoads(ctx context.Context, now time.Time) error {
 func (t *Terminal) resolveScripts(ctx context.Context, now time.Time) error {
 	told, err := t.journal.scripts()
 	for _, s := range told {
-		if s.Due.After(now) {
+		if !s.isDue(now) {
 			continue
 		}
 		if err := t.tellScript(ctx, s); err != nil {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -37,14 +38,17 @@ func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool
 	if err := t.learn(ctx, data); err != nil {
 		return data, err
 	}
+	if err := t.checkAge(data); err != nil {
+		return data, err
+	}
 	open, found, err := t.journal.undecided()
 	if err != nil || !found {
 		return data, err
 	}
 	isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered
 	switch {
-	case data.TNo < open.TNo:
-		return data, t.neverBegun(open, data)
+	case data.TNo < open.TNo: // INIT did not come to the SAM
+		return data, t.journal.forget(open)
 	case data.TNo == open.TNo && isOpen:
 		err = t.decide(ctx, open, data, card, force)
 	default:
@@ -56,15 +60,20 @@ func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool
 	return t.samData(ctx)
 }
 
-// neverBegun ends a transaction of which the SAM knows nothing: INIT did not
-// come to it.
-func (t *Terminal) neverBegun(open transaction, data smartcard.SAMData) error {
-	if open.State == Initiated && data.TNo == open.TNo-1 {
-		return t.journal.forget(open)
+// checkAge refuses a SAM that knows less than the journal. A SAM does not go back,
+// so it is another one of the same merchant, or a copy. It would use numbers again
+// that stand for payments here, at clearing and at the broker.
+func (t *Terminal) checkAge(data smartcard.SAMData) error {
+	_, last, _, err := t.journal.merchant()
+	if err != nil || last <= data.TNo {
+		return err
 	}
-	// A SAM does not go back; this one was restored from an older copy.
-	t.log.Error("the SAM is older than the journal", "transaction", open.TNo, "sam", data.TNo)
-	return t.end(open, Lost, "the SAM is older than the journal: it knows nothing of this transaction")
+	open, found, err := t.journal.transaction(last)
+	if err != nil || found && open.State == Initiated && last == data.TNo+1 {
+		return err
+	}
+	t.log.Error("the SAM is older than the journal", "journal", last, "sam", data.TNo)
+	return fmt.Errorf("%w (its last transaction is %d, and the journal's %d)", ErrOldSAM, data.TNo, last)
 }
 
 // SAM returns what the SAM says of itself, for people.
@@ -98,7 +107,8 @@ func (t *Terminal) decide(ctx context.Context, open transaction, data smartcard.
 	if err != nil || isAnswered {
 		return err
 	}
-	if !force && t.now().Sub(open.Began) < t.config.Patience {
+	// Where the clock was put back nobody knows how long it was.
+	if waited := t.now().Sub(open.Began).Abs(); !force && waited < t.config.Patience {
 		return ErrOccupied
 	}
 	record, err := t.sam.Void(ctx, open.TNo, nil, purse.Random{})
@@ -241,6 +251,13 @@ func (t *Terminal) previous(ctx context.Context, data smartcard.SAMData) (purse.
 		if err != nil {
 			return purse.MAC{}, err
 		}
+		known, found, err := t.journal.transaction(data.TNo)
+		if err != nil {
+			return purse.MAC{}, err
+		}
+		if found && len(known.Record) > 0 && !bytes.Equal(known.Record, record) {
+			return purse.MAC{}, fmt.Errorf("%w (its transaction %d is another one than the journal's)", ErrOldSAM, data.TNo)
+		}
 		t.chain = chainEnd{data.TNo, read.MACM}
 	}
 	return t.chain.mac, nil
@@ -268,7 +285,8 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 		if tno == data.TNo && isOpen {
 			adoptOpen(&x, data)
 		} else if err := t.adoptRecord(ctx, &x); err != nil {
-			return err
+			// A card may be too slow for all of them at once.
+			return errors.Join(err, t.adoptFirst(data, found))
 		}
 		found = append(found, x)
 	}
@@ -276,6 +294,14 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 		t.log.Warn("the SAM was used without this journal: what its payments were for is not known here", "transactions", len(found), "last", data.TNo)
 	}
 	return t.journal.adopt(data.Merchant, data.TNo, found)
+}
+
+// adoptFirst writes down those that were read, so that the next time goes on.
+func (t *Terminal) adoptFirst(data smartcard.SAMData, found []transaction) error {
+	if len(found) == 0 {
+		return nil
+	}
+	return t.journal.adopt(data.Merchant, found[len(found)-1].TNo, found)
 }
 
 func adoptOpen(x *transaction, data smartcard.SAMData) {
@@ -307,6 +333,9 @@ func describe(x *transaction, record purse.Record) {
 	switch {
 	case record.IsVoid:
 		x.Card, x.SNo, x.Amount = name(record.Void.Card), record.Void.SNo, record.Void.Amount
+		if record.Void.Proved == purse.UnprovedCancellation {
+			x.Kind = KindCancellation
+		}
 	case record.IsCancellation():
 		x.Kind, x.CancelledTNo = KindCancellation, record.PaidTNo
 		fallthrough

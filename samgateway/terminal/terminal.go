@@ -70,8 +70,11 @@ var (
 	ErrBatchClosed = errors.New("the batch is closed, and clearing has not taken it yet: turn it in first")
 	// ErrOtherSAM means that the journal is another SAM's.
 	ErrOtherSAM = errors.New("the journal belongs to another SAM: put that one in, or begin a new journal for this one")
+	// ErrOldSAM means that the SAM knows less than the journal: it was made again,
+	// or restored from a copy. What it numbered anew would be refused by clearing.
+	ErrOldSAM = errors.New("the SAM is older than the journal, such as a copy of it: put the right one in, and never restore one from a backup")
 	// ErrNothingToCancel means that the card's last payment is none of this
-	// batch, is cancelled, or is one that clearing books online.
+	// batch, is cancelled, is one that clearing books online, or may be.
 	ErrNothingToCancel = errors.New("the card's last payment cannot be cancelled here")
 )
 

@@ -1,0 +1,205 @@
+package terminal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/terminal"
+)
+
+// setSAM puts the SAM back to an earlier state.
+func (p *place) setSAM(state []byte) {
+	p.sam.memory.state = bytes.Clone(state)
+	p.sam.insert()
+}
+
+// A payment that may have funded an account is not cancelled, also where the
+// journal that knew is lost.
+func TestLostJournalCancelsNothing(t *testing.T) {
+	p := ready(t, 1)
+	if _, err := p.pay(p.cards[0], purposeOf(17)); err != nil {
+		t.Fatal(err)
+	}
+	p.loseJournal()
+	if _, err := p.CancelLast(t.Context(), p.cards[0]); !errors.Is(err, terminal.ErrNothingToCancel) {
+		t.Errorf("got %v", err)
+	}
+	p.settled()
+}
+
+// A SAM that was restored from a copy would number payments that have a number
+// already. Nothing is taken from a card before that is seen.
+func TestOldSAM(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[0]
+	old := bytes.Clone(p.sam.memory.state)
+	if _, err := p.pay(card, purposeOf(16)); err != nil {
+		t.Fatal(err)
+	}
+	card.tear = onlyAt(purse.Debit, after)
+	if _, err := p.pay(card, purposeOf(17)); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	card.insert()
+	own, had := bytes.Clone(p.sam.memory.state), card.data(t).Balance
+	p.setSAM(old)
+	for name, do := range map[string]func() error{
+		"pay":     func() error { _, err := p.pay(card, purposeOf(16)); return err },
+		"cancel":  func() error { _, err := p.CancelLast(t.Context(), card); return err },
+		"resolve": func() error { _, err := p.Resolve(t.Context()); return err },
+		"meet":    func() error { _, err := p.Meet(t.Context(), card); return err },
+		"turn in": func() error { _, err := p.TurnIn(t.Context()); return err },
+	} {
+		if err := do(); !errors.Is(err, terminal.ErrOldSAM) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if balance := card.data(t).Balance; balance != had {
+		t.Errorf("the card has %d, and had %d", balance, had)
+	}
+	p.setSAM(own)
+	p.settled()
+	if len(p.office.fundings) != 1 {
+		t.Errorf("%d fundings", len(p.office.fundings))
+	}
+}
+
+// Two SAMs of one merchant, or a SAM and its copy, have come equally far.
+func TestTwinSAM(t *testing.T) {
+	p := ready(t, 1)
+	old := bytes.Clone(p.sam.memory.state)
+	if _, err := p.pay(p.cards[0], purposeOf(8)); err != nil {
+		t.Fatal(err)
+	}
+	own, path := bytes.Clone(p.sam.memory.state), p.path
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.setSAM(old)
+	p.path = filepath.Join(t.TempDir(), "other")
+	p.open()
+	if r, err := p.pay(p.cards[0], purposeOf(16)); err != nil || r.TNo != 2 {
+		t.Fatalf("got %+v (%v)", r, err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.path = path
+	p.open()
+	if _, err := p.pay(p.cards[0], purposeOf(8)); !errors.Is(err, terminal.ErrOldSAM) {
+		t.Errorf("got %v", err)
+	}
+	p.setSAM(own)
+	if _, err := p.pay(p.cards[0], purposeOf(8)); err != nil {
+		t.Error(err)
+	}
+}
+
+// recovers answers to RECOVER what it likes.
+type recovers struct {
+	smartcard.Card
+	answer []byte
+}
+
+func (r *recovers) Transmit(ctx context.Context, command []byte) ([]byte, error) {
+	if command[1] == byte(purse.Recover) {
+		return bytes.Clone(r.answer), nil
+	}
+	return r.Card.Transmit(ctx, command)
+}
+
+// A card that says that it is another one cannot end what that one may claim, nor
+// have its own claims taken for it.
+func TestAnswersOfOtherCards(t *testing.T) {
+	p := ready(t, 1)
+	first, other := p.cards[0], p.cards[1]
+	if _, err := p.load(other, 20_00); err != nil {
+		t.Fatal(err)
+	}
+	first.tear = onlyAt(purse.Debit, after)
+	if _, err := p.pay(first, purposeOf(16)); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	p.clock.add(terminal.DefaultPatience)
+	if _, err := p.Resolve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other.tear = onlyAt(purse.Debit, after)
+	if _, err := p.pay(other, purposeOf(24)); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	other.insert()
+	own, isPaid, err := smartcard.Purse{Card: selected(t, other)}.Recover(t.Context(), merchantID(9), 3, 1, purse.Random{})
+	if err != nil || !isPaid {
+		t.Fatalf("%v (%v)", isPaid, err)
+	}
+	invented := purse.Paid{Cancellation: purse.Cancellation{Proof: purse.Proof{
+		Amount: 16, Unit: cents, Merchant: merchantID(9), TNo: 2, Card: cardID(1), KeyVersion: 1, SNo: 2}}}
+	unknown := invented
+	unknown.KeyVersion = 9
+	yes := func(paid []byte) []byte { return append(append([]byte{1}, paid...), 0x90, 0) }
+	for name, answer := range map[string][]byte{
+		"a proof of its own": yes(own), "an invented one": yes(invented.Append(nil)), "with another key": yes(unknown.Append(nil)),
+		"it is too long ago": {0x6A, 0x83},
+	} {
+		if _, err := p.Meet(t.Context(), &recovers{&liar{Card: other, as: cardID(1)}, answer}); err == nil {
+			t.Errorf("%s: no error", name) // it cannot do the other card's script
+		}
+		if u, err := p.Undecided(t.Context()); err != nil || len(u) != 2 || u[0].State != terminal.Unproved {
+			t.Errorf("%s: %+v (%v)", name, u, err)
+		}
+	}
+	first.insert()
+	if outcomes, err := p.Meet(t.Context(), first); err != nil || !slices.ContainsFunc(outcomes, func(o terminal.Outcome) bool { return o.State == terminal.Claimed }) {
+		t.Errorf("got %+v (%v)", outcomes, err)
+	}
+	p.settled()
+}
+
+func selected(t *testing.T, card *device) *device {
+	t.Helper()
+	if err := (smartcard.Purse{Card: card}).Select(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return card
+}
+
+// The clock is put back by a day: nobody waits for a day.
+func TestClockGoesBack(t *testing.T) {
+	p := ready(t, 1)
+	isChecked := false
+	p.office.fault = func(question string) fault {
+		if question == "check" && !isChecked {
+			isChecked = true
+			return none
+		}
+		return before
+	}
+	if r, err := p.pay(p.cards[0], purposeOf(17)); err != nil || r.Waiting == "" {
+		t.Fatalf("got %+v (%v)", r, err)
+	}
+	p.office.fault = nil
+	p.cards[0].tear = onlyAt(purse.Debit, before)
+	if _, err := p.pay(p.cards[0], purposeOf(16)); !errors.Is(err, terminal.ErrUndecided) {
+		t.Fatalf("got %v", err)
+	}
+	p.clock.add(-24 * time.Hour)
+	if _, err := p.pay(p.cards[3], purposeOf(16)); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if _, err := p.Resolve(t.Context()); err != nil || len(p.office.fundings) != 1 {
+		t.Errorf("%d fundings (%v)", len(p.office.fundings), err)
+	}
+	p.cards[0].insert()
+	if _, err := p.Meet(t.Context(), p.cards[0]); err != nil {
+		t.Fatal(err)
+	}
+	p.settled()
+}
