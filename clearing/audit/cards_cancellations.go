@@ -71,8 +71,10 @@ func (a *auditor) checkCancellation(c *cardCancellation) {
 		isRight = !isSaid && c.isVoid && c.next == 0
 	case "denied payment":
 		isRight = !isSaid && c.isVoid && c.next > 0
-	case "done operator", "denied operator":
+	case "done operator":
 		isRight = !isSaid && c.isVoid
+	case "denied operator": // or its holder was paid back before
+		isRight = isSaid != c.isVoid
 	}
 	if !isRight {
 		a.find(TakenBack, c.name(), fmt.Sprintf("the card said so: %t; the SAM knew: %t; payments under the same number: %d", isSaid, !c.isVoid, c.next),

@@ -141,7 +141,7 @@ func (c *Clearing) takenBefore(ctx context.Context, tx *ledger.Tx, total purse.T
 // of another currency, what was said otherwise before, and the cancellation of
 // what the merchant does not have any more.
 func (c *Clearing) checkBookable(ctx context.Context, tx *ledger.Tx, merchant merchantRow, batch purse.Batch) ([]purse.Refusal, error) {
-	b := &batchCheck{merchant: merchant, added: make(map[cardNumber]addedAmount), returned: make(map[string]money.Amount)}
+	b := &batchCheck{merchant: merchant, added: make(map[uint32]addedAmount), returned: make(map[string]money.Amount)}
 	for i, entry := range batch.Entries {
 		refusal, err := c.checkEntry(ctx, tx, b, entry)
 		if err != nil {

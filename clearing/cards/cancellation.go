@@ -79,18 +79,9 @@ func takesBack(entry purse.Entry) bool {
 }
 
 // paidBy returns the payment that a record takes back, or may have, as far as it
-// is on record. The batch begins after the transaction given.
-func paidBy(ctx context.Context, tx *ledger.Tx, entry purse.Entry, after uint32) (paymentRow, bool, error) {
-	if entry.IsCancellation() {
-		return loadPayment(ctx, tx, entry.Merchant(), entry.PaidTNo)
-	}
-	v := entry.Void
-	row, err := scanPayment(tx.QueryRowContext(ctx, paymentColumns+`WHERE mid = ? AND tno > ? AND tno < ? AND cid = ? AND sno = ? ORDER BY tno LIMIT 1`,
-		v.Merchant.String(), int64(after), int64(v.TNo), v.Card.String(), int64(v.SNo)-1))
-	if errors.Is(err, sql.ErrNoRows) {
-		return paymentRow{}, false, nil
-	}
-	return row, err == nil, err
+// is on record.
+func paidBy(ctx context.Context, tx *ledger.Tx, entry purse.Entry) (paymentRow, bool, error) {
+	return loadPayment(ctx, tx, entry.Merchant(), entry.TakenTNo)
 }
 
 // sums are what a batch gives its merchant, and what its cancellations take of
@@ -104,15 +95,9 @@ type sums struct {
 type batchCheck struct {
 	merchant merchantRow
 	sums     sums
-	gross    money.Amount               // of its payments
-	added    map[cardNumber]addedAmount // by payments that are not booked yet
-	returned map[string]money.Amount    // by gateways, of payments that went on to them
-}
-
-// cardNumber names a payment by its card and that one's number.
-type cardNumber struct {
-	card purse.ID
-	sno  uint32
+	gross    money.Amount            // of its payments
+	added    map[uint32]addedAmount  // by TNo, of payments that are not booked yet
+	returned map[string]money.Amount // by gateways, of payments that went on to them
 }
 
 type addedAmount struct{ net, fee money.Amount }
@@ -120,16 +105,8 @@ type addedAmount struct{ net, fee money.Amount }
 // add counts a payment that is not booked yet.
 func (b *batchCheck) add(proof purse.Proof, fee money.Amount) {
 	net := proof.Unit.Amount(proof.Amount) - fee
-	b.added[cardNumber{proof.Card, proof.SNo}] = addedAmount{net, fee}
+	b.added[proof.TNo] = addedAmount{net, fee}
 	b.sums.added, b.sums.addedFees = b.sums.added+net, b.sums.addedFees+fee
-}
-
-// takenNumber names the payment that a record takes back, or may have.
-func takenNumber(entry purse.Entry) cardNumber {
-	if entry.IsVoid {
-		return cardNumber{entry.Void.Card, entry.Void.SNo - 1}
-	}
-	return cardNumber{entry.Proof.Card, entry.PaidSNo}
 }
 
 // checkTakenBack refuses the cancellation of a payment whose money is not the
@@ -138,16 +115,18 @@ func (c *Clearing) checkTakenBack(ctx context.Context, tx *ledger.Tx, b *batchCh
 	if isDenied, err := hasPaidInstead(ctx, tx, entry); err != nil || isDenied {
 		return nil, err
 	}
-	if added, isNew := b.added[takenNumber(entry)]; isNew {
+	if added, isNew := b.added[entry.TakenTNo]; isNew {
 		b.sums.added, b.sums.addedFees = b.sums.added-added.net, b.sums.addedFees-added.fee
 		return nil, nil
 	}
-	row, found, err := paidBy(ctx, tx, entry, b.merchant.position.TNo)
+	row, found, err := paidBy(ctx, tx, entry)
 	switch {
 	case err != nil:
 		return nil, err
 	case !found:
 		return refuse(purse.NoPayment, "transaction %d takes back a payment that is not on record", entry.TNo()), nil
+	case row.state == stateRefunded:
+		return nil, nil // it is not counted
 	case row.state != statePaid:
 		d, _, err := loadDispute(ctx, tx, row.merchant, row.tno)
 		if err == nil && d.State == disputeOpen && d.Reason == noRecord {
@@ -212,19 +191,47 @@ func (c *Clearing) checkCovered(ctx context.Context, tx *ledger.Tx, b *batchChec
 
 // bookCancellation keeps a cancellation and counts it in.
 func (c *Clearing) bookCancellation(ctx context.Context, tx *ledger.Tx, b *booking, entry purse.Entry) error {
-	paid, found, err := paidBy(ctx, tx, entry, b.merchant.position.TNo)
+	paid, found, err := paidBy(ctx, tx, entry)
 	if err != nil || !found {
 		return errors.Join(err, fmt.Errorf("the payment that transaction %d takes back is not on record", entry.TNo()))
 	}
 	row := cancellationRow{merchant: paid.merchant, card: paid.card, tno: entry.TNo(), paidTNo: paid.tno, amount: paid.amount, fee: paid.fee, gateway: paid.gateway}
 	b.see(paid.card)
 	b.takenBack += row.amount
+	if paid.state == stateRefunded {
+		return c.bookRefunded(ctx, tx, row, entry)
+	}
 	if entry.IsVoid {
 		return c.bookUnproved(ctx, tx, b, row, entry)
 	}
 	p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, batch: entry.Batch, paidTNo: entry.PaidTNo, paidSNo: entry.PaidSNo}
 	row.sno, row.state, row.evidence = entry.Proof.SNo, cancelDone, cancelByRecord
 	return c.bookProved(ctx, tx, b, row, p)
+}
+
+// bookRefunded keeps a cancellation of a payment whose holder an operator had paid
+// back. It is not counted: what came onto the card by it, its shadow does not have.
+func (c *Clearing) bookRefunded(ctx context.Context, tx *ledger.Tx, row cancellationRow, entry purse.Entry) error {
+	d, _, err := loadDispute(ctx, tx, row.merchant, row.paidTNo)
+	if err != nil {
+		return err
+	}
+	row.state, row.evidence, row.operator = cancelDenied, cancelByOperator, d.Operator
+	if entry.IsVoid {
+		row.sno, row.isVoid = entry.Void.SNo, true
+		return c.insertCancellation(ctx, tx, row, payment{batch: entry.Batch, proof: purse.Proof{Time: entry.Void.Time}}, 0)
+	}
+	row.sno = entry.Proof.SNo
+	p := payment{proof: entry.Proof, macz: entry.MACZ, balance: entry.Balance, batch: entry.Batch, paidTNo: entry.PaidTNo, paidSNo: entry.PaidSNo}
+	err = c.alarm(ctx, tx, Contradiction, p, "the card took transaction %d back, which its holder was paid back already: it has that twice", row.paidTNo)
+	if err != nil {
+		return err
+	}
+	repeated, err := c.checkPayment(ctx, tx, p)
+	if err != nil {
+		return err
+	}
+	return c.insertCancellation(ctx, tx, row, p, repeated)
 }
 
 // bookUnproved keeps a cancellation of which the SAM does not know whether the
@@ -329,14 +336,14 @@ func (c *Clearing) insertCancellation(ctx context.Context, tx *ledger.Tx, row ca
 	if row.isVoid {
 		isVoid = 1
 	}
-	if row.state == cancelDone {
+	if row.state == cancelDone || !row.isVoid {
 		proof, macz = p.said(), p.macz[:]
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO cards_cancellations
-		(mid, tno, paid_tno, bno, cid, sno, amount, fee, is_void, state, evidence, lno, balance, made, proof, macz, repeated, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(mid, tno, paid_tno, bno, cid, sno, amount, fee, is_void, state, evidence, operator, lno, balance, made, proof, macz, repeated, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		row.merchant.String(), int64(row.tno), int64(row.paidTNo), int64(p.batch), row.card.String(), int64(row.sno), int64(row.amount), int64(row.fee),
-		isVoid, row.state, row.evidence, int64(p.proof.LNo), int64(p.proof.Unit.Amount(p.balance)), int64(p.proof.Time), proof, macz, repeated, tx.Now().UnixMicro())
+		isVoid, row.state, row.evidence, row.operator, int64(p.proof.LNo), int64(p.proof.Unit.Amount(p.balance)), int64(p.proof.Time), proof, macz, repeated, tx.Now().UnixMicro())
 	return err
 }
 

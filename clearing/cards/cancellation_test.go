@@ -474,3 +474,122 @@ func TestLostCardsWaitForCancellations(t *testing.T) {
 	}
 	o.wantSound()
 }
+
+// A holder who claims what he has paid, and has taken back, before the batch comes
+// does not keep the batch from being taken, and has his money once.
+func TestClaimOfWhatIsTakenBack(t *testing.T) {
+	for name, isDecided := range map[string]bool{"open": false, "paid back": true} {
+		o := newOffice(t)
+		o.gateway("purse", 0)
+		card, sam, kiosk := o.card(1, ""), o.sam(1), o.forwarding(2, "purse")
+		o.load(card, 100_00)
+		for _, s := range []*purse.SoftSAM{sam, kiosk} {
+			proof, macz, err := card.Pay(s.Merchant, s.Next(), 10_00, start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := s.Commit(proof, macz); err != nil {
+				t.Fatal(err)
+			}
+			if _, refusal, err := o.Claim(t.Context(), proof.Append(nil), macz, "mine"); err != nil || refusal != nil {
+				t.Fatalf("%v (%v)", refusal, err)
+			}
+			if isDecided {
+				if _, refusal, err := o.Decide(t.Context(), s.Merchant, 1, true, "anna"); err != nil || refusal != nil {
+					t.Fatalf("%v (%v)", refusal, err)
+				}
+			}
+			o.cancel(s, card)
+			o.pay(s, card, 5_00)
+			o.submit(s)
+		}
+		onShadow, paidBack := 90*money.Unit, money.Amount(0)
+		if isDecided { // it is on the card, too, and clearing does not stand for that
+			onShadow, paidBack = 70*money.Unit, 20*money.Unit
+		}
+		o.wantBalance("card:"+card.ID.String()+":shadow", onShadow)
+		o.wantBalance("broker:cards:cash", paidBack-100*money.Unit)
+		o.wantBalance("gateway:purse:in", 5*money.Unit)
+		o.wantBalance("merchant:"+sam.Merchant.String()+":payable", 4_98*cent)
+		if kinds := o.alarms(); slices.Contains(kinds, cards.Contradiction) != isDecided {
+			t.Errorf("%s: alarms %v", name, kinds)
+		}
+		o.wantSound()
+	}
+}
+
+// A thief with a gateway's SAM has a card pay, puts that on an account, and lets the
+// card take it back, again and again, and turns nothing in: clearing sees it when
+// the card pays the next time, and does not load it any more.
+func TestWhatIsTakenBackFromAGateway(t *testing.T) {
+	o := newOffice(t)
+	o.gateway("purse", 0)
+	account := o.account(1, 100*money.Unit)
+	card, kiosk := o.card(1, account), o.forwarding(1, "purse")
+	o.load(card, 50_00)
+	o.online(o.pay(kiosk, card, 50_00))
+	o.cancel(kiosk, card)
+	if kinds := o.alarms(); len(kinds) > 0 {
+		t.Errorf("alarms %v", kinds)
+	}
+	request, answer := ask(card, 1_00)
+	_, refusal, err := o.AuthoriseLoad(t.Context(), request, answer)
+	wantRefusal(t, refusal, err, cards.WrongBalance)
+	o.online(o.pay(kiosk, card, 50_00))
+	if kinds := o.alarms(); !slices.Contains(kinds, cards.Overspent) {
+		t.Errorf("alarms %v", kinds)
+	}
+}
+
+// A merchant who turns nothing in, and a holder whose card takes back what it paid
+// online, cannot go on with that for ever: what was before the last load but one
+// is not believed to be on the card.
+func TestWhatIsTakenBackAndNeverTurnedIn(t *testing.T) {
+	o := newOffice(t)
+	card, sam := o.card(1, o.account(1, 200*money.Unit)), o.sam(1)
+	o.load(card, 50_00)
+	for range 2 {
+		o.online(o.pay(sam, card, 40_00))
+		o.cancel(sam, card)
+		o.load(card, 1_00)
+	}
+	if kinds := o.alarms(); len(kinds) > 0 {
+		t.Errorf("alarms %v", kinds)
+	}
+	o.online(o.pay(sam, card, 40_00))
+	o.cancel(sam, card)
+	request, answer := ask(card, 1_00)
+	_, refusal, err := o.AuthoriseLoad(t.Context(), request, answer)
+	wantRefusal(t, refusal, err, cards.WrongBalance)
+	// Once the batch is there, everything is known.
+	o.submit(sam)
+	o.load(card, 1_00)
+}
+
+// A card in a file is put back as it was before its payment, and pays and takes
+// back under the same numbers again: the merchant, who cannot know, has his batch
+// taken, and the card an alarm.
+func TestCancellationsOfACopiedCard(t *testing.T) {
+	o := newOffice(t)
+	card, sam := o.card(1, ""), o.sam(1)
+	o.load(card, 100_00)
+	copied := *card
+	for range 2 {
+		*card = copied
+		o.pay(sam, card, 10_00)
+		o.cancel(sam, card)
+	}
+	*card = copied
+	o.pay(sam, card, 10_00)
+	sam.Next()
+	sam.Void(card.ID, card.SNo+1, 10_00, start, purse.UnprovedCancellation)
+	receipt := o.submit(sam)
+	if receipt.Cancellations != 3 || receipt.Cancelled != 30*money.Unit {
+		t.Errorf("got %+v", receipt)
+	}
+	if kinds := o.alarms(); !slices.Contains(kinds, cards.PaymentNumber) {
+		t.Errorf("alarms %v", kinds)
+	}
+	o.wantBalance("merchant:"+sam.Merchant.String()+":payable", 0)
+	o.wantSound()
+}

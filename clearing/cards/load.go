@@ -159,7 +159,7 @@ func (c *Clearing) checkLoad(ctx context.Context, tx *ledger.Tx, card cardRow, l
 	if err != nil {
 		return nil, err
 	}
-	back, err := mayBeBack(ctx, tx, card.id, math.MaxUint32)
+	back, err := mayBeBack(ctx, tx, card.id, math.MaxUint32, last)
 	if err != nil {
 		return nil, err
 	}

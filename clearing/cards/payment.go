@@ -335,23 +335,26 @@ func (c *Clearing) checkShadow(ctx context.Context, tx *ledger.Tx, p payment) er
 	if err != nil || shadow.Balance >= 0 {
 		return err
 	}
-	back, err := mayBeBack(ctx, tx, p.proof.Card, p.proof.SNo)
+	back, err := mayBeBack(ctx, tx, p.proof.Card, p.proof.SNo, p.proof.LNo)
 	if err != nil || shadow.Balance+back >= 0 {
 		return err
 	}
 	return c.alarm(ctx, tx, Overspent, p, "%s micros more were spent than loaded", -shadow.Balance)
 }
 
-// mayBeBack returns how much a card may have taken back before its payment sno
-// without clearing knowing it yet: payments whose batch is still to come, if the
-// next number of the card is not known to be a payment, and cancellations that
-// nobody has decided.
-func mayBeBack(ctx context.Context, tx *ledger.Tx, card purse.ID, sno uint32) (back money.Amount, err error) {
+// mayBeBack returns how much a card may have taken back before its payment sno,
+// after its load lno, without clearing knowing it yet: payments whose batch is
+// still to come, if the next number of the card is not known to be a payment, and
+// cancellations that nobody has decided. Those from before the load before lno are
+// not counted, and none that went on to a gateway: a merchant who turns nothing in,
+// and a card that takes back what it paid him, could make money for ever and raise
+// no alarm.
+func mayBeBack(ctx context.Context, tx *ledger.Tx, card purse.ID, sno, lno uint32) (back money.Amount, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM (
-			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND repeated = 0 AND bno = 0 AND state <> 'refunded'
+			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND lno >= ? AND repeated = 0 AND bno = 0 AND gateway = '' AND state <> 'refunded'
 				AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1 AND n.repeated = 0)
 			UNION ALL SELECT amount FROM cards_cancellations WHERE cid = ? AND state = 'open') AS back`,
-		card.String(), int64(sno), card.String()).Scan((*int64)(&back))
+		card.String(), int64(sno), int64(lno)-1, card.String()).Scan((*int64)(&back))
 	return back, err
 }
 
