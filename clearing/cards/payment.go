@@ -346,16 +346,40 @@ func (c *Clearing) checkShadow(ctx context.Context, tx *ledger.Tx, p payment) er
 // after its load lno, without clearing knowing it yet: payments whose batch is
 // still to come, if the next number of the card is not known to be a payment, and
 // cancellations that nobody has decided. Those from before the load before lno are
-// not counted, and none that went on to a gateway: a merchant who turns nothing in,
-// and a card that takes back what it paid him, could make money for ever and raise
-// no alarm.
+// not counted, and of what went on to a gateway no more than is still there: a
+// merchant who turns nothing in, and a card that takes back what it paid him, could
+// else make money for ever and raise no alarm.
 func mayBeBack(ctx context.Context, tx *ledger.Tx, card purse.ID, sno, lno uint32) (back money.Amount, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM (
-			SELECT amount FROM cards_payments p WHERE cid = ? AND sno < ? AND lno >= ? AND repeated = 0 AND bno = 0 AND gateway = '' AND state <> 'refunded'
-				AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1 AND n.repeated = 0)
-			UNION ALL SELECT amount FROM cards_cancellations WHERE cid = ? AND state = 'open') AS back`,
-		card.String(), int64(sno), int64(lno)-1, card.String()).Scan((*int64)(&back))
-	return back, err
+	err = tx.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM cards_cancellations WHERE cid = ? AND state = 'open'`,
+		card.String()).Scan((*int64)(&back))
+	if err != nil {
+		return 0, err
+	}
+	gateways := make(map[string]money.Amount)
+	err = tx.Each(ctx, func(scan func(target ...any) error) error {
+		var gateway string
+		var amount int64
+		err := scan(&gateway, &amount)
+		gateways[gateway] = money.Amount(amount)
+		return err
+	}, `SELECT gateway, CAST(SUM(amount) AS BIGINT) FROM cards_payments p
+		WHERE cid = ? AND sno < ? AND lno >= ? AND repeated = 0 AND bno = 0 AND state <> 'refunded'
+			AND NOT EXISTS (SELECT 1 FROM cards_payments n WHERE n.cid = p.cid AND n.sno = p.sno + 1 AND n.repeated = 0)
+		GROUP BY gateway`, card.String(), int64(sno), int64(lno)-1)
+	if err != nil {
+		return 0, err
+	}
+	for gateway, amount := range gateways {
+		if gateway != "" {
+			in, err := tx.Account(ctx, gatewayAccount(gateway))
+			if err != nil {
+				return 0, err
+			}
+			amount = min(amount, max(in.Balance-in.Pending, 0))
+		}
+		back += amount
+	}
+	return back, nil
 }
 
 // keep checks a payment against what is known of its card, and keeps it.
