@@ -475,7 +475,47 @@ func (j *journal) adopt(merchant purse.ID, last uint32, found []transaction) err
 			if err := keep(tx, x); err != nil {
 				return err
 			}
+			if x.Kind != KindCancellation {
+				continue
+			}
+			if err := stopPaid(tx, x); err != nil {
+				return err
+			}
 		}
 		return meta.Put(metaLast, numberKey(last))
+	})
+}
+
+// stopPaid keeps a payment from going on that an adopted cancellation is of. A
+// journal that was restored from a backup may be about to fund an account with it.
+func stopPaid(tx *bbolt.Tx, x transaction) error {
+	tno := x.CancelledTNo
+	for _, bucket := range [][]byte{openBucket, endedBucket} {
+		if tno != 0 {
+			break
+		}
+		// The SAM does not say which payment it is, but for the card and its number.
+		err := each(tx, bucket, func(_, text []byte) (bool, error) {
+			var paid transaction
+			err := json.Unmarshal(text, &paid)
+			if paid.Kind == KindPayment && len(paid.Record) > 0 && paid.Card == x.Card && paid.SNo+1 == x.SNo && paid.TNo < x.TNo {
+				tno = paid.TNo
+			}
+			return true, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if tno == 0 {
+		return nil
+	}
+	x.CancelledTNo = tno
+	if err := keep(tx, x); err != nil {
+		return err
+	}
+	return mark(tx, tno, func(paid *transaction) {
+		paid.IsBeingCancelled = true
+		x.decidePaid(paid)
 	})
 }

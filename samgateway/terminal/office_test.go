@@ -367,7 +367,7 @@ func (o *office) claimReturned(text []byte, macz purse.MAC) error {
 	switch {
 	case o.returned[key]:
 		return nil
-	case !found: // it decides when the batch is there
+	case !found || !paid.isDisputed && said.TNo > o.position[said.Merchant].TNo: // it decides when the batch is there
 		o.early[key] = earlyClaim{text, macz}
 		return nil
 	case !paid.isDisputed:

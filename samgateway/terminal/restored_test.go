@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,6 +14,33 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
+
+// journal returns the journal as a backup would have it.
+func (p *place) journal() []byte {
+	p.t.Helper()
+	if err := p.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	text, err := os.ReadFile(p.path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.open()
+	return text
+}
+
+// restore puts a backup of the journal in the place of the journal.
+func (p *place) restore(text []byte) {
+	p.t.Helper()
+	err := p.Close()
+	if err == nil {
+		err = os.WriteFile(p.path, text, 0o600)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.open()
+}
 
 // setSAM puts the SAM back to an earlier state.
 func (p *place) setSAM(state []byte) {
@@ -99,6 +127,42 @@ func TestTwinSAM(t *testing.T) {
 	p.setSAM(own)
 	if _, err := p.pay(p.cards[0], purposeOf(8)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A journal from a backup does not know that a payment was taken back since, and
+// does not fund an account with it.
+func TestRestoredJournalFundsNothingTwice(t *testing.T) {
+	for name, how := range map[string]fault{"done": none, "open": after} {
+		p := ready(t, 1)
+		card := p.cards[0]
+		p.office.fault = func(question string) fault {
+			p.office.closed["account-1"] = question == "fund"
+			return none
+		}
+		if _, err := p.pay(card, purposeOf(17)); err != nil {
+			t.Fatal(err)
+		}
+		p.office.fault, p.office.closed["account-1"] = nil, false
+		backup := p.journal()
+		if how != none {
+			card.tear = onlyAt(purse.CancelLast, how)
+		}
+		if _, err := p.CancelLast(t.Context(), card); (err == nil) != (how == none) {
+			t.Fatal(err)
+		}
+		p.restore(backup)
+		for range 2 {
+			p.clock.add(time.Minute)
+			if _, err := p.Resolve(t.Context()); err != nil || len(p.office.fundings) > 0 {
+				t.Errorf("%s: %d fundings (%v)", name, len(p.office.fundings), err)
+			}
+		}
+		p.clock.add(terminal.DefaultPatience)
+		if _, err := p.Resolve(t.Context()); err != nil || len(p.office.fundings) > 0 {
+			t.Errorf("%s: %d fundings later (%v)", name, len(p.office.fundings), err)
+		}
+		p.settled()
 	}
 }
 
