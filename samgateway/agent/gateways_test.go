@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,7 +45,7 @@ func TestHostileGateways(t *testing.T) {
 	h.pair()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			address := serve(t, desk{c.payee, func(ctx context.Context, _ relay.Hello, remote smartcard.Card) relay.Result {
+			address := serve(t, desk{name: c.payee, serve: func(ctx context.Context, _ relay.Hello, remote smartcard.Card) relay.Result {
 				for _, command := range c.commands {
 					if _, err := remote.Transmit(ctx, command); err != nil {
 						break
@@ -64,6 +66,54 @@ func TestHostileGateways(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A gateway can say whatever fits into a sentence, and the agent goes on.
+func TestGatewaysThatSayNothing(t *testing.T) {
+	card := newCard(t, testKeys(t), cardID, 100_00)
+	h := newHome(t, card, "", nil)
+	h.pair()
+	for _, said := range []string{".", " ", "...", " . "} {
+		got := h.pay(payment(serve(t, desk{refuses: said})), "")
+		if got.Phase != agent.Failed || got.Sentence != "No reason is known." {
+			t.Errorf("%q: got %+v", said, got)
+		}
+	}
+}
+
+// What the file system says is for the holder: the site does not learn how the
+// holder's folders are called.
+func TestSitesLearnNothingOfTheMachine(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "private")
+	card := newCard(t, testKeys(t), cardID, 100_00)
+	h := newHome(t, card, filepath.Join(folder, "agent.json"), nil)
+	h.pair()
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	got := h.pay(payment(serve(t, desk{name: "A shop"})), "")
+	if got.Phase != agent.Failed || !strings.Contains(got.Sentence, "cannot write down") || strings.Contains(got.Sentence, "private") {
+		t.Errorf("got %+v", got)
+	}
+	h.stop()
+	if !strings.Contains(h.log.String(), folder) {
+		t.Errorf("the log does not say what is wrong: %s", h.log)
+	}
+}
+
+// What cannot be a PIN uses up no try.
+func TestWhatIsNoPINUsesUpNoTry(t *testing.T) {
+	card := newCard(t, testKeys(t), cardID, 100_00)
+	h := newHome(t, card, "", nil)
+	h.pair()
+	h.ask(agent.RequestBody{Intent: "load", Gateway: "wss://gateway.example/relay", Merchant: merchant.String(), Payee: "A shop", Amount: 1_230_000, Currency: "eur-micro"})
+	for _, typed := range []string{"123", "123456789", "11 1", "1111\n", "１１"} {
+		h.yes(typed)
+		wantIn(t, h.look(), "no try was used up")
+	}
+	if data := card.data(t); data.Tries != 3 || card.count(purse.Verify) != 0 {
+		t.Errorf("%d tries are left, and the card was asked %d times", data.Tries, card.count(purse.Verify))
 	}
 }
 

@@ -113,7 +113,10 @@ func (a *Agent) post(w http.ResponseWriter, r *http.Request, then func(url.Value
 
 // sentence writes an error as people begin and end sentences.
 func sentence(err error) string {
-	letters := []rune(strings.TrimSuffix(relay.Sentence(err.Error()), "."))
+	letters := []rune(strings.TrimRight(relay.Sentence(err.Error()), ". "))
+	if len(letters) == 0 { // a gateway may say "."
+		return "No reason is known."
+	}
 	letters[0] = unicode.ToUpper(letters[0])
 	return string(letters) + "."
 }

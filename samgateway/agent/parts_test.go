@@ -337,7 +337,7 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p := &place{Terminal: opened, office: o}
-	p.address = serve(t, desk{"A shop", p.serve})
+	p.address = serve(t, desk{name: "A shop", serve: p.serve})
 	t.Cleanup(func() {
 		if err := opened.Close(); err != nil {
 			t.Error(err)
@@ -388,9 +388,14 @@ func serve(t *testing.T, desk relay.Desk) (address string) {
 type desk struct {
 	name  string
 	serve func(ctx context.Context, hello relay.Hello, card smartcard.Card) relay.Result
+	// refuses is what it says in place of an offer; "": it makes one.
+	refuses string
 }
 
 func (d desk) Offer(_ context.Context, hello relay.Hello) (relay.Offer, error) {
+	if d.refuses != "" {
+		return relay.Offer{}, errors.New(d.refuses)
+	}
 	return relay.Offer{Merchant: merchant.String(), Name: d.name, Amount: hello.Amount, Currency: hello.Currency, Account: hello.Account}, nil
 }
 

@@ -182,10 +182,12 @@ func (s *store) unpair(origin string) error {
 	})
 }
 
+var errTooMuchOpen = fmt.Errorf("%d sessions are not decided: find out what became of them first", maxOpen)
+
 func (s *store) begin(o opening) error {
 	return s.change(func(next *state) error {
 		if len(next.Open) >= maxOpen {
-			return fmt.Errorf("%d sessions are not decided: find out what became of them first", maxOpen)
+			return errTooMuchOpen
 		}
 		next.Open = append(next.Open, o)
 		return nil

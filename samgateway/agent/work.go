@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -99,8 +100,8 @@ func (a *Agent) session(ctx context.Context, next job) (relay.Result, error) {
 		return a.resolved(r, card.data, result)
 	}
 	if err := a.store.begin(a.openingOf(r, card.data, next.agreed)); err != nil {
-		call.Refuse("the agent cannot write down what it begins")
-		return relay.Result{}, err
+		call.Refuse(errNotWritten.Error())
+		return relay.Result{}, a.asWritten(err)
 	}
 	result := call.Run(ctx, card, agreement)
 	if result.Outcome != relay.Undecided {
@@ -110,6 +111,18 @@ func (a *Agent) session(ctx context.Context, next job) (relay.Result, error) {
 		a.config.Log.Error("agent: a session is over and stays in the file", "error", err)
 	}
 	return result, nil
+}
+
+var errNotWritten = errors.New("the agent cannot write down what it begins")
+
+// asWritten keeps what the file system says from the site, which reads how its
+// request ended: it names folders of the holder's.
+func (a *Agent) asWritten(err error) error {
+	if errors.Is(err, errTooMuchOpen) {
+		return err
+	}
+	a.config.Log.Error("agent: what is begun cannot be written down", "error", err)
+	return errNotWritten
 }
 
 func (a *Agent) openingOf(r *request, data smartcard.PurseData, agreed shown) opening {
@@ -344,13 +357,19 @@ func (a *Agent) say(id string, pin []byte) error {
 	if r == nil || r.phase != Waiting || r.shown == nil || !equal(r.shown.id, id) || a.isBusy {
 		return errors.New("what you said yes to is over, or was shown anew: look at it again")
 	}
-	if r.shown.isPIN && len(pin) > 0 && (len(pin) < 4 || len(pin) > 8) {
+	if r.shown.isPIN && len(pin) > 0 && !isPIN(pin) {
 		return errors.New("a PIN has 4 to 8 digits: no try was used up")
 	}
 	a.isBusy = true
 	r.phase, r.notice = Working, ""
 	a.jobs <- job{request: r, agreed: *r.shown, pin: pin}
 	return nil
+}
+
+// isPIN reports whether a text can be a PIN. What cannot is not shown to the card,
+// where it would use up a try.
+func isPIN(text []byte) bool {
+	return len(text) >= 4 && len(text) <= 8 && !bytes.ContainsFunc(text, func(letter rune) bool { return letter < '0' || letter > '9' })
 }
 
 // decline takes the holder's no.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
+	"unicode"
 
 	"github.com/coder/websocket"
 
@@ -15,8 +17,13 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
-// maxAddressLetters bounds the address of a gateway.
-const maxAddressLetters = 200
+const (
+	// maxAddressLetters bounds the address of a gateway.
+	maxAddressLetters = 200
+	// maxAnswerHeaderBytes bounds the headers of its first answer, which has some
+	// hundreds: it need not be honest.
+	maxAnswerHeaderBytes = 16 << 10
+)
 
 // CheckAddress says what is wrong with the address of a gateway: wss://, or ws://
 // to this machine, with a host, and without a user, a query or a fragment.
@@ -28,6 +35,11 @@ func CheckAddress(address string) error {
 	if err != nil || parsed.Hostname() == "" || parsed.String() != address || parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
 		return fmt.Errorf("address of the gateway %q: want one such as wss://gateway.example/relay", address)
 	}
+	// The holder compares the host, and letters of other alphabets look like those of
+	// this one: what is shown is what the browser's address line would show.
+	if strings.ContainsFunc(parsed.Host, func(letter rune) bool { return letter > unicode.MaxASCII }) {
+		return fmt.Errorf("address of the gateway %q: write a host with other letters than a to z as it stands in the domain name system, xn--…", address)
+	}
 	if parsed.Scheme != "wss" && (parsed.Scheme != "ws" || !payword.IsLoopbackHost(parsed.Hostname())) {
 		return fmt.Errorf("address of the gateway %q: want wss://, or ws:// for this machine alone", address)
 	}
@@ -37,7 +49,7 @@ func CheckAddress(address string) error {
 // NewClient returns what a gateway is called with. roots are nil but in tests: the
 // certificates of this machine count.
 func NewClient(roots *tls.Config) *http.Client {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: roots}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: roots, MaxResponseHeaderBytes: maxAnswerHeaderBytes}
 	return &http.Client{
 		Transport: transport,
 		// The holder agreed to one gateway, not to where it sends the agent.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -125,8 +128,14 @@ func (g *Gateway) serve(ctx context.Context, l *line) {
 	card.session = session
 	result := g.desk.Serve(ctx, hello, card)
 	result.Sentence = Sentence(result.Sentence)
-	// A site finds its order by the reference, and compares the amount.
-	g.log.Info("relay: session ended", "intent", hello.Intent, "reference", hello.Reference, "amount", result.Amount, "outcome", result.Outcome, "transaction", result.Transaction, "commands", card.number)
+	// A site finds its order by the reference, and compares the amount. Only what the
+	// merchant was paid has one: whoever loads a card, or funds an account, by the
+	// name of an order has paid nothing for it.
+	reference := hello.Reference
+	if hello.Intent != Pay {
+		reference = ""
+	}
+	g.log.Info("relay: session ended", "intent", hello.Intent, "reference", reference, "amount", result.Amount, "outcome", result.Outcome, "transaction", result.Transaction, "commands", card.number)
 	if err := l.send(message{Type: typeResult, Result: &result}); err == nil {
 		l.hangUp()
 	}
@@ -181,6 +190,16 @@ func (c *remoteCard) Transmit(ctx context.Context, command []byte) ([]byte, erro
 	return nil, fmt.Errorf("%w: %w", smartcard.ErrTorn, c.lost)
 }
 
+// patience is how long an answer is waited for. After a command that moves
+// something nobody but the card knows what it did, so that one is worth waiting
+// for.
+func (c *remoteCard) patience(command []byte) time.Duration {
+	if len(command) > 1 && slices.Contains([]purse.Instruction{purse.Debit, purse.Credit, purse.CancelLast, purse.Script}, purse.Instruction(command[1])) {
+		return c.limits.Answer
+	}
+	return c.limits.Look
+}
+
 func (c *remoteCard) exchange(ctx context.Context, command []byte) ([]byte, error) {
 	if err := c.session.Err(); err != nil {
 		return nil, fmt.Errorf("the session ended: %w", context.Cause(c.session))
@@ -195,7 +214,7 @@ func (c *remoteCard) exchange(ctx context.Context, command []byte) ([]byte, erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.session, cancel)()
-	m, err := c.line.next(ctx, c.limits.Answer)
+	m, err := c.line.next(ctx, c.patience(command))
 	switch {
 	case err != nil:
 		return nil, err

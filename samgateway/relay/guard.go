@@ -37,26 +37,50 @@ type Guard struct {
 	scripts int
 	started []byte // MID and TNo of the last START
 	sent    map[purse.Instruction]bool
+	said    map[purse.Instruction]bool // answered, by whatever
 	done    map[purse.Instruction]bool // answered by 9000
 }
 
 // NewGuard returns a guard of an agreement.
 func NewGuard(agreed Agreement) *Guard {
-	return &Guard{agreed: agreed, sent: make(map[purse.Instruction]bool), done: make(map[purse.Instruction]bool)}
+	return &Guard{
+		agreed: agreed, sent: make(map[purse.Instruction]bool), said: make(map[purse.Instruction]bool), done: make(map[purse.Instruction]bool),
+	}
 }
 
 // Answered takes the card's answer to a command that was let pass.
 func (g *Guard) Answered(command, answer []byte) {
-	if _, status, err := purse.Answer(answer); err == nil && status == purse.Done {
-		g.done[purse.Instruction(command[1])] = true
+	_, status, err := purse.Answer(answer)
+	if err != nil {
+		return
+	}
+	instruction := purse.Instruction(command[1])
+	g.said[instruction] = true
+	if status == purse.Done {
+		g.done[instruction] = true
 	}
 }
 
 // Judge compares what the gateway says with what the card was seen to do. The
 // card's word counts: a gateway that is wrong, or lies, changes nothing about
-// what is on the card.
+// what is on the card. Nor do amount and transaction come from the gateway: they
+// are those that the card was asked for.
 func (g *Guard) Judge(result Result) Result {
+	result = g.judge(result)
+	result.Amount, result.Transaction = 0, 0
+	if g.started != nil {
+		result.Transaction = binary.BigEndian.Uint32(g.started[8:])
+	}
+	if result.Outcome == Done && g.agreed.Intent != Resolve {
+		result.Amount = g.agreed.Unit.Amount(g.agreed.Amount)
+	}
+	return result
+}
+
+func (g *Guard) judge(result Result) Result {
 	moved := g.done[purse.Debit] || g.done[purse.Credit]
+	// It was pulled, or tells nothing, so that only the card knows.
+	isUnknown := g.sent[purse.Debit] && !g.said[purse.Debit] || g.sent[purse.Credit] && !g.said[purse.Credit]
 	switch {
 	case g.agreed.Intent == Resolve && result.Outcome == Failed:
 		result.Outcome = Undecided // what was open still is
@@ -64,8 +88,9 @@ func (g *Guard) Judge(result Result) Result {
 		// It is undecided for the gateway, which cannot know that no order arrived.
 		result.Outcome = Failed
 	case moved && result.Outcome == Failed:
-		return Result{Outcome: Undecided, Amount: result.Amount, Transaction: result.Transaction,
-			Sentence: Sentence("The card did it, but for the gateway it failed. " + result.Sentence)}
+		return Result{Outcome: Undecided, Sentence: Sentence("The card did it, but for the gateway it failed. " + result.Sentence)}
+	case isUnknown && result.Outcome != Undecided:
+		return Result{Outcome: Undecided, Sentence: Sentence("The card was lost in the middle, and only it knows what it did. " + result.Sentence)}
 	case !moved && result.Outcome == Done && g.agreed.Intent != Resolve:
 		return Result{Outcome: Undecided, Sentence: Sentence("The gateway says that it is done, but this card was not asked to do it.")}
 	}

@@ -111,7 +111,8 @@ type Result struct {
 // DefaultLimits.
 type Limits struct {
 	Connect   time.Duration // until the offer is there
-	Answer    time.Duration // of the card, as the gateway sees it
+	Answer    time.Duration // of the card to a command that moves something, as the gateway sees it
+	Look      time.Duration // of the card to any other; at most Answer
 	Silence   time.Duration // of the gateway, while it talks to clearing or waits for its SAM
 	Heartbeat time.Duration // between two pings of each end, and for their answers
 	Session   time.Duration // from begin to result
@@ -119,20 +120,23 @@ type Limits struct {
 
 // DefaultLimits suit cards that take a second for a command, and lines of
 // telephones. While a session lasts the SAM can wait for it, so it is not long.
+// Anybody can come without a card and be silent: so what comes before a card has
+// proved itself, and loses nothing by being begun again, has the least time.
 var DefaultLimits = Limits{
-	Connect: 15 * time.Second, Answer: 15 * time.Second, Silence: 45 * time.Second,
+	Connect: 15 * time.Second, Answer: 15 * time.Second, Look: 5 * time.Second, Silence: 45 * time.Second,
 	Heartbeat: 10 * time.Second, Session: 3 * time.Minute,
 }
 
 func (l Limits) orDefault() Limits {
 	for _, pair := range []struct{ limit, usual *time.Duration }{
 		{&l.Connect, &DefaultLimits.Connect}, {&l.Answer, &DefaultLimits.Answer}, {&l.Silence, &DefaultLimits.Silence},
-		{&l.Heartbeat, &DefaultLimits.Heartbeat}, {&l.Session, &DefaultLimits.Session},
+		{&l.Heartbeat, &DefaultLimits.Heartbeat}, {&l.Session, &DefaultLimits.Session}, {&l.Look, &DefaultLimits.Look},
 	} {
 		if *pair.limit <= 0 {
 			*pair.limit = *pair.usual
 		}
 	}
+	l.Look = min(l.Look, l.Answer)
 	return l
 }
 

@@ -242,6 +242,94 @@ func bytesOf(command []byte, count int) (all [][]byte) {
 	return all
 }
 
+// What a gateway says of a card that was lost in the middle is no knowledge, and
+// how much was moved, and by which transaction, the agent has seen by itself.
+func TestGatewayThatSaysAnotherThingThanTheCardDid(t *testing.T) {
+	said := func(outcome relay.Outcome) desk {
+		return desk{serve: func(ctx context.Context, card smartcard.Card) relay.Result {
+			for _, command := range [][]byte{start(merchant, 7), order(nil)} {
+				if _, err := card.Transmit(ctx, command); err != nil {
+					break
+				}
+			}
+			return relay.Result{Outcome: outcome, Sentence: "believe me", Transaction: 8, Amount: 200_000_000}
+		}}
+	}
+	for _, c := range []struct {
+		torn          purse.Instruction
+		said, outcome relay.Outcome
+		amount        int64
+	}{
+		{0, relay.Done, relay.Done, 1_230_000},
+		{0, relay.Failed, relay.Undecided, 0},
+		{0, relay.Undecided, relay.Undecided, 0},
+		{purse.Debit, relay.Failed, relay.Undecided, 0},
+		{purse.Debit, relay.Done, relay.Undecided, 0},
+		{purse.StartPay, relay.Failed, relay.Failed, 0},
+	} {
+		got := run(t, serve(t, said(c.said), relay.Limits{}), &script{torn: c.torn}, agreed, relay.Limits{})
+		if got.Outcome != c.outcome || int64(got.Amount) != c.amount || got.Transaction != 7 {
+			t.Errorf("torn at %02X, the gateway says %s: got %+v, want %s, %d micros, transaction 7", c.torn, c.said, got, c.outcome, c.amount)
+		}
+	}
+}
+
+// Who loads a card, or funds an account, by the name of an order has paid nothing
+// for it: the line in which a site looks for its order does not name it.
+func TestOnlyPaymentsAreLoggedByTheirReference(t *testing.T) {
+	for _, intent := range []relay.Intent{relay.Pay, relay.Fund, relay.Load, relay.Unload, relay.Resolve} {
+		log := &bytes.Buffer{}
+		gateway := relay.NewGateway(sends(), relay.Limits{}, slog.New(slog.NewJSONHandler(log, nil)))
+		server := httptest.NewServer(gateway)
+		asks := relay.Hello{Intent: intent, Amount: 1_230_000, Currency: "eur-micro", Reference: "order 7"}
+		switch intent {
+		case relay.Fund:
+			asks.Account = "u-1"
+		case relay.Resolve:
+			asks.Amount, asks.Currency = 0, ""
+		}
+		c, err := call(t, "ws"+strings.TrimPrefix(server.URL, "http"), asks, relay.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		as := agreed
+		as.Intent = intent
+		c.Run(t.Context(), &script{}, as)
+		gateway.Close()
+		server.Close()
+		if isNamed := strings.Contains(log.String(), "order 7"); isNamed != (intent == relay.Pay) || !strings.Contains(log.String(), "session ended") {
+			t.Errorf("%s: the log has %s", intent, log)
+		}
+	}
+}
+
+// Who comes without a card, and is silent, holds up the others for less time than
+// a card has that may have paid.
+func TestSilentAgentsAreNotWaitedForLong(t *testing.T) {
+	limits := relay.Limits{Look: 50 * time.Millisecond, Answer: time.Hour, Heartbeat: time.Hour}
+	for _, command := range [][]byte{selecting, numbers, start(merchant, 7), recovery(merchant), initLoad(123, cents)} {
+		ended := make(chan error, 1)
+		address := serve(t, desk{serve: func(ctx context.Context, card smartcard.Card) relay.Result {
+			_, err := card.Transmit(ctx, command)
+			ended <- err
+			return relay.Result{Outcome: relay.Failed, Sentence: "no card"}
+		}}, limits)
+		peer := dialRaw(t, address)
+		peer.write(helloText)
+		peer.read()
+		peer.write(`{"type":"begin"}`)
+		peer.read()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, smartcard.ErrTorn) {
+				t.Errorf("%02X: got %v, want ErrTorn", command[1], err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%02X: the gateway waits still", command[1])
+		}
+	}
+}
+
 // Of a question that failed the answer is open still.
 func TestQuestionThatFailed(t *testing.T) {
 	asks := agreed
@@ -366,7 +454,7 @@ func TestAddressesOfGateways(t *testing.T) {
 		"wss://gateway.example/relay": true, "wss://gateway.example:8443/": true, "ws://127.0.0.1:8080/relay": true, "ws://localhost:1/": true, "ws://[::1]:1/": true,
 		"ws://gateway.example/relay": false, "https://gateway.example/": false, "http://127.0.0.1/": false, "wss://a@gateway.example/": false,
 		"wss://gateway.example/?a=b": false, "wss://gateway.example/#a": false, "wss:///relay": false, "": false, "ws://127.0.0.1.evil.example/": false,
-		"wss://" + strings.Repeat("a", 200) + "/": false, "wss://gate\u202Eway.example/": false, "ws://0.0.0.0:80/": false, "javascript:alert(1)": false,
+		"wss://" + strings.Repeat("a", 200) + "/": false, "wss://gate\u202Eway.example/": false, "wss://g\u0430teway.example/": false, "wss://xn--gteway-3ve.example/": true, "ws://0.0.0.0:80/": false, "javascript:alert(1)": false,
 	} {
 		if err := relay.CheckAddress(address); (err == nil) != isGood {
 			t.Errorf("%q: got %v, want good: %v", address, err, isGood)
