@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/paywordhq/payword/internal/purse"
 )
@@ -205,7 +206,7 @@ func (s script) matter() Matter {
 
 func openJournal(path string, options *bbolt.Options, hook func()) (*journal, error) {
 	db, err := bbolt.Open(path, 0o600, options)
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("journal %s is in use: another process has this terminal", path)
 	}
 	if err != nil {
