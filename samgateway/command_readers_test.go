@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
@@ -25,24 +25,9 @@ func (foreign) Reset()                          {}
 // chips returns a card and a SAM that are in no reader.
 func chips(t *testing.T) (card, sam chip) {
 	t.Helper()
-	keys, err := purse.ParseKeys("1 MKP " + strings.Repeat("11", 32) + "\n1 MKL " + strings.Repeat("22", 32) + "\n1 KZD " + strings.Repeat("33", 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cents := purse.Unit{Currency: 0x0840, Exponent: -2}
-	ofCard, ofSAM := &inMemory{}, &inMemory{}
-	if err := purse.IssueCard(ofCard, purse.CardIssue{Keys: keys, KeyVersion: 1, Card: purse.ID{0xC1, 7: 1}, Unit: cents, MaxBalance: 20000, MaxPayment: 20000}); err != nil {
-		t.Fatal(err)
-	}
-	if err := purse.IssueSAM(ofSAM, purse.SAMIssue{Keys: keys, KeyVersion: 1, Merchant: purse.ID{0x4D, 7: 9}, Unit: cents, Limit: 100000}); err != nil {
-		t.Fatal(err)
-	}
-	if card, err = purse.OpenCard(ofCard, rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	if sam, err = purse.OpenSAM(ofSAM, rand.Reader); err != nil {
-		t.Fatal(err)
-	}
+	keys, cents := pursetest.Keys(t), purse.Unit{Currency: 0x0840, Exponent: -2}
+	card = pursetest.NewCard(t, purse.CardIssue{Keys: keys, KeyVersion: 1, Card: purse.ID{0xC1, 7: 1}, Unit: cents, MaxBalance: 200_00, MaxPayment: 200_00})
+	sam = pursetest.NewSAM(t, purse.SAMIssue{Keys: keys, KeyVersion: 1, Merchant: purse.ID{0x4D, 7: 9}, Unit: cents, Limit: 1000_00})
 	return card, sam
 }
 

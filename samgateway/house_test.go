@@ -26,6 +26,7 @@ import (
 	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -149,7 +150,7 @@ func newBroker(ctx context.Context, location, origin string) (*broker.Broker, er
 }
 
 func newClearing(ctx context.Context, db *ledger.DB) (*cards.Clearing, error) {
-	keys, err := testMasters()
+	keys, err := pursetest.Masters()
 	if err != nil {
 		return nil, err
 	}

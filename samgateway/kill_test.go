@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/relay"
@@ -54,7 +55,7 @@ func (h *house) start() (s *serving, kill func()) {
 func TestKilledGateway(t *testing.T) {
 	h := newHouse(t)
 	sam := filepath.Join(h.folder, "gateway.sam")
-	err := softcard.CreateSAM(sam, purse.SAMIssue{Keys: testKeys(t), KeyVersion: 1, Merchant: merchantID, Unit: testUnit, Limit: 1000_00})
+	err := softcard.CreateSAM(sam, purse.SAMIssue{Keys: pursetest.Keys(t), KeyVersion: 1, Merchant: merchantID, Unit: testUnit, Limit: 1000_00})
 	if err != nil {
 		t.Fatal(err)
 	}

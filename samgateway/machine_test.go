@@ -3,7 +3,6 @@ package samgateway_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,25 +10,13 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
 // chip is a card or a SAM in software: what purse.Card and purse.SAM are.
-type chip interface {
-	Transmit(command []byte) ([]byte, error)
-	Reset()
-}
-
-// inMemory is the memory of a chip that lives as long as a test.
-type inMemory struct{ state []byte }
-
-func (m *inMemory) Load() ([]byte, error) { return bytes.Clone(m.state), nil }
-
-func (m *inMemory) Store(state []byte) error {
-	m.state = bytes.Clone(state)
-	return nil
-}
+type chip = pursetest.Applet
 
 // tear says when a card is pulled out: at the count-th command of an instruction,
 // before the card has it or after it answered.
@@ -198,65 +185,28 @@ func (m *machine) call(t testing.TB, arguments ...string) said {
 var testUnit = purse.Unit{Currency: 0x0840, Exponent: -2}
 
 // testPIN is that of every card.
-const testPIN = "1111"
-
-func testMasters() (*purse.Keys, error) {
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
-}
-
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys, err := testMasters()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
+const testPIN = pursetest.PIN
 
 func cardID(number byte) purse.ID { return purse.ID{0xC1, 7: number} }
 
 // newCard issues a card; a white one has no holder.
 func newCard(t testing.TB, number byte, isWhite bool) *purse.Card {
 	t.Helper()
-	memory := &inMemory{}
 	issue := purse.CardIssue{
-		Keys: testKeys(t), KeyVersion: 1, Card: cardID(number), Holder: purse.ID{0xA0, 7: number}, Unit: testUnit,
+		Keys: pursetest.Keys(t), KeyVersion: 1, Card: cardID(number), Holder: purse.ID{0xA0, 7: number}, Unit: testUnit,
 		MaxBalance: 200_00, MaxPayment: 100_00, PIN: testPIN,
 	}
 	if isWhite {
 		issue.Holder, issue.PIN = purse.ID{}, ""
 	}
-	err := purse.IssueCard(memory, issue)
-	if err != nil {
-		t.Fatal(err)
-	}
-	card, err := purse.OpenCard(memory, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return card
+	return pursetest.NewCard(t, issue)
 }
 
 var merchantID = purse.ID{0x4D, 7: 9}
 
 func newSAM(t testing.TB, limit uint64) *purse.SAM {
 	t.Helper()
-	memory := &inMemory{}
-	err := purse.IssueSAM(memory, purse.SAMIssue{Keys: testKeys(t), KeyVersion: 1, Merchant: merchantID, Unit: testUnit, Limit: limit})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sam, err := purse.OpenSAM(memory, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sam
+	return pursetest.NewSAM(t, purse.SAMIssue{Keys: pursetest.Keys(t), KeyVersion: 1, Merchant: merchantID, Unit: testUnit, Limit: limit})
 }
 
 // A test's machine does what a real one does.

@@ -17,6 +17,7 @@ import (
 	"github.com/paywordhq/payword/internal/dbtest"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -40,21 +41,6 @@ type office struct {
 	// isUnsound says that a test has changed the books behind the ledger's back.
 	isUnsound bool
 	audit     []string // the lines of the audit log, those of attempts that were undone too
-}
-
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		secret := make([]byte, 32)
-		for i := range secret {
-			secret[i] = b
-		}
-		if err := keys.Add(name, 1, secret); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return keys
 }
 
 // usedFile returns the SQLite file of a broker that did nothing yet: each test
@@ -97,7 +83,7 @@ func newOffice(t testing.TB, change ...func(*cards.Config)) *office {
 // newOfficeWith is newOffice; where isTwice is set, what may run again does.
 func newOfficeWith(t testing.TB, isTwice bool, change ...func(*cards.Config)) *office {
 	t.Helper()
-	o := &office{t: t, keys: testKeys(t)}
+	o := &office{t: t, keys: pursetest.Keys(t)}
 	o.now.Store(start)
 	clock := func() time.Time { return time.Unix(o.now.Load(), 0) }
 	location := newDatabase(t)

@@ -2,28 +2,17 @@ package cards_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/paywordhq/payword/clearing/cards"
 	"github.com/paywordhq/payword/internal/ledger"
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 )
-
-// chip is the memory of a card.
-type chip struct{ state []byte }
-
-func (c *chip) Load() ([]byte, error) { return slices.Clone(c.state), nil }
-
-func (c *chip) Store(state []byte) error {
-	c.state = slices.Clone(state)
-	return nil
-}
 
 // realCard is a card that takes commands, in a terminal.
 type realCard struct {
@@ -39,17 +28,9 @@ func (o *office) purseCard(number int, account string) *realCard {
 	soft := o.card(number, account)
 	issue := purse.CardIssue{Keys: o.keys, Card: soft.ID, Holder: soft.Holder, KeyVersion: 1, Unit: cents, MaxBalance: 200_00, MaxPayment: 100_00}
 	if account != "" {
-		issue.PIN = "1111"
+		issue.PIN = pursetest.PIN
 	}
-	memory := &chip{}
-	if err := purse.IssueCard(memory, issue); err != nil {
-		o.t.Fatal(err)
-	}
-	card, err := purse.OpenCard(memory, rand.Reader)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	c := &realCard{Card: card, o: o, id: soft.ID}
+	c := &realCard{Card: pursetest.NewCard(o.t, issue), o: o, id: soft.ID}
 	c.send(purse.Done, purse.Command(purse.Select, 4, 0, []byte(purse.CardAID)))
 	return c
 }

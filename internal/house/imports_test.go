@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/dbtest":      {},
 	"internal/browsertest": {"internal/filelock"},
 	"internal/pcsctest":    {},
+	"internal/pursetest":   {"internal/purse"},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
@@ -52,14 +53,15 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	".":               {"internal/vectors"}, // the files are what the generator makes
 	"caddymodule":     {"internal/browsertest"},
-	"broker":          {"internal/dbtest", "internal/browsertest", "clearing/audit"}, // every simulation ends with an audit
-	"clearing":        {"internal/dbtest", "internal/browsertest", "broker"},         // what it settles and explains is the broker's
+	"broker":          {"internal/dbtest", "internal/browsertest", "clearing/audit"},               // every simulation ends with an audit
+	"clearing":        {"internal/dbtest", "internal/browsertest", "internal/pursetest", "broker"}, // what it settles and explains is the broker's
 	"clearing/audit":  {"internal/dbtest", "broker", "clearing", "internal/ledger"},
 	"internal/ledger": {"internal/dbtest"},
+	"internal/purse":  {"internal/pursetest"},
 	"cmd/payword":     {"internal/dbtest"},
 	// What a gateway does ends in the books of broker and clearing.
-	"samgateway":     {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit"},
-	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/ledger", "broker", "clearing", "clearing/audit", "client"},
+	"samgateway":     {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/pursetest", "internal/ledger", "broker", "clearing", "clearing/audit"},
+	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/pursetest", "internal/ledger", "broker", "clearing", "clearing/audit", "client"},
 }
 
 // caddyFolders are those that may import Caddy, or compile it at all.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 )
 
 // desk is a card and a SAM beside each other, with the memories of both.
@@ -17,7 +18,7 @@ type desk struct {
 
 func newDesk(t testing.TB) *desk {
 	t.Helper()
-	d := &desk{keys: testKeys(t)}
+	d := &desk{keys: pursetest.Keys(t)}
 	d.card, d.chip = issueCard(t, cardIssue(t), rand.Reader)
 	d.sam, d.safe = issueSAM(t, samIssue(t), rand.Reader)
 	d.selectBoth(t)

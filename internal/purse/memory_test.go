@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 )
 
 // fault is what a memory does instead of storing.
@@ -119,7 +120,7 @@ var dollarCents = purse.Unit{Currency: 0x0840, Exponent: -2}
 
 func cardIssue(t testing.TB) purse.CardIssue {
 	return purse.CardIssue{
-		Keys: testKeys(t), KeyVersion: 1, Card: id(t, cardNumber), Holder: id(t, holderNumber), Unit: dollarCents,
+		Keys: pursetest.Keys(t), KeyVersion: 1, Card: id(t, cardNumber), Holder: id(t, holderNumber), Unit: dollarCents,
 		MaxBalance: 20_000, MaxPayment: 10_000, PIN: "4711",
 	}
 }
@@ -138,7 +139,7 @@ func issueCard(t testing.TB, issue purse.CardIssue, random io.Reader) (*purse.Ca
 }
 
 func samIssue(t testing.TB) purse.SAMIssue {
-	return purse.SAMIssue{Keys: testKeys(t), KeyVersion: 1, Merchant: id(t, merchantNumber), Unit: dollarCents, Limit: 100_000}
+	return purse.SAMIssue{Keys: pursetest.Keys(t), KeyVersion: 1, Merchant: id(t, merchantNumber), Unit: dollarCents, Limit: 100_000}
 }
 
 func issueSAM(t testing.TB, issue purse.SAMIssue, random io.Reader) (*purse.SAM, *chip) {

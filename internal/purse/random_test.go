@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 )
 
 // shop is a SAM that several cards come to, in no order, with nobody who takes
@@ -22,7 +23,7 @@ type shop struct {
 }
 
 func newShop(t *testing.T, seed uint64) *shop {
-	s := &shop{t: t, random: rand.New(rand.NewPCG(seed, 1)), desk: &desk{keys: testKeys(t)}}
+	s := &shop{t: t, random: rand.New(rand.NewPCG(seed, 1)), desk: &desk{keys: pursetest.Keys(t)}}
 	issue := samIssue(t)
 	issue.Limit = 2000
 	s.desk.sam, s.desk.safe = issueSAM(t, issue, crand.Reader)

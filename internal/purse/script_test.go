@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 )
 
 // run sends a script and returns the status.
@@ -152,7 +153,7 @@ func TestScriptsThatMakeNoSense(t *testing.T) {
 }
 
 func TestInitialPIN(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	seen := make(map[string]bool)
 	for number := range byte(20) {
 		pin, err := keys.InitialPIN(1, purse.ID{0xC1, number})

@@ -6,18 +6,8 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 )
-
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return keys
-}
 
 var cents = purse.Unit{Currency: 0x0978, Exponent: -2}
 
@@ -34,7 +24,7 @@ func softCard(t testing.TB, keys *purse.Keys, balance uint32) *purse.SoftCard {
 // Whatever byte of a batch is altered, and whatever part is left out or comes
 // twice, clearing refuses it.
 func TestNoAlteredBatchIsTaken(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	card := softCard(t, keys, 10_000)
 	sam, err := purse.NewSoftSAM(keys, 1, id(t, "4D00000000000009"))
 	if err != nil {
@@ -76,7 +66,7 @@ func TestNoAlteredBatchIsTaken(t *testing.T) {
 
 // A merchant with every key of a SAM cannot make a payment.
 func TestKeysOfASAMForgeNoProof(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	stolen := &purse.Keys{}
 	for _, name := range []string{purse.LoadMaster, purse.ClearingMaster} {
 		if err := stolen.Add(name, 1, bytes.Repeat([]byte{0x44}, 32)); err != nil {
@@ -103,7 +93,7 @@ func TestKeysOfASAMForgeNoProof(t *testing.T) {
 }
 
 func TestSoftCardLoads(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	card := softCard(t, keys, 0)
 	key, err := keys.LoadKey(1, card.ID)
 	if err != nil {
@@ -135,7 +125,7 @@ func TestSoftCardLoads(t *testing.T) {
 }
 
 func TestSoftSAMKeepsItsOrder(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	sam, err := purse.NewSoftSAM(keys, 1, id(t, "4D00000000000009"))
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +203,7 @@ func FuzzLoad(f *testing.F) {
 }
 
 func FuzzBatch(f *testing.F) {
-	keys := testKeys(f)
+	keys := pursetest.Keys(f)
 	for _, v := range readVectors(f) {
 		if v.Input.Operation == "batch" {
 			f.Add([]byte(v.Input.Total), []byte(v.Input.Records))
@@ -235,7 +225,7 @@ func FuzzBatch(f *testing.F) {
 }
 
 func BenchmarkCheckBatch(b *testing.B) {
-	keys := testKeys(b)
+	keys := pursetest.Keys(b)
 	sam, err := purse.NewSoftSAM(keys, 1, id(b, "4D00000000000009"))
 	if err != nil {
 		b.Fatal(err)

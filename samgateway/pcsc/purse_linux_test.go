@@ -3,9 +3,7 @@
 package pcsc_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/paywordhq/payword/internal/pcsctest"
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/profile"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
@@ -26,46 +25,20 @@ var (
 	cardID   = purse.ID{0xC1, 7: 1}
 	holderID = purse.ID{0xA0, 7: 7}
 	merchant = purse.ID{0x4D, 7: 9}
-	testPIN  = []byte("1111")
+	testPIN  = []byte(pursetest.PIN)
 )
-
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return keys
-}
-
-type memory struct{ state []byte }
-
-func (m *memory) Load() ([]byte, error) { return bytes.Clone(m.state), nil }
-
-func (m *memory) Store(state []byte) error {
-	m.state = bytes.Clone(state)
-	return nil
-}
-
-// inside is a purse.Card, or what is like one.
-type inside interface {
-	Transmit(command []byte) ([]byte, error)
-	Reset()
-}
 
 // chip is a card or a SAM that can be in a reader. It counts its commands.
 type chip struct {
 	mu       sync.Mutex
-	inside   inside
+	inside   pursetest.Applet
 	commands int
 	cut      pcsctest.Tear // within which command it loses contact for a moment
 }
 
 // become makes another card of it while it is in the reader, which nobody notices:
 // to put another in takes half a second.
-func (c *chip) become(inside inside, cut pcsctest.Tear) {
+func (c *chip) become(inside pursetest.Applet, cut pcsctest.Tear) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inside, c.commands, c.cut = inside, 0, cut
@@ -111,24 +84,12 @@ func (c *chip) inserted(tear pcsctest.Tear) pcsctest.Card {
 // newChips issues a card and a SAM.
 func newChips(t testing.TB) (card, sam *chip) {
 	t.Helper()
-	ofCard, ofSAM := &memory{}, &memory{}
-	if err := purse.IssueCard(ofCard, purse.CardIssue{
-		Keys: testKeys(t), KeyVersion: 1, Card: cardID, Holder: holderID, Unit: cents, MaxBalance: 20000, MaxPayment: 20000, PIN: string(testPIN),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := purse.IssueSAM(ofSAM, purse.SAMIssue{Keys: testKeys(t), KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 100000}); err != nil {
-		t.Fatal(err)
-	}
-	openedCard, err := purse.OpenCard(ofCard, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	openedSAM, err := purse.OpenSAM(ofSAM, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &chip{inside: openedCard}, &chip{inside: openedSAM}
+	keys := pursetest.Keys(t)
+	card = &chip{inside: pursetest.NewCard(t, purse.CardIssue{
+		Keys: keys, KeyVersion: 1, Card: cardID, Holder: holderID, Unit: cents, MaxBalance: 200_00, MaxPayment: 200_00, PIN: string(testPIN),
+	})}
+	sam = &chip{inside: pursetest.NewSAM(t, purse.SAMIssue{Keys: keys, KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 1000_00})}
+	return card, sam
 }
 
 // host is clearing for one load of one card, and for batches. It checks every MAC.
@@ -240,7 +201,7 @@ const loaded, paid = 5000, 1234
 func newCounter(t *testing.T, where torn) *counter {
 	t.Helper()
 	cardTear, samTear := where.tears()
-	c := &counter{t: t, host: &host{keys: testKeys(t)}, journal: filepath.Join(t.TempDir(), "journal")}
+	c := &counter{t: t, host: &host{keys: pursetest.Keys(t)}, journal: filepath.Join(t.TempDir(), "journal")}
 	c.card, c.sam = newChips(t)
 	c.customer, c.shop = pcsctest.New(t)
 	c.cardAt, c.samAt = find(t, c.customer), find(t, c.shop)
@@ -332,7 +293,7 @@ func (c *counter) become(cardCut, samCut pcsctest.Tear) {
 	card, sam := newChips(c.t)
 	c.card.become(card.inside, cardCut)
 	c.sam.become(sam.inside, samCut)
-	c.host, c.journal = &host{keys: testKeys(c.t)}, filepath.Join(c.t.TempDir(), "journal")
+	c.host, c.journal = &host{keys: pursetest.Keys(c.t)}, filepath.Join(c.t.TempDir(), "journal")
 }
 
 // torn is where one of the two loses contact.

@@ -3,7 +3,6 @@ package profile_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/internal/purse/geldkarte"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/profile"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
@@ -30,15 +30,6 @@ type answers []byte
 
 func (a answers) Transmit(context.Context, []byte) ([]byte, error) { return bytes.Clone(a), nil }
 
-type memory struct{ state []byte }
-
-func (m *memory) Load() ([]byte, error) { return bytes.Clone(m.state), nil }
-
-func (m *memory) Store(state []byte) error {
-	m.state = bytes.Clone(state)
-	return nil
-}
-
 var (
 	cents    = purse.Unit{Currency: 0x0840, Exponent: -2}
 	merchant = purse.ID{0x4D, 7: 9}
@@ -50,31 +41,14 @@ var (
 // back.
 func newPurse(t *testing.T) smartcard.Card {
 	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ofCard, ofSAM := &memory{}, &memory{}
-	err := errors.Join(
-		purse.IssueCard(ofCard, purse.CardIssue{Keys: keys, KeyVersion: 1, Card: purse.ID{0xC1, 7: 1}, Holder: purse.ID{0xA0, 7: 7}, Unit: cents, MaxBalance: 20000, MaxPayment: 10000, PIN: "1111"}),
-		purse.IssueSAM(ofSAM, purse.SAMIssue{Keys: keys, KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 100000}),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chip, err := purse.OpenCard(ofCard, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	samChip, err := purse.OpenSAM(ofSAM, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := pursetest.Keys(t)
+	chip := pursetest.NewCard(t, purse.CardIssue{
+		Keys: keys, KeyVersion: 1, Card: purse.ID{0xC1, 7: 1}, Holder: purse.ID{0xA0, 7: 7}, Unit: cents, MaxBalance: 200_00, MaxPayment: 100_00, PIN: pursetest.PIN,
+	})
+	samChip := pursetest.NewSAM(t, purse.SAMIssue{Keys: keys, KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 1000_00})
 	card, sam := smartcard.Purse{Card: inside{chip}}, smartcard.SAM{Card: inside{samChip}}
 	ctx := t.Context()
-	if err := errors.Join(card.Select(ctx), card.Verify(ctx, []byte("1111")), sam.Select(ctx)); err != nil {
+	if err := errors.Join(card.Select(ctx), card.Verify(ctx, []byte(pursetest.PIN)), sam.Select(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	request := purse.LoadRequest{Amount: 5000, Unit: cents, Time: uint32(day.Unix()), Terminal: terminal}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/softcard"
 )
@@ -27,21 +27,8 @@ var (
 
 const testPIN = "4711"
 
-func masters(t testing.TB) *purse.Keys {
-	t.Helper()
-	var text strings.Builder
-	for digit, name := range []string{purse.PurseMaster, purse.LoadMaster, purse.ClearingMaster} {
-		fmt.Fprintf(&text, "1 %s %s\n", name, strings.Repeat(fmt.Sprint(digit+1), 64))
-	}
-	keys, err := purse.ParseKeys(text.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
-}
-
 func cardIssue(t testing.TB) purse.CardIssue {
-	return purse.CardIssue{Keys: masters(t), KeyVersion: 1, Card: cardID, Holder: purse.ID{0xA0}, Unit: cents, MaxBalance: 20000, MaxPayment: 20000, PIN: testPIN}
+	return purse.CardIssue{Keys: pursetest.Keys(t), KeyVersion: 1, Card: cardID, Holder: purse.ID{0xA0}, Unit: cents, MaxBalance: 20000, MaxPayment: 20000, PIN: testPIN}
 }
 
 // newCard returns the name of a file with a card.
@@ -95,7 +82,7 @@ func TestACardKeepsWhatItKnows(t *testing.T) {
 
 func TestASAMInAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sam")
-	issue := purse.SAMIssue{Keys: masters(t), KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 100000}
+	issue := purse.SAMIssue{Keys: pursetest.Keys(t), KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 100000}
 	if err := softcard.CreateSAM(path, issue); err != nil {
 		t.Fatal(err)
 	}

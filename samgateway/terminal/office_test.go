@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
@@ -75,7 +76,7 @@ type funding struct {
 
 func newOffice(t testing.TB) *office {
 	return &office{
-		t: t, keys: testKeys(t), asked: make(map[string]int), cents: map[string]int64{"bank": -1000_000_00},
+		t: t, keys: pursetest.Keys(t), asked: make(map[string]int), cents: map[string]int64{"bank": -1000_000_00},
 		loads: make(map[purse.ID]*officeLoad), payments: make(map[payment]*officePayment), voids: make(map[payment]purse.Proved),
 		position: make(map[purse.ID]purse.Position), batches: make(map[string]purse.MAC), fundings: make(map[string]funding),
 		cash: make(map[payment]bool), returned: make(map[payment]bool), early: make(map[payment]earlyClaim), scripts: make(map[purse.ID][][]byte), done: make(map[purse.ID]int), closed: make(map[string]bool),

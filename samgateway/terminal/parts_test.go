@@ -16,27 +16,17 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
 
 const (
-	testPIN = "1111"
+	testPIN = pursetest.PIN
 	start   = 1_790_000_000
 )
 
 var cents = purse.Unit{Currency: 0x0978, Exponent: -2}
-
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return keys
-}
 
 func cardID(number int) purse.ID     { return purse.ID{0xC1, 7: byte(number)} }
 func merchantID(number int) purse.ID { return purse.ID{0x4D, 7: byte(number)} }
@@ -90,10 +80,7 @@ func (n numbers) Read(to []byte) (int, error) {
 func numbersOf(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // applet is a purse.Card or a purse.SAM.
-type applet interface {
-	Transmit(command []byte) ([]byte, error)
-	Reset()
-}
+type applet = pursetest.Applet
 
 // device is an applet in a reader, out of which it can be pulled.
 type device struct {
