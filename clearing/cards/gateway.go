@@ -184,6 +184,20 @@ func (c *Clearing) openTill(ctx context.Context, tx *ledger.Tx, gateway string) 
 	return tx.CreateAccount(ctx, ledger.Account{ID: tillAccount(gateway), Currency: c.config.Currency, Floor: ledger.NoFloor})
 }
 
+// checkStopped refuses a gateway that was stopped, by a limit of 0 at the broker:
+// whoever has its key is not to learn whose cards are whose.
+func (c *Clearing) checkStopped(ctx context.Context, gateway string) (refusal *purse.Refusal, err error) {
+	err = c.db.View(ctx, func(tx *ledger.Tx) error {
+		refusal = nil
+		g, found, err := loadGateway(ctx, tx, "name", gateway)
+		if err == nil && (!found || g.dayLimit == 0) {
+			refusal = refuse(OverLimit, "gateway %s is stopped", gateway)
+		}
+		return err
+	})
+	return refusal, err
+}
+
 // CardAccount returns the broker's account that a card is loaded from; "" is a
 // white card's.
 func (c *Clearing) CardAccount(ctx context.Context, card purse.ID) (account string, refusal *purse.Refusal, err error) {

@@ -358,6 +358,53 @@ func TestHandlerForTerminals(t *testing.T) {
 	o.wantSound()
 }
 
+// Whoever brings a gateway cards that are none keeps nobody else from it; whoever
+// has no key of a gateway is kept out as before.
+func TestHandlerDoesNotCountWhatGatewaysSign(t *testing.T) {
+	o := newOffice(t)
+	h, key := o.handler(), o.gateway("purse", 100*money.Unit)
+	request, initial := ask(o.card(1, o.account(1, 100*money.Unit)), 1_00)
+	forged := append(request, initial...)
+	forged[len(forged)-1] ^= 1
+	claim := make([]byte, purse.ProofLength+16)
+	for _, c := range []struct {
+		method, target string
+		body           []byte
+	}{
+		{"GET", "/v1/cards/" + cardID(9).String() + "/scripts", nil},
+		{"GET", "/v1/cards/" + cardID(9).String() + "/account", nil},
+		{"POST", "/v1/loads", forged},
+		{"POST", "/v1/loads/0000000000000001/status", make([]byte, purse.StatusLength)},
+		{"POST", "/v1/claims", claim},
+	} {
+		for range 31 {
+			if status, answer := o.signedAnswer(h, key, c.method, c.target, c.body); status < 400 || status == 429 {
+				t.Fatalf("%s: got %d %v, want a refusal", c.target, status, answer)
+			}
+		}
+	}
+	stranger := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	for range 30 {
+		if status, answer := o.signedAnswer(h, stranger, "POST", "/v1/claims", claim); status == 429 {
+			t.Fatalf("got %v", answer)
+		}
+	}
+	if status, answer := o.signedAnswer(h, stranger, "POST", "/v1/claims", claim); status != 429 {
+		t.Errorf("a stranger after 30 refusals: got %d %v, want 429", status, answer)
+	}
+}
+
+// The key of a gateway that was stopped tells nobody whose a card is.
+func TestHandlerTellsStoppedGatewaysNoAccounts(t *testing.T) {
+	o := newOffice(t)
+	h, key := o.handler(), o.gateway("purse", 0)
+	card := o.card(1, o.account(1, money.Unit))
+	status, answer := o.signedAnswer(h, key, "GET", "/v1/cards/"+card.ID.String()+"/account", nil)
+	if status != 422 || answer["reason"] != string(cards.OverLimit) || answer["account"] != nil {
+		t.Errorf("got %d %v", status, answer)
+	}
+}
+
 // What is signed by nobody, by somebody else, for something else or long ago is
 // refused.
 func TestHandlerChecksSignatures(t *testing.T) {

@@ -70,7 +70,8 @@ type HandlerConfig struct {
 // 404 where nothing has the name, or 409 where something else stands under it,
 // and a problem document (RFC 9457) with reason and record. What comes from this
 // machine itself, which is a proxy that is not among Proxies, is not counted
-// against guessing: nobody shall keep everybody else out.
+// against guessing: nobody shall keep everybody else out. Nor is what a gateway has
+// signed: whoever brings it cards that are none would keep out its customers.
 func (c *Clearing) Handler(config HandlerConfig) http.Handler {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -130,6 +131,7 @@ func (h *handler) limited(work func(w http.ResponseWriter, r *http.Request) (ans
 			writeProblem(w, http.StatusTooManyRequests, problem{Title: "Too much was refused: try again in a minute."})
 			return
 		}
+		said := keepBody(r)
 		a, err := work(w, r)
 		switch {
 		case err != nil && r.Context().Err() != nil:
@@ -137,7 +139,9 @@ func (h *handler) limited(work func(w http.ResponseWriter, r *http.Request) (ans
 			h.log.ErrorContext(r.Context(), "a request about cards failed", "path", r.URL.Path, "error", err.Error())
 			writeProblem(w, http.StatusInternalServerError, problem{Title: "It could not be told whether it was taken: send the same again."})
 		case a.refusal != nil:
-			h.failed(address)
+			if !h.isOfGateway(r, said) {
+				h.failed(address)
+			}
 			writeProblem(w, statusOf(a.refusal.Reason), problem{Title: "It was refused.", Refusal: a.refusal})
 		default:
 			writeJSON(w, http.StatusOK, "application/json", a.body)

@@ -3,6 +3,7 @@ package cards
 import (
 	"context"
 	"encoding/hex"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -34,6 +35,41 @@ func (h *handler) signed(limit int64, work signedWork) func(w http.ResponseWrite
 // isSigned reports whether somebody has tried to sign a request.
 func isSigned(r *http.Request) bool {
 	return r.Header.Get(payword.HeaderSignature) != "" || r.Header.Get(payword.HeaderSignatureInput) != ""
+}
+
+// keptBody is the body of a request as it is read, if it is short.
+type keptBody struct {
+	text   []byte
+	isLong bool
+}
+
+// keepBody has the body of a request kept while it is read.
+func keepBody(r *http.Request) *keptBody {
+	kept := &keptBody{}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(r.Body, kept), r.Body}
+	return kept
+}
+
+// Write keeps what is read, up to the longest that is about one card.
+func (k *keptBody) Write(text []byte) (int, error) {
+	if k.isLong = k.isLong || len(k.text)+len(text) > onlineLength; !k.isLong {
+		k.text = append(k.text, text...)
+	}
+	return len(text), nil
+}
+
+// isOfGateway reports whether a gateway of the broker has signed a request that
+// was refused. It does not guess: it asks about whatever card somebody puts into
+// its reader, or says to have in his own.
+func (h *handler) isOfGateway(r *http.Request, body *keptBody) bool {
+	if h.origin == "" || body.isLong || !isSigned(r) {
+		return false
+	}
+	_, refusal, err := h.gatewayOf(r, body.text)
+	return err == nil && refusal == nil
 }
 
 // gatewayOf returns the name of the gateway that has signed a request with this
@@ -80,10 +116,13 @@ type cardAccountAnswer struct {
 	Account string `json:"account"`
 }
 
-func (h *handler) cardAccount(r *http.Request, _ string, _ []byte) (answer, error) {
+func (h *handler) cardAccount(r *http.Request, gateway string, _ []byte) (answer, error) {
 	card, refusal := pathID(r, "card")
 	if refusal != nil {
 		return answer{refusal: refusal}, nil
+	}
+	if refusal, err := h.clearing.checkStopped(r.Context(), gateway); err != nil || refusal != nil {
+		return answer{refusal: refusal}, err
 	}
 	account, refusal, err := h.clearing.CardAccount(r.Context(), card)
 	return answer{cardAccountAnswer{card.String(), account}, refusal}, err
