@@ -99,6 +99,39 @@ func TestOldSAM(t *testing.T) {
 	}
 }
 
+// A copy of the SAM from within a transaction would end it a second time.
+func TestSAMFromWithinATransaction(t *testing.T) {
+	for _, at := range []purse.Instruction{purse.Authorize, purse.Commit} {
+		for _, isProved := range []bool{false, true} { // the card's answer alone is known, or the record as well
+			p := ready(t, 1)
+			var old []byte
+			p.sam.tear = func(d *device, command []byte) fault {
+				if command[1] == byte(at) {
+					old = bytes.Clone(d.memory.state)
+				}
+				if isProved && command[1] == byte(purse.Commit) {
+					return before
+				}
+				return none
+			}
+			if _, err := p.pay(p.cards[0], purposeOf(16)); (err == nil) == isProved {
+				t.Fatal(err)
+			}
+			own := bytes.Clone(p.sam.memory.state)
+			p.sam.tear = nil
+			p.setSAM(old)
+			_, err := p.Resolve(t.Context())
+			if isOrdered := at == purse.Commit; errors.Is(err, terminal.ErrOldSAM) == (isProved && isOrdered) {
+				t.Errorf("%v, and proved %t: %v", at, isProved, err)
+			}
+			if !isProved || at != purse.Commit { // else it is the SAM as it was
+				p.setSAM(own)
+			}
+			p.settled()
+		}
+	}
+}
+
 // Two SAMs of one merchant, or a SAM and its copy, have come equally far.
 func TestTwinSAM(t *testing.T) {
 	p := ready(t, 1)
@@ -133,7 +166,7 @@ func TestTwinSAM(t *testing.T) {
 // A journal from a backup does not know that a payment was taken back since, and
 // does not fund an account with it.
 func TestRestoredJournalFundsNothingTwice(t *testing.T) {
-	for name, how := range map[string]fault{"done": none, "open": after} {
+	for name, how := range map[string]fault{"done": none, "open": after, "turned in": none} {
 		p := ready(t, 1)
 		card := p.cards[0]
 		p.office.fault = func(question string) fault {
@@ -150,6 +183,14 @@ func TestRestoredJournalFundsNothingTwice(t *testing.T) {
 		}
 		if _, err := p.CancelLast(t.Context(), card); (err == nil) != (how == none) {
 			t.Fatal(err)
+		}
+		if name == "turned in" {
+			if _, err := p.TurnIn(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.pay(p.cards[3], purposeOf(16)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		p.restore(backup)
 		for range 2 {

@@ -65,8 +65,11 @@ func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool
 // that stand for payments here, at clearing and at the broker.
 func (t *Terminal) checkAge(data smartcard.SAMData) error {
 	_, last, _, err := t.journal.merchant()
-	if err != nil || last <= data.TNo {
+	if err != nil {
 		return err
+	}
+	if last <= data.TNo {
+		return t.checkOpen(data)
 	}
 	open, found, err := t.journal.transaction(last)
 	if err != nil || found && open.State == Initiated && last == data.TNo+1 {
@@ -74,6 +77,20 @@ func (t *Terminal) checkAge(data smartcard.SAMData) error {
 	}
 	t.log.Error("the SAM is older than the journal", "journal", last, "sam", data.TNo)
 	return fmt.Errorf("%w (its last transaction is %d, and the journal's %d)", ErrOldSAM, data.TNo, last)
+}
+
+// checkOpen refuses a SAM for which a transaction is open that the journal has the
+// end of.
+func (t *Terminal) checkOpen(data smartcard.SAMData) error {
+	if data.State != purse.SAMBegun && data.State != purse.SAMOrdered {
+		return nil
+	}
+	open, _, err := t.journal.transaction(data.TNo)
+	if err != nil || open.isUndecided() && (open.State != Proved || data.State == purse.SAMOrdered) {
+		return err
+	}
+	t.log.Error("the SAM is older than the journal", "transaction", data.TNo)
+	return fmt.Errorf("%w (transaction %d is open for it, and not for the journal)", ErrOldSAM, data.TNo)
 }
 
 // SAM returns what the SAM says of itself, for people.
@@ -278,6 +295,13 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 	if !isNew && last >= data.TNo {
 		return nil
 	}
+	// A journal from a backup: a batch was turned in since, and nobody can say any
+	// more what was taken back in it.
+	if !isNew && uint64(last)+1 < uint64(data.First) {
+		if err := t.loseFollowed(); err != nil {
+			return err
+		}
+	}
 	var found []transaction
 	isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered
 	for tno := max(data.First, last+1); tno <= data.TNo; tno++ {
@@ -294,6 +318,22 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 		t.log.Warn("the SAM was used without this journal: what its payments were for is not known here", "transactions", len(found), "last", data.TNo)
 	}
 	return t.journal.adopt(data.Merchant, data.TNo, found)
+}
+
+// loseFollowed ends what waits for clearing or the broker. It may be on its account
+// since, or on its card again, and is not put on the account a second time.
+func (t *Terminal) loseFollowed() error {
+	waiting, err := t.journal.transactions(openBucket, func(x transaction) bool { return x.Kind == KindPayment && x.isFollowed() && !x.isUndecided() })
+	if err != nil {
+		return err
+	}
+	for _, x := range waiting {
+		t.log.Error("a batch was turned in without this journal: see whether a payment is on its account", "transaction", x.TNo, "account", x.Account)
+		if err := t.end(x, Lost, "a batch was turned in without this journal: see whether its account has it, or its card took it back"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // adoptFirst writes down those that were read, so that the next time goes on.
