@@ -2,35 +2,13 @@ package broker_test
 
 import (
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/paywordhq/payword/internal/doctest"
 )
-
-// page returns docs/broker.md.
-func page(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "broker.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// pageSection returns a section of docs/broker.md, without its heading.
-func pageSection(t *testing.T, heading string) string {
-	t.Helper()
-	_, rest, found := strings.Cut(page(t), "\n"+heading+"\n")
-	if !found {
-		t.Fatalf("docs/broker.md has no section %q", heading)
-	}
-	level, _, _ := strings.Cut(heading, " ")
-	section, _, _ := strings.Cut(rest, "\n"+level+" ")
-	return section
-}
 
 var (
 	commandLine    = regexp.MustCompile(`(?m)^  payword broker ([a-z-]+)\s`)
@@ -63,7 +41,7 @@ func first(pattern *regexp.Regexp, text string) []string {
 // else does.
 func TestDocumentOfCommands(t *testing.T) {
 	commands := first(commandLine, printed(t, "help"))
-	section := pageSection(t, "## Commands and flags")
+	section := doctest.Section(t, "broker.md", "## Commands and flags")
 	if got := first(commandHeading, section); !slices.Equal(got, commands) {
 		t.Errorf("docs/broker.md has commands\n%q\nand there are\n%q", got, commands)
 	}
@@ -72,7 +50,7 @@ func TestDocumentOfCommands(t *testing.T) {
 		if len(flags) == 0 {
 			t.Errorf("payword broker %s -h lists no flag", command)
 		}
-		got := first(flagRow, pageSection(t, "### payword broker "+command))
+		got := first(flagRow, doctest.Section(t, "broker.md", "### payword broker "+command))
 		if !slices.Equal(got, flags) {
 			t.Errorf("docs/broker.md has for payword broker %s\n%q\nand the flags are\n%q", command, got, flags)
 		}
@@ -102,7 +80,7 @@ func TestDocumentOfRoutes(t *testing.T) {
 			described[strings.ToUpper(method)+" "+path] = scheme
 		}
 	}
-	for _, row := range routeRow.FindAllStringSubmatch(pageSection(t, "## Routes"), -1) {
+	for _, row := range routeRow.FindAllStringSubmatch(doctest.Section(t, "broker.md", "## Routes"), -1) {
 		scheme, isDescribed := described[row[1]]
 		want, isKnown := callers[row[2]]
 		if !isDescribed || !isKnown || scheme != want {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
+	"github.com/paywordhq/payword/internal/doctest"
 )
 
 // metrics returns what the broker's metrics say.
@@ -60,7 +61,7 @@ func TestMetrics(t *testing.T) {
 		t.Error("the metrics name an account or a vendor")
 	}
 	for _, name := range first(regexp.MustCompile(`(?m)^# HELP (payword_[a-z_]+)`), got) {
-		if !strings.Contains(pageSection(t, "## Metrics"), "`"+name) {
+		if !strings.Contains(doctest.Section(t, "broker.md", "## Metrics"), "`"+name) {
 			t.Errorf("docs/broker.md does not describe %s", name)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,55 +16,18 @@ import (
 
 	"github.com/paywordhq/payword/clearing"
 	"github.com/paywordhq/payword/clearing/fee"
+	"github.com/paywordhq/payword/internal/doctest"
 	"github.com/paywordhq/payword/money"
 )
 
-// page returns docs/clearing.md.
-func page(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "clearing.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// pageSection returns a section of docs/clearing.md, without its heading.
-func pageSection(t *testing.T, heading string) string {
-	t.Helper()
-	_, rest, found := strings.Cut(page(t), "\n"+heading+"\n")
-	if !found {
-		t.Fatalf("docs/clearing.md has no section %q", heading)
-	}
-	section := rest
-	for level := range strings.Index(heading, " ") { // up to one of the same level or above
-		section, _, _ = strings.Cut(section, "\n"+strings.Repeat("#", level+1)+" ")
-	}
-	return section
-}
-
 var (
-	pageRow     = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
 	pageCommand = regexp.MustCompile(`(?m)^### payword clearing ([a-z-]+)$`)
-	inQuotes    = regexp.MustCompile("`([^`]*)`")
 )
-
-// named returns what stands in quotes in the first column of a section's
-// tables, sorted.
-func named(section string) (names []string) {
-	for _, row := range pageRow.FindAllStringSubmatch(section, -1) {
-		for _, match := range inQuotes.FindAllStringSubmatch(row[1], -1) {
-			names = append(names, match[1])
-		}
-	}
-	slices.Sort(names)
-	return names
-}
 
 // Every command and each of its flags stands in docs/clearing.md, and nothing
 // else does.
 func TestDocumentOfCommands(t *testing.T) {
-	section := pageSection(t, "## Commands and flags")
+	section := doctest.Section(t, "clearing.md", "## Commands and flags")
 	var headings []string
 	for _, match := range pageCommand.FindAllStringSubmatch(section, -1) {
 		headings = append(headings, match[1])
@@ -82,8 +44,8 @@ func TestDocumentOfCommands(t *testing.T) {
 			continue // its words have flags of their own
 		}
 		flags := commandFlags(t, name)
-		described := named(pageSection(t, "### payword clearing "+name))
-		for _, flag := range named(ofAll) {
+		described := doctest.Named(doctest.Section(t, "clearing.md", "### payword clearing "+name))
+		for _, flag := range doctest.Named(ofAll) {
 			if _, exists := flags[strings.TrimPrefix(flag, "--")]; exists {
 				described = append(described, flag)
 			}
@@ -109,14 +71,14 @@ var (
 // Every word of cards and each of its flags stands in docs/clearing.md, and
 // nothing else does.
 func TestDocumentOfCards(t *testing.T) {
-	section := pageSection(t, "### payword clearing cards")
+	section := doctest.Section(t, "clearing.md", "### payword clearing cards")
 	_, help, _ := command(t, "cards", "help")
 	var words []string
 	for _, match := range cardsWord.FindAllStringSubmatch(help, -1) {
 		words = append(words, match[1])
 	}
 	common := []string{"--db", "--json", "--quiet"}
-	common = append(common, named(section)...)
+	common = append(common, doctest.Named(section)...)
 	described := make(map[string][]string)
 	for _, row := range wordRow.FindAllStringSubmatch(section, -1) {
 		own := slices.Clone(common)
@@ -146,7 +108,7 @@ func TestDocumentOfCards(t *testing.T) {
 
 // Every member of the policy stands in docs/clearing.md, and its example is one.
 func TestDocumentOfPolicy(t *testing.T) {
-	section := pageSection(t, "## The policy")
+	section := doctest.Section(t, "clearing.md", "## The policy")
 	_, err := clearing.ParsePolicy([]byte(`{"nothing":1}`))
 	if err == nil {
 		t.Fatal("a member that there is not was taken")
@@ -156,7 +118,7 @@ func TestDocumentOfPolicy(t *testing.T) {
 	for _, match := range regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(list, -1) {
 		want = append(want, match[1])
 	}
-	if got := named(section); !slices.Equal(got, want) {
+	if got := doctest.Named(section); !slices.Equal(got, want) {
 		t.Errorf("docs/clearing.md has members\n%q\nand there are\n%q", got, want)
 	}
 	if _, err := clearing.ParsePolicy([]byte(example(t, section))); err != nil {
@@ -188,7 +150,7 @@ func example(t *testing.T, section string) string {
 // The rule for fees in docs/clearing.md is the standard one, its members are
 // all there are, and its figures are what the package computes.
 func TestDocumentOfFees(t *testing.T) {
-	section := pageSection(t, "## Fees")
+	section := doctest.Section(t, "clearing.md", "## Fees")
 	rule, err := fee.Parse([]byte(example(t, section)))
 	if err != nil || rule.String() != fee.Standard().String() {
 		t.Errorf("the example is %s, %v; want %s", rule, err, fee.Standard())
@@ -197,7 +159,7 @@ func TestDocumentOfFees(t *testing.T) {
 	if err := json.Unmarshal([]byte(fee.Standard().String()), &members); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := named(section), slices.Sorted(maps.Keys(members)); !slices.Equal(got, want) {
+	if got, want := doctest.Named(section), slices.Sorted(maps.Keys(members)); !slices.Equal(got, want) {
 		t.Errorf("docs/clearing.md has members\n%q\nand there are\n%q", got, want)
 	}
 	rows := regexp.MustCompile(`(?m)^\| ([0-9.]+) ([A-Z]{3}) \| [^|]* \| ([0-9.]+) \| ([0-9.]+) \| ([0-9.]+) \|$`).FindAllStringSubmatch(section, -1)
@@ -238,14 +200,14 @@ func decimal(t *testing.T, text string) money.Amount {
 // Every reason why nothing is moved, and every state of a run, stands in
 // docs/clearing.md.
 func TestDocumentOfReasonsAndStates(t *testing.T) {
-	section := pageSection(t, "## Runs")
+	section := doctest.Section(t, "clearing.md", "## Runs")
 	for _, reason := range reasons(t) {
-		if !slices.Contains(named(section), reason) {
+		if !slices.Contains(doctest.Named(section), reason) {
 			t.Errorf("docs/clearing.md does not say what %s means", reason)
 		}
 	}
 	for _, kind := range []string{clearing.KindVendor, clearing.KindMerchant, clearing.KindAccountPayout, clearing.KindCollection} {
-		if !slices.Contains(named(section), kind) {
+		if !slices.Contains(doctest.Named(section), kind) {
 			t.Errorf("docs/clearing.md does not say what lines of kind %s are", kind)
 		}
 	}

@@ -12,50 +12,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/paywordhq/payword/internal/doctest"
 )
 
-// page returns docs/samgateway.md.
-func page(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "samgateway.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// pageSection returns a section of docs/samgateway.md, without its heading.
-func pageSection(t *testing.T, heading string) string {
-	t.Helper()
-	_, section, found := strings.Cut(page(t), "\n"+heading+"\n")
-	if !found {
-		t.Fatalf("docs/samgateway.md has no section %q", heading)
-	}
-	for level := range strings.Index(heading, " ") { // up to one of the same level or above
-		section, _, _ = strings.Cut(section, "\n"+strings.Repeat("#", level+1)+" ")
-	}
-	return section
-}
-
 var (
-	pageRow     = regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
 	pageCommand = regexp.MustCompile(`(?m)^### samgateway ([a-z -]+)$`)
-	inQuotes    = regexp.MustCompile("`([^`]*)`")
 	helpCommand = regexp.MustCompile(`(?m)^  samgateway ([a-z]+(?: [a-z]+)?)`)
 	helpFlag    = regexp.MustCompile(`(?m)^  -([a-z-]+)`)
 )
-
-// named returns what stands in quotes in the first column of a section's
-// tables, sorted.
-func named(section string) (names []string) {
-	for _, row := range pageRow.FindAllStringSubmatch(section, -1) {
-		for _, match := range inQuotes.FindAllStringSubmatch(row[1], -1) {
-			names = append(names, match[1])
-		}
-	}
-	slices.Sort(names)
-	return names
-}
 
 // commandNames returns the commands that the help lists, sorted.
 func commandNames(t *testing.T) (names []string) {
@@ -87,7 +52,7 @@ func commandFlags(t *testing.T, name string) (flags []string) {
 // Every command and each of its flags stands in docs/samgateway.md, and nothing
 // else does.
 func TestDocumentOfCommands(t *testing.T) {
-	section := pageSection(t, "## Commands and flags")
+	section := doctest.Section(t, "samgateway.md", "## Commands and flags")
 	var headings []string
 	for _, match := range pageCommand.FindAllStringSubmatch(section, -1) {
 		headings = append(headings, match[1])
@@ -99,8 +64,8 @@ func TestDocumentOfCommands(t *testing.T) {
 	ofAll, _, _ := strings.Cut(section, "\n### ")
 	for _, name := range headings {
 		want := commandFlags(t, name)
-		described := named(pageSection(t, "### samgateway "+name))
-		for _, flag := range named(ofAll) {
+		described := doctest.Named(doctest.Section(t, "samgateway.md", "### samgateway "+name))
+		for _, flag := range doctest.Named(ofAll) {
 			if slices.Contains(want, flag) {
 				described = append(described, flag)
 			}
@@ -148,7 +113,7 @@ func sentences(t *testing.T) string {
 // What docs/samgateway.md says that the program says, the program says.
 func TestDocumentOfSentences(t *testing.T) {
 	all := sentences(t)
-	rows := named(pageSection(t, "## What it says, and what to do"))
+	rows := doctest.Named(doctest.Section(t, "samgateway.md", "## What it says, and what to do"))
 	if len(rows) < 10 {
 		t.Errorf("found %d sentences", len(rows))
 	}
@@ -163,7 +128,7 @@ func TestDocumentOfSentences(t *testing.T) {
 
 // The settings in docs/samgateway.md are settings.
 func TestDocumentOfSettings(t *testing.T) {
-	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(page(t), -1)
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(doctest.Page(t, "samgateway.md"), -1)
 	if len(blocks) < 2 {
 		t.Errorf("found %d examples in JSON", len(blocks))
 	}
@@ -195,7 +160,7 @@ func TestDocumentOfMetrics(t *testing.T) {
 	}
 	s.end()
 	slices.Sort(want)
-	if described := named(section); len(want) < 5 || !slices.Equal(described, want) {
+	if described := doctest.Named(section); len(want) < 5 || !slices.Equal(described, want) {
 		t.Errorf("docs/operations.md has metrics\n%q\nand there are\n%q", described, want)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway"
+	"github.com/paywordhq/payword/samgateway/kiosk/kiosktest"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/softcard"
 )
@@ -323,13 +324,14 @@ func TestSecretsStayWhereTheyBelong(t *testing.T) {
 	s.move("card", "slot")
 	s.serve("http://"+metrics+"/healthz", "samgateway", append(s.flags("serve"), "--load-terminal", "4C00000000000001", "--metrics", metrics,
 		"--relay", relay, "--merchant-name", "Till", "--kiosk", kiosk, "--card-file", s.path("slot"))...)
-	v := s.visit(kiosk)
-	v.choose("load", "", "amount")
-	v.choose("text", "2", "pin")
-	v.choose("pin", wrongPIN, "pin")
-	v.choose("pin", secretPIN, "done")
+	v := kiosktest.Visit(t, kiosk, s) // what the screen says is looked at, too
+	v.See("menu")
+	v.Choose("load", "", "amount")
+	v.Choose("text", "2", "pin")
+	v.Choose("pin", wrongPIN, "pin")
+	v.Choose("pin", secretPIN, "done")
 	s.move("slot", "card") // taken out, and home
-	v.see("start")
+	v.See("start")
 	if phase, said := s.atHome().load(relay, wrongPIN, secretPIN); phase != "done" {
 		t.Errorf("a wrong PIN, and then the PIN, at home: %s, %q", phase, said)
 	}

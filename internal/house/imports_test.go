@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/commandline": {},
 	"internal/adminpage":   {"money", "internal/ledger"},
 	"internal/dbtest":      {},
+	"internal/doctest":     {},
 	"internal/browsertest": {"internal/filelock"},
 	"internal/pcsctest":    {},
 	"internal/pursetest":   {"internal/purse"},
@@ -53,14 +54,14 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	".":               {"internal/vectors"}, // the files are what the generator makes
 	"caddymodule":     {"internal/browsertest"},
-	"broker":          {"internal/dbtest", "internal/browsertest", "clearing/audit"},               // every simulation ends with an audit
-	"clearing":        {"internal/dbtest", "internal/browsertest", "internal/pursetest", "broker"}, // what it settles and explains is the broker's
+	"broker":          {"internal/dbtest", "internal/doctest", "internal/browsertest", "clearing/audit"},               // every simulation ends with an audit
+	"clearing":        {"internal/dbtest", "internal/doctest", "internal/browsertest", "internal/pursetest", "broker"}, // what it settles and explains is the broker's
 	"clearing/audit":  {"internal/dbtest", "broker", "clearing", "internal/ledger"},
 	"internal/ledger": {"internal/dbtest"},
 	"internal/purse":  {"internal/pursetest"},
 	"cmd/payword":     {"internal/dbtest"},
 	// What a gateway does ends in the books of broker and clearing.
-	"samgateway":     {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/pursetest", "internal/ledger", "broker", "clearing", "clearing/audit"},
+	"samgateway":     {"internal/dbtest", "internal/doctest", "internal/browsertest", "internal/pcsctest", "internal/pursetest", "internal/ledger", "broker", "clearing", "clearing/audit"},
 	"cmd/samgateway": {"internal/dbtest", "internal/browsertest", "internal/pcsctest", "internal/pursetest", "internal/ledger", "broker", "clearing", "clearing/audit", "client"},
 }
 
