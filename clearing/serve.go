@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/paywordhq/payword/internal/ledger"
+	"github.com/paywordhq/payword/internal/webserver"
 )
 
 const (
@@ -117,18 +118,7 @@ func (c *command) listen(ctx context.Context, group *errgroup.Group, address, wh
 		// A body that nobody reads is drained before the next request.
 		ReadTimeout: answerTimeout, WriteTimeout: answerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		return server.Shutdown(deadline)
-	})
+	group.Go(func() error { return webserver.Serve(ctx, server, listener, shutdownTimeout) })
 	// Whoever starts the server waits for this line, and reads the port from it if
 	// it asked for port 0.
 	_, err = fmt.Fprintf(c.stdout, "payword clearing listens%s on %s\n", what, listener.Addr())

@@ -3,10 +3,9 @@ package client
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/foreign"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -111,16 +110,5 @@ func (e *BrokerError) unavailable() bool {
 // maxDetailBytes bounds a sentence of somebody else's that stands in our errors.
 const maxDetailBytes = 200
 
-// foreignText returns text of a server as it may stand in an error: short, one
-// line, printable.
-func foreignText(text string) string {
-	if len(text) > maxDetailBytes {
-		text = text[:maxDetailBytes]
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, " "))
-}
+// foreignText returns text of a server as it may stand in an error.
+func foreignText(text string) string { return foreign.Text(text, maxDetailBytes) }

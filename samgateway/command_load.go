@@ -23,10 +23,7 @@ type loadResult struct {
 func defineLoad(c *command, flags *flag.FlagSet) func(context.Context) error {
 	s := c.settingsFlags(flags, cardSettings|pinSettings|samSettings|hostSettings)
 	return func(ctx context.Context) error {
-		if err := s.complete(); err != nil {
-			return err
-		}
-		if err := s.require("clearing", "load-terminal"); err != nil {
+		if err := s.complete("clearing", "load-terminal"); err != nil {
 			return err
 		}
 		unit, err := s.unit()

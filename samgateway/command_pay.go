@@ -64,10 +64,7 @@ func definePay(c *command, flags *flag.FlagSet) func(context.Context) error {
 func defineFund(c *command, flags *flag.FlagSet) func(context.Context) error {
 	s := c.settingsFlags(flags, cardSettings|samSettings|hostSettings)
 	return func(ctx context.Context) error {
-		if err := s.complete(); err != nil {
-			return err
-		}
-		if err := s.require("clearing", "broker"); err != nil {
+		if err := s.complete("clearing", "broker"); err != nil {
 			return err
 		}
 		return c.payFromCard(ctx, s, c.arguments[1], terminal.Payment{Account: c.arguments[0]})
@@ -170,10 +167,7 @@ func sentenceOf(r terminal.Receipt) string {
 func defineUnload(c *command, flags *flag.FlagSet) func(context.Context) error {
 	s := c.settingsFlags(flags, cardSettings|samSettings|hostSettings)
 	return func(ctx context.Context) error {
-		if err := s.complete(); err != nil {
-			return err
-		}
-		if err := s.require("clearing", "broker"); err != nil {
+		if err := s.complete("clearing", "broker"); err != nil {
 			return err
 		}
 		return c.withTill(ctx, s, func(t *till) error {

@@ -121,9 +121,9 @@ func (c *command) settingsFlags(flags *flag.FlagSet, groups settingGroup) *setti
 	return s
 }
 
-// complete reads the file, if one is named, and checks everything that is said. An
-// error is wrong usage.
-func (s *settings) complete() error {
+// complete reads the file, if one is named, and checks everything that is said,
+// and that the required settings are. An error is wrong usage.
+func (s *settings) complete(required ...string) error {
 	if s.configFile != "" {
 		if err := s.readFile(); err != nil {
 			return usage("--config %s: %v", s.configFile, err)
@@ -155,7 +155,10 @@ func (s *settings) complete() error {
 	case s.samReader != "" && s.samFile != "":
 		return usage("--sam-reader and --sam-file: want one of them")
 	}
-	return s.checkAddresses()
+	if err := s.checkAddresses(); err != nil {
+		return err
+	}
+	return s.require(required...)
 }
 
 // checkAddresses says what is wrong with where to listen. Cards and amounts pass

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/webserver"
 	"github.com/paywordhq/payword/samgateway/relay"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
@@ -50,10 +51,7 @@ const (
 func defineServe(c *command, flags *flag.FlagSet) func(context.Context) error {
 	s := c.settingsFlags(flags, cardSettings|samSettings|hostSettings|serveSettings)
 	return func(ctx context.Context) error {
-		if err := s.complete(); err != nil {
-			return err
-		}
-		if err := s.require("clearing", "broker", "load-terminal"); err != nil {
+		if err := s.complete("clearing", "broker", "load-terminal"); err != nil {
 			return err
 		}
 		return c.serve(ctx, s)
@@ -136,16 +134,7 @@ func (g *gateway) listen(ctx context.Context, group *errgroup.Group, address, wh
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		err := server.Shutdown(deadline)
+		err := webserver.Serve(ctx, server, listener, shutdownTimeout)
 		hangUp()
 		return err
 	})

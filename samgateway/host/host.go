@@ -23,9 +23,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/internal/foreign"
 )
 
 const (
@@ -217,14 +217,4 @@ func cause(err error) string {
 
 // foreignText is what another program wrote, such that it can stand in a line
 // for people.
-func foreignText(text string) string {
-	if len(text) > maxDetailBytes {
-		text = text[:maxDetailBytes]
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, " "))
-}
+func foreignText(text string) string { return foreign.Text(text, maxDetailBytes) }
