@@ -41,22 +41,34 @@ func (c *command) afterTear(ctx context.Context, t *till, card *customer, err er
 		return err
 	}
 	c.tell("%s.", upperFirst(err.Error()))
-	_ = card.Close() // it is torn already
-	session, again := c.connect(ctx, card.reader, terminal.DefaultPatience)
-	if again == nil {
-		card.Session = session
-		var outcomes []terminal.Outcome
-		if again = card.look(ctx); again == nil {
-			outcomes, again = t.terminal.Meet(ctx, card)
-		}
-		if len(outcomes) > 0 {
-			return fmt.Errorf("the card was pulled out, and it is known now: %s", sentencesOf(outcomes))
-		}
+	outcomes, again := c.meetAgain(ctx, t, card)
+	if len(outcomes) > 0 {
+		return fmt.Errorf("the card was pulled out, and it is known now: %s", sentencesOf(outcomes))
 	}
 	if again != nil {
 		err = fmt.Errorf("%w (%w)", err, again)
 	}
 	return fmt.Errorf("%w: put the card in and say \"samgateway resolve\"; \"samgateway status\" shows what waits", err)
+}
+
+// meetAgain meets a card that was pulled out, once it is in again. For a moment
+// the reader may not have noticed that it went, and then another program may look
+// at it.
+func (c *command) meetAgain(ctx context.Context, t *till, card *customer) (outcomes []terminal.Outcome, err error) {
+	for deadline := time.Now().Add(terminal.DefaultPatience); ; {
+		_ = card.Close() // it is torn already
+		var session smartcard.Session
+		if session, err = c.connect(ctx, card.reader, time.Until(deadline)); err == nil {
+			card.Session = session
+			if err = card.look(ctx); err == nil {
+				outcomes, err = t.terminal.Meet(ctx, card)
+			}
+		}
+		isPassing := errors.Is(err, smartcard.ErrTorn) || errors.Is(err, smartcard.ErrBusy) || errors.Is(err, smartcard.ErrNoCard)
+		if len(outcomes) > 0 || !isPassing || time.Until(deadline) < lookInterval || !pause(ctx, lookInterval) {
+			return outcomes, err
+		}
+	}
 }
 
 func upperFirst(text string) string {

@@ -16,8 +16,15 @@ import (
 	"github.com/paywordhq/payword/samgateway/softcard"
 )
 
-// insertTimeout is how long a command waits for somebody to put a card in.
-const insertTimeout = time.Minute
+const (
+	// insertTimeout is how long a command waits for somebody to put a card in.
+	insertTimeout = time.Minute
+	// busyTimeout is how long a command waits for another program to let go of the
+	// card: many look at each card that is put in, for some hundred milliseconds.
+	busyTimeout = 2 * time.Second
+	// lookInterval is how often it looks again.
+	lookInterval = 200 * time.Millisecond
+)
 
 // minPINDigits and maxPINDigits bound a PIN. What is outside is not shown to the
 // card, where it would use up a try.
@@ -109,7 +116,7 @@ func (card *customer) look(ctx context.Context) (err error) {
 // connect begins a session with the card in a reader, and waits for one to be put
 // in.
 func (c *command) connect(ctx context.Context, reader smartcard.Reader, patience time.Duration) (smartcard.Session, error) {
-	session, err := reader.Connect(ctx)
+	session, err := connectFree(ctx, reader)
 	if !errors.Is(err, smartcard.ErrNoCard) {
 		return session, err
 	}
@@ -118,11 +125,36 @@ func (c *command) connect(ctx context.Context, reader smartcard.Reader, patience
 	defer cancel()
 	if err := reader.Wait(limited, true); err != nil {
 		if ctx.Err() == nil && limited.Err() != nil {
-			return nil, fmt.Errorf("%w: nobody put one in within %s", smartcard.ErrNoCard, patience)
+			return nil, fmt.Errorf("%w: nobody put one in within %s", smartcard.ErrNoCard, patience.Round(time.Second))
 		}
 		return nil, err
 	}
-	return reader.Connect(ctx)
+	return connectFree(ctx, reader)
+}
+
+// connectFree begins a session with the card that is there, as soon as no other
+// program has it.
+func connectFree(ctx context.Context, reader smartcard.Reader) (smartcard.Session, error) {
+	limited, cancel := context.WithTimeout(ctx, busyTimeout)
+	defer cancel()
+	for {
+		session, err := reader.Connect(ctx)
+		if !errors.Is(err, smartcard.ErrBusy) || !pause(limited, lookInterval) {
+			return session, err
+		}
+	}
+}
+
+// pause waits, and says whether ctx is not done.
+func pause(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // tell says something besides the result, for whoever looks on.

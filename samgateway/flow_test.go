@@ -14,6 +14,7 @@ import (
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway"
 	"github.com/paywordhq/payword/samgateway/relay"
+	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
 const dollar = money.Unit
@@ -92,6 +93,24 @@ func TestPulledCards(t *testing.T) {
 			h.wantSound()
 		})
 	}
+}
+
+// A reader may notice late that a card went, and another program may look at one
+// that came: the command goes on when that is over.
+func TestPulledCardThatIsNotThereYet(t *testing.T) {
+	h := newHouse(t)
+	h.issue(1, h.account(1, 100*dollar))
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	h.customer.later = []error{smartcard.ErrTorn, smartcard.ErrBusy, smartcard.ErrNoCard, smartcard.ErrBusy}
+	h.customer.tearAt(tear{purse.Debit, 1, true})
+	h.wantNo(1, "the card was pulled out, and it is known now", "pay", "5.00")
+	h.want("nothing is undecided", "status")
+	h.customer.fails = []error{smartcard.ErrBusy}
+	h.want("Paid 1.00 USD", "pay", "1.00")
+	if got := h.balance(); got != 14_00 {
+		t.Errorf("there are %d cents on the card", got)
+	}
+	h.wantSound()
 }
 
 // A card that is pulled out before an order reached it has paid nothing.

@@ -34,8 +34,10 @@ type slot struct {
 	chip   chip       // nil: no card is in it
 	isOpen bool       // somebody has a session
 	tears  []tear
-	stays  bool // out, after a tear, until somebody puts it in again
-	torn   chip // that was pulled out
+	stays  bool    // out, after a tear, until somebody puts it in again
+	torn   chip    // that was pulled out
+	later  []error // what Connect says first after a tear
+	fails  []error // what Connect says first
 	asked  []purse.Instruction
 	change chan struct{} // closed when a card came or went
 }
@@ -90,6 +92,14 @@ func (s *slot) Name() string { return s.name }
 func (s *slot) Connect(context.Context) (smartcard.Session, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	if len(s.fails) > 0 {
+		err := s.fails[0]
+		s.fails = s.fails[1:]
+		if errors.Is(err, smartcard.ErrTorn) { // the reader has not noticed that the card went
+			return &slotSession{slot: s}, nil
+		}
+		return nil, err
+	}
 	switch {
 	case s.chip == nil:
 		return nil, smartcard.ErrNoCard
@@ -128,7 +138,7 @@ type slotSession struct {
 func (s *slotSession) Transmit(_ context.Context, command []byte) ([]byte, error) {
 	s.slot.mutex.Lock()
 	defer s.slot.mutex.Unlock()
-	if s.slot.chip != s.chip || !s.slot.isOpen {
+	if s.chip == nil || s.slot.chip != s.chip || !s.slot.isOpen {
 		return nil, smartcard.ErrTorn
 	}
 	instruction := purse.Instruction(command[1])
@@ -153,6 +163,7 @@ func (s *slotSession) Transmit(_ context.Context, command []byte) ([]byte, error
 		isTorn = pull(true)
 	}
 	if isTorn {
+		s.slot.fails = append(s.slot.fails, s.slot.later...)
 		s.slot.insert(nil)
 		if s.slot.torn = s.chip; !s.slot.stays {
 			s.slot.insert(s.chip) // the holder puts it in again at once
@@ -166,7 +177,7 @@ func (s *slotSession) Transmit(_ context.Context, command []byte) ([]byte, error
 func (s *slotSession) Close() error {
 	s.slot.mutex.Lock()
 	defer s.slot.mutex.Unlock()
-	if s.slot.chip == s.chip {
+	if s.slot.chip == s.chip && s.chip != nil {
 		s.slot.isOpen = false
 		s.chip.Reset()
 	}
