@@ -207,7 +207,7 @@ func defineCancel(c *command, flags *flag.FlagSet) func(context.Context) error {
 		}
 		return c.withTill(ctx, s, func(t *till) error {
 			return c.withCard(ctx, s, func(card *customer) error {
-				c.tell("Card %s has %s; its last payment is cancelled.", card.data.Card, spoken(card.data.Balance, card.data.Unit))
+				c.tell("Card %s has %s; its last payment is to be cancelled.", card.data.Card, spoken(card.data.Balance, card.data.Unit))
 				r, err := t.terminal.CancelLast(ctx, card)
 				if err != nil {
 					return c.afterTear(ctx, t, card, err)

@@ -102,6 +102,9 @@ type cardIssued struct {
 	PINFile          string       `json:"pinFile,omitempty"`
 }
 
+// maxCardBalance is the most that a card holds, in its currency.
+const maxCardBalance = 200 * money.Unit
+
 // newCard is what the command personalise card is told.
 type newCard struct {
 	issueSettings
@@ -144,6 +147,12 @@ func (n *newCard) issue(keys *purse.Keys, unit purse.Unit) (issue purse.CardIssu
 		if issue.MaxPayment, err = parseAmount(n.maxPayment, unit); err != nil {
 			return issue, usage("--max-payment: %v", err)
 		}
+	}
+	if most, err := unit.Count(maxCardBalance); err == nil && issue.MaxBalance > most {
+		return issue, usage("--max-balance %s: a card holds at most %s", n.maxBalance, spoken(most, unit))
+	}
+	if issue.MaxPayment > issue.MaxBalance {
+		return issue, usage("--max-payment %s: a card pays at most %s at once, which is all that it holds", n.maxPayment, spoken(issue.MaxBalance, unit))
 	}
 	if n.holder == "" {
 		if n.pinFile != "" {

@@ -154,6 +154,8 @@ func (s *settings) complete(required ...string) error {
 		return usage("--card-reader and --card-file: want one of them")
 	case s.samReader != "" && s.samFile != "":
 		return usage("--sam-reader and --sam-file: want one of them")
+	case s.cardFile != "" && s.cardFile == s.samFile, s.cardReader != "" && s.cardReader == s.samReader:
+		return usage("the customer's card and the SAM: want each in a place of its own")
 	}
 	if err := s.checkAddresses(); err != nil {
 		return err

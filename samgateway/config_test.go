@@ -47,6 +47,8 @@ func TestWrongSettings(t *testing.T) {
 		{"a wrong load terminal", `{"loadTerminal": "4c"}`, "load 5.00", "--load-terminal: id"},
 		{"a card in two places", `{"cardFile": "a", "cardReader": "b"}`, "pay 5.00", "--card-reader and --card-file"},
 		{"a SAM in two places", `{}`, "status --sam-reader b --sam-file a", "--sam-reader and --sam-file"},
+		{"a card and a SAM in one place", `{"cardFile": "a", "samFile": "a"}`, "pay 5.00", "each in a place of its own"},
+		{"a card and a SAM in one reader", `{"cardReader": "b", "samReader": "b"}`, "pay 5.00", "each in a place of its own"},
 		{"no currency", `{"samFile": "a", "journal": "b"}`, "status", "--currency is missing"},
 		{"no journal", `{"samFile": "a", "currency": "USD"}`, "status", "--journal is missing"},
 		{"no SAM", `{"journal": "a", "currency": "USD"}`, "status", "--sam-reader is missing"},

@@ -36,7 +36,7 @@ func TestKiosk(t *testing.T) {
 	v.Choose("load", "", "amount", "$200.00")
 	v.Choose("choose", "2000", "pin")
 	v.Choose("pin", "2222", "pin", "Tries left: 2")
-	v.Choose("pin", testPIN, "done", "$20.00 are loaded", "Now on your card: $20.00")
+	v.Choose("pin", testPIN, "done", "$20.00 has been loaded", "Now on your card: $20.00")
 	h.wantAccount(anna, 80*dollar)
 	v.Choose("back", "", "menu", "$20.00")
 	v.Choose("load", "", "amount")
@@ -48,14 +48,14 @@ func TestKiosk(t *testing.T) {
 	v.Choose("choose", "500", "account", "no such account")
 	v.Choose("text", ben, "amount", "$20.00")
 	v.Choose("choose", "500", "confirm", "Pay $5.00")
-	v.Choose("go", "", "done", "$5.00 are paid in", "Now on your card: $15.00")
+	v.Choose("go", "", "done", "$5.00 has been paid in", "Now on your card: $15.00")
 	h.wantAccount(ben, 5*dollar)
 	v.Choose("back", "", "menu")
 	v.Choose("payments", "", "pin")
 	v.Choose("pin", testPIN, "payments", "$5.00", merchantID.String())
 	v.Choose("back", "", "menu")
 	v.Choose("unload", "", "confirm", "Take $15.00")
-	v.Choose("go", "", "done", "$15.00 are back on your account", "$0.00")
+	v.Choose("go", "", "done", "$15.00 is back on your account", "$0.00")
 	h.wantAccount(anna, 95*dollar)
 	v.Choose("end", "", "take")
 	h.customer.put(nil)
@@ -84,12 +84,12 @@ func TestKioskPulledInTheMiddle(t *testing.T) {
 		now  string
 	}{
 		{"before it began a load", tear{purse.InitLoad, 1, false}, "load", "was not loaded", "$20.00"},
-		{"before it was told to pay", tear{purse.StartPay, 1, true}, "fund", "were not paid in", "$20.00"},
+		{"before it was told to pay", tear{purse.StartPay, 1, true}, "fund", "was not paid in", "$20.00"},
 		{"before it took the load", tear{purse.Credit, 1, false}, "load", "was not loaded", "$20.00"},
 		{"after it took the load", tear{purse.Credit, 1, true}, "load", "was loaded with $10.00", "$30.00"},
-		{"before it paid", tear{purse.Debit, 1, false}, "fund", "were not paid in", "$20.00"},
-		{"after it paid", tear{purse.Debit, 1, true}, "fund", "$10.00 were paid into", "$10.00"},
-		{"after it paid what was on it", tear{purse.Debit, 1, true}, "unload", "$20.00 are back on your account", "$0.00"},
+		{"before it paid", tear{purse.Debit, 1, false}, "fund", "was not paid in", "$20.00"},
+		{"after it paid", tear{purse.Debit, 1, true}, "fund", "$10.00 has been paid into", "$10.00"},
+		{"after it paid what was on it", tear{purse.Debit, 1, true}, "unload", "$20.00 is back on your account", "$0.00"},
 	}
 	h, s, v := openKiosk(t)
 	ben := h.account(9, 0)

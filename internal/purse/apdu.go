@@ -97,7 +97,7 @@ var sentences = map[StatusWord]string{
 	WrongData: "the data make no sense to the card", NotFound: "the card has no such application or file", NoRecord: "the card has no such record",
 	NoData: "the card has no such data", NoInstruction: "the card does not know this command", NoClass: "the card does not know this class of commands",
 	TooLittle: "there is too little on the card", OverBalance: "the card may not hold so much", OverTransaction: "the card may not pay so much at once",
-	WrongSequence: "the number is not the next one", OverSAMLimit: "the SAM took as much as it may before it is turned in",
+	WrongSequence: "the number is not the next one", OverSAMLimit: "the SAM may not take so much before it is turned in",
 }
 
 // Error is a sentence for people.

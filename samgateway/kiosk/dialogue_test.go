@@ -174,7 +174,7 @@ func TestDialogues(t *testing.T) {
 		{name: "pulled at the menu", steps: "insert A; = menu; pull; = start"},
 		{
 			name: "load", did: []string{"verify 4", "load 2000"},
-			steps: "insert A; = menu; > load; = amount; ~ €187.66; > choose 2000; = pin; ~ To load €20.00; > pin 1111; = done; ~ €20.00 are loaded; ~ Now on your card: €32.34; > back; = menu; ~ €32.34; pull; = start",
+			steps: "insert A; = menu; > load; = amount; ~ €187.66; > choose 2000; = pin; ~ To load €20.00; > pin 1111; = done; ~ €20.00 has been loaded; ~ Now on your card: €32.34; > back; = menu; ~ €32.34; pull; = start",
 		},
 		{
 			name: "load of a typed amount", did: []string{"verify 4", "load 500"},
@@ -207,7 +207,7 @@ func TestDialogues(t *testing.T) {
 		},
 		{
 			name: "fund", did: []string{"fund 500"},
-			steps: "insert A; = menu; > fund; = account; > text qwert; = account; ~ 16 characters; > text zzzzzzzzzzzzzzzz; = amount; > choose 500; = account; ~ no such account; > text QWER tyui-op23 4567; = amount; ~ €12.34; > choose 500; = confirm; ~ Pay €5.00; ~ qwer\u2009tyui; > go; = done; ~ €5.00 are paid in; ~ €7.34",
+			steps: "insert A; = menu; > fund; = account; > text qwert; = account; ~ 16 characters; > text zzzzzzzzzzzzzzzz; = amount; > choose 500; = account; ~ no such account; > text QWER tyui-op23 4567; = amount; ~ €12.34; > choose 500; = confirm; ~ Pay €5.00; ~ qwer\u2009tyui; > go; = done; ~ €5.00 has been paid in; ~ €7.34",
 			check: func(t *testing.T, b *booth, _ *fakeCard) {
 				if b.desk.accounts[goodAccount] != 500 {
 					t.Errorf("got %d on the account", b.desk.accounts[goodAccount])
@@ -284,12 +284,12 @@ func TestPulledInTheMiddle(t *testing.T) {
 	}{
 		{"a load that took place", kiosk.Loading, true, false, "insert A; = resolved; ~ loaded with €5.00; ~ Now on your card: €17.34; > back; = menu"},
 		{"a load that did not", kiosk.Loading, false, false, "insert A; = resolved; ~ was not loaded; ~ Now on your card: €12.34; > end; = take"},
-		{"a funding that took place", kiosk.Funding, true, false, "insert A; = resolved; ~ €5.00 were paid into"},
-		{"a funding that did not", kiosk.Funding, false, false, "insert A; = resolved; ~ were not paid in"},
-		{"an unloading that took place", kiosk.Unloading, true, false, "insert A; = resolved; ~ €12.34 are back on your account"},
+		{"a funding that took place", kiosk.Funding, true, false, "insert A; = resolved; ~ €5.00 has been paid into"},
+		{"a funding that did not", kiosk.Funding, false, false, "insert A; = resolved; ~ was not paid in"},
+		{"an unloading that took place", kiosk.Unloading, true, false, "insert A; = resolved; ~ €12.34 is back on your account"},
 		{"a load that was not begun", kiosk.Loading, false, false, "forget; insert A; = resolved; ~ was not loaded; > back; = menu; pull; = start; insert A; = menu"},
 		{"a load that somebody else settled", kiosk.Loading, true, false, "forget; insert B; = menu; ! loaded; pull; = start; insert A; = resolved; ~ loaded with €5.00"},
-		{"a funding that somebody else settled", kiosk.Funding, true, false, "forget; insert A; = resolved; ~ has paid the €5.00"},
+		{"a funding that somebody else settled", kiosk.Funding, true, false, "forget; insert A; = resolved; ~ has paid €5.00"},
 		{"another card comes first", kiosk.Loading, true, false, "insert B; = menu; ! loaded; pull; = start; insert A; = resolved"},
 		{"nobody comes back", kiosk.Loading, true, false, "wait 61s; = start"},
 		{"the message was read", kiosk.Loading, true, false, "> back; = start"},

@@ -61,7 +61,7 @@ func (t *Terminal) creditLoad(ctx context.Context, card smartcard.Purse, l load)
 		if isRefusal(err) {
 			return LoadReceipt{}, errors.Join(err, writeErr)
 		}
-		return LoadReceipt{}, fmt.Errorf("clearing does not say whether it authorised the load, and nothing was loaded; put the card in again later, so that it gives back what it set aside: %w", errors.Join(err, writeErr))
+		return LoadReceipt{}, fmt.Errorf("clearing does not say whether it authorised the load, and nothing was loaded; put the card in again later, and the account gets back what may have been set aside: %w", errors.Join(err, writeErr))
 	}
 	if l, err = t.authorised(l, reference, nil); err != nil {
 		return LoadReceipt{}, err
