@@ -16,7 +16,7 @@ import (
 type relayDesk struct{ *gateway }
 
 // Offer implements relay.Desk.
-func (d *relayDesk) Offer(ctx context.Context, hello relay.Hello) (relay.Offer, error) {
+func (d *relayDesk) Offer(_ context.Context, hello relay.Hello) (relay.Offer, error) {
 	if hello.Intent != relay.Resolve {
 		if hello.Currency != d.unit.Currency.Money() {
 			return relay.Offer{}, fmt.Errorf("cards hold %s here, and not %s", d.unit.Currency.Money().Code(), hello.Currency.Code())
@@ -25,11 +25,8 @@ func (d *relayDesk) Offer(ctx context.Context, hello relay.Hello) (relay.Offer, 
 			return relay.Offer{}, fmt.Errorf("%s: cards count in %s here", hello.Amount.Decimal(), spoken(1, d.unit))
 		}
 	}
-	if hello.Intent == relay.Fund {
-		if err := d.broker.Check(ctx, hello.Account, hello.Amount); err != nil {
-			return relay.Offer{}, errors.New(d.forHome(ctx, err))
-		}
-	}
+	// Whether the account of a funding takes it is asked when a card is there: the
+	// holder has said yes by then, and whoever has none asks the broker nothing.
 	merchant := d.state().batch.Merchant
 	name := d.settings.merchantName
 	if name == "" {
@@ -77,18 +74,49 @@ func (d *relayDesk) forHome(ctx context.Context, err error) string {
 	case errors.As(err, &refusal):
 		return upperFirst(refusal.Detail)
 	case errors.As(err, &refused):
-		return upperFirst(refused.Sentence)
+		return d.refusedFunding(ctx, refused)
 	}
 	d.log.WarnContext(ctx, "a reader at home was not served", "error", err.Error())
 	return "The gateway cannot do it now: try again later."
+}
+
+// refusedFunding says why the broker would not fund an account, and nothing more of
+// the account: how much it may still be given tells how much is on it, and which
+// account is a card's, whoever knows the card's number could ask.
+func (d *relayDesk) refusedFunding(ctx context.Context, refused *terminal.Refused) string {
+	d.log.InfoContext(ctx, "the broker funds nothing for a reader at home", "reason", refused.Reason, "detail", refused.Sentence)
+	switch refused.Reason {
+	case "unknown-account":
+		return "There is no such account."
+	case "wrong-currency":
+		return "The account is in another currency than the card."
+	case "over-limit":
+		return "The account cannot be given so much now."
+	}
+	return "The account cannot be given anything now."
+}
+
+// meetAtHome decides what is open about a card, and returns what was decided now.
+// What was decided while the card was away is kept for where somebody sees the
+// card: from afar anybody can say that he has one of that number.
+func (d *relayDesk) meetAtHome(ctx context.Context, card smartcard.Card) ([]terminal.Outcome, error) {
+	data, err := dataOf(ctx, card)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.terminal.Meet(ctx, card)
+	d.endings.keep(all)
+	return slices.DeleteFunc(slices.Clone(all), func(o terminal.Outcome) bool { return o.Card != data.Card }), err
 }
 
 func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32, card smartcard.Card) (relay.Result, error) {
 	// Before what its holder came for. To load, the card was shown its PIN in this
 	// session, and would forget it.
 	if hello.Intent.IsPayment() {
-		outcomes, err := d.meetCard(ctx, card)
-		d.endings.keep(outcomes) // they are told to who asks for them
+		_, err := d.meetAtHome(ctx, card)
+		if errors.Is(err, smartcard.ErrTorn) { // there is no card any more
+			return relay.Result{}, err
+		}
 		if err != nil {
 			d.log.WarnContext(ctx, "not all that is open about a card could be decided", "error", err.Error())
 		}
@@ -103,7 +131,7 @@ func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32,
 	case relay.Load:
 		return d.loadAtHome(ctx, card, amount)
 	}
-	outcomes, err := d.meetCard(ctx, card)
+	outcomes, err := d.meetAtHome(ctx, card)
 	if err != nil {
 		return relay.Result{}, err
 	}
