@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/agent"
 	"github.com/paywordhq/payword/samgateway/relay"
 	"github.com/paywordhq/payword/samgateway/smartcard"
@@ -19,7 +20,7 @@ import (
 // A gateway that wants more than the holder said yes to takes nothing off the
 // card, and the holder reads what it tried.
 func TestHostileGateways(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	start := purse.Command(purse.StartPay, 0, 0, append(binary.BigEndian.AppendUint32(bytes.Clone(merchant[:]), 7), make([]byte, 17)...))
 	order := purse.Order{Merchant: merchant, TNo: 7, SNo: 1, Card: cardID, Amount: 123, Unit: cents}
 	debit := func(o purse.Order) []byte {
@@ -71,7 +72,7 @@ func TestHostileGateways(t *testing.T) {
 
 // A gateway can say whatever fits into a sentence, and the agent goes on.
 func TestGatewaysThatSayNothing(t *testing.T) {
-	card := newCard(t, testKeys(t), cardID, 100_00)
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
 	for _, said := range []string{".", " ", "...", " . "} {
@@ -86,7 +87,7 @@ func TestGatewaysThatSayNothing(t *testing.T) {
 // holder's folders are called.
 func TestSitesLearnNothingOfTheMachine(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "private")
-	card := newCard(t, testKeys(t), cardID, 100_00)
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, filepath.Join(folder, "agent.json"), nil)
 	h.pair()
 	if err := os.RemoveAll(folder); err != nil {
@@ -104,7 +105,7 @@ func TestSitesLearnNothingOfTheMachine(t *testing.T) {
 
 // What cannot be a PIN uses up no try.
 func TestWhatIsNoPINUsesUpNoTry(t *testing.T) {
-	card := newCard(t, testKeys(t), cardID, 100_00)
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
 	h.ask(agent.RequestBody{Intent: "load", Gateway: "wss://gateway.example/relay", Merchant: merchant.String(), Payee: "A shop", Amount: 1_230_000, Currency: "eur-micro"})
@@ -125,7 +126,7 @@ func TestAnotherCardThanTheHolderSaw(t *testing.T) {
 	h.pair()
 	asked := h.ask(payment(p.address))
 	shown := shownPattern.FindStringSubmatch(h.look())[1]
-	card.applet = newCard(t, p.office.keys, purse.ID{0xC1, 7: 2}, 100_00).applet
+	card.Applet = newCard(t, p.office.keys, purse.ID{0xC1, 7: 2}, 100_00).Applet
 	h.press("yes", url.Values{"shown": {shown}, "agreed": {"yes"}})
 	if got := h.settle(asked.Request); got.Phase != agent.Failed || !strings.Contains(got.Sentence, "Another card") {
 		t.Errorf("got %+v, want that it is another card", got)
@@ -136,7 +137,7 @@ func TestAnotherCardThanTheHolderSaw(t *testing.T) {
 }
 
 func TestCardsThatWillNotDo(t *testing.T) {
-	keys := testKeys(t)
+	keys := pursetest.Keys(t)
 	card := newCard(t, keys, cardID, 1_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
@@ -160,7 +161,7 @@ func TestCardsThatWillNotDo(t *testing.T) {
 	card.put(true)
 	wantIn(t, look(body), "No card is in the reader.")
 	card.put(false)
-	card.applet = foreign{}
+	card.Applet = foreign{}
 	wantIn(t, look(body), "This is no purse card.")
 }
 

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -15,13 +14,14 @@ import (
 	"time"
 
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway/relay"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
 
-const testPIN = "1111"
+const testPIN = pursetest.PIN
 
 var (
 	cents    = purse.Unit{Currency: 0x0978, Exponent: -2}
@@ -29,37 +29,10 @@ var (
 	cardID   = purse.ID{0xC1, 7: 1}
 )
 
-func testKeys(t testing.TB) *purse.Keys {
-	t.Helper()
-	keys := &purse.Keys{}
-	for name, b := range map[string]byte{purse.PurseMaster: 0x11, purse.LoadMaster: 0x22, purse.ClearingMaster: 0x33} {
-		if err := keys.Add(name, 1, bytes.Repeat([]byte{b}, 32)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return keys
-}
-
-// memory is that of a card or a SAM.
-type memory struct{ state []byte }
-
-func (m *memory) Load() ([]byte, error) { return bytes.Clone(m.state), nil }
-
-func (m *memory) Store(state []byte) error {
-	m.state = bytes.Clone(state)
-	return nil
-}
-
-// applet is a purse.Card or a purse.SAM.
-type applet interface {
-	Transmit(command []byte) ([]byte, error)
-	Reset()
-}
-
 // slot is a reader with an applet, which can be taken out.
 type slot struct {
 	mutex sync.Mutex // guards what follows
-	applet
+	pursetest.Applet
 	isOut bool
 	asked [][]byte
 	// tear says that the card is pulled at a command: before it has it, or after it
@@ -97,7 +70,7 @@ func (s *slot) Transmit(_ context.Context, command []byte) ([]byte, error) {
 		s.isOut = true
 		return nil, smartcard.ErrTorn
 	}
-	answer, err := s.applet.Transmit(command)
+	answer, err := s.Applet.Transmit(command)
 	if after {
 		s.isOut = true
 		return nil, nil // as torn cards do
@@ -152,16 +125,8 @@ func (s *slot) data(t testing.TB) smartcard.PurseData {
 // newCard issues a card with some money on it.
 func newCard(t testing.TB, keys *purse.Keys, id purse.ID, balance uint32) *slot {
 	t.Helper()
-	m := &memory{}
 	issue := purse.CardIssue{Keys: keys, KeyVersion: 1, Card: id, Holder: purse.ID{0xA0, 7: id[7]}, Unit: cents, MaxBalance: 200_00, MaxPayment: 200_00, PIN: testPIN}
-	if err := purse.IssueCard(m, issue); err != nil {
-		t.Fatal(err)
-	}
-	card, err := purse.OpenCard(m, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &slot{applet: card}
+	s := &slot{Applet: pursetest.NewCard(t, issue)}
 	p := smartcard.Purse{Card: s}
 	if err := p.Select(t.Context()); err != nil {
 		t.Fatal(err)
@@ -313,7 +278,7 @@ type place struct {
 
 func newOffice(t testing.TB) *office {
 	return &office{
-		keys: testKeys(t), loads: make(map[purse.ID]purse.Load), taken: make(map[purse.ID]bool), void: make(map[purse.ID]bool),
+		keys: pursetest.Keys(t), loads: make(map[purse.ID]purse.Load), taken: make(map[purse.ID]bool), void: make(map[purse.ID]bool),
 		funds: make(map[string]money.Amount), paid: make(map[uint32]uint32),
 	}
 }
@@ -322,16 +287,9 @@ func newOffice(t testing.TB) *office {
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	o := newOffice(t)
-	m := &memory{}
-	if err := purse.IssueSAM(m, purse.SAMIssue{Keys: o.keys, KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 1_000_000}); err != nil {
-		t.Fatal(err)
-	}
-	sam, err := purse.OpenSAM(m, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sam := pursetest.NewSAM(t, purse.SAMIssue{Keys: o.keys, KeyVersion: 1, Merchant: merchant, Unit: cents, Limit: 1_000_000})
 	opened, err := terminal.Open(t.Context(), terminal.Config{
-		SAM: &slot{applet: sam}, Journal: filepath.Join(t.TempDir(), "journal"), Host: o, Accounts: o, LoadTerminal: merchant,
+		SAM: &slot{Applet: sam}, Journal: filepath.Join(t.TempDir(), "journal"), Host: o, Accounts: o, LoadTerminal: merchant,
 	})
 	if err != nil {
 		t.Fatal(err)

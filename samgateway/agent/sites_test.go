@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/agent"
 )
 
 // What a page in the holder's browser can try without being paired, or in
 // another's name.
 func TestHostileSites(t *testing.T) {
-	card := newCard(t, testKeys(t), cardID, 100_00)
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
 	text, err := json.Marshal(payment("wss://gateway.example/relay"))
@@ -86,7 +87,7 @@ func TestHostileSites(t *testing.T) {
 
 // Another paired site has a token, but not this one's.
 func TestTokensAreOfOneSite(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 100_00), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 100_00), "", nil)
 	h.pair()
 	const other = "https://other.example"
 	first := h.token
@@ -128,7 +129,7 @@ func TestTokensAreOfOneSite(t *testing.T) {
 }
 
 func TestCodesAreGuessedInVain(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 0+1), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 0+1), "", nil)
 	try := func(origin, code string) int {
 		return h.send("POST", h.origin+"/v1/pairings", `{"code":"`+code+`"}`, map[string]string{"Origin": origin, "Content-Type": "application/json"}).status
 	}
@@ -174,7 +175,7 @@ func TestCodesAreGuessedInVain(t *testing.T) {
 
 // A browser asks before it sends anything across origins.
 func TestPreflights(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 1), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
 	ask := func(origin string) answer {
 		return h.send("OPTIONS", h.origin+"/v1/requests", "", map[string]string{
 			"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type",
@@ -205,7 +206,7 @@ func TestPreflights(t *testing.T) {
 }
 
 func TestRequestsThatMakeNoSense(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 1), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
 	h.pair()
 	for name, change := range map[string]func(*agent.RequestBody){
 		"no intent":             func(b *agent.RequestBody) { b.Intent = "" },
@@ -254,7 +255,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 
 // One request waits at a time, and not for ever.
 func TestRequestsWaitForTheHolder(t *testing.T) {
-	card := newCard(t, testKeys(t), cardID, 100_00)
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
 	text, err := json.Marshal(payment("wss://gateway.example/relay"))

@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword/internal/filelock"
+	"github.com/paywordhq/payword/internal/pursetest"
 	"github.com/paywordhq/payword/samgateway/agent"
 )
 
 // What is in the file outlives the agent, is for its owner's eyes, and has no
 // token in it.
 func TestStateOutlivesTheAgent(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 1), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
 	h.pair()
 	if _, err := agent.New(agent.Config{State: h.state}); !errors.Is(err, filelock.ErrLocked) {
 		t.Errorf("a second agent: got %v, want that it is locked", err)
@@ -56,7 +57,7 @@ func TestStateThatIsNone(t *testing.T) {
 
 // Whoever opens connections and says nothing takes up no more than their number.
 func TestIdleConnectionsAreBounded(t *testing.T) {
-	h := newHome(t, newCard(t, testKeys(t), cardID, 1), "", nil)
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
 	address := strings.TrimPrefix(h.origin, "http://")
 	var idle []net.Conn
 	for range 64 {
