@@ -48,6 +48,33 @@ func (p *place) setSAM(state []byte) {
 	p.sam.insert()
 }
 
+// boaster is a SAM that says of itself what it likes.
+type boaster struct {
+	applet
+	first, last uint32
+}
+
+func (b *boaster) Transmit(command []byte) ([]byte, error) {
+	answer, err := b.applet.Transmit(command)
+	if command[1] == byte(purse.GetData) && len(answer) > purse.SAMDataLength {
+		big.PutUint32(answer[14:], b.last)
+		big.PutUint32(answer[18:], b.first)
+	}
+	return answer, err
+}
+
+// A SAM that says that it has more records than it can have is not read for ever.
+func TestSAMThatBoasts(t *testing.T) {
+	for _, numbers := range [][2]uint32{{1, 1<<32 - 1}, {1<<32 - 1, 1<<32 - 1}, {0, 2001}, {7, 5}} {
+		p := ready(t, 1)
+		own := p.sam.applet
+		p.sam.applet = &boaster{own, numbers[0], numbers[1]}
+		if _, err := p.Resolve(t.Context()); (err == nil) != (numbers[0] == 7) {
+			t.Errorf("%v: %v", numbers, err)
+		}
+	}
+}
+
 // A payment that may have funded an account is not cancelled, also where the
 // journal that knew is lost.
 func TestLostJournalCancelsNothing(t *testing.T) {

@@ -302,9 +302,14 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 			return err
 		}
 	}
+	first := max(data.First, last+1)
+	if first <= data.TNo && data.TNo-first >= purse.MaxRecords {
+		return fmt.Errorf("the SAM says that it has the records of transactions %d to %d: want at most %d", first, data.TNo, purse.MaxRecords)
+	}
 	var found []transaction
 	isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered
-	for tno := max(data.First, last+1); tno <= data.TNo; tno++ {
+	for number := uint64(first); number <= uint64(data.TNo); number++ {
+		tno := uint32(number)
 		x := transaction{Kind: KindPayment, TNo: tno, Merchant: name(data.Merchant), IsAdopted: true, Began: t.now()}
 		if tno == data.TNo && isOpen {
 			adoptOpen(&x, data)
