@@ -80,15 +80,36 @@ func (t *Terminal) step(ctx context.Context, x transaction) (transaction, error)
 func (t *Terminal) answered(x transaction, next State, err error) (transaction, error) {
 	now, _, writeErr := t.journal.change(x.TNo, x.State, func(x *transaction) {
 		if err == nil {
-			x.State, x.retry = next, retry{}
+			x.State, x.retry, x.IsDisowned = next, retry{}, false
 		} else {
 			x.failed(t.now(), err)
+			x.IsDisowned = x.State == Recorded && isDisowned(err)
 		}
 	})
+	if writeErr == nil && now.IsDisowned {
+		t.log.Error("clearing has another payment under a number of this SAM", "transaction", now.TNo)
+		writeErr = t.journal.disown(now.TNo)
+	}
 	if writeErr != nil {
 		return x, writeErr
 	}
 	return now, err
+}
+
+// isDisowned reports whether clearing says that a record's number is another's.
+func isDisowned(err error) bool {
+	var refusal *purse.Refusal
+	return errors.As(err, &refusal) && (refusal.Reason == purse.Differs || refusal.Reason == purse.Contradicts)
+}
+
+// checkOwned refuses payments once there was one that clearing has another of: the
+// next would be lost as well.
+func (t *Terminal) checkOwned() error {
+	tno, isDisowned, err := t.journal.disowned()
+	if err != nil || !isDisowned {
+		return err
+	}
+	return fmt.Errorf("%w (transaction %d)", ErrDisowned, tno)
 }
 
 // fund puts the payment on the account. That the broker is asked is written down

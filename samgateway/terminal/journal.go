@@ -32,8 +32,9 @@ var (
 
 	metaVersion  = []byte("version")
 	metaMerchant = []byte("merchant")
-	metaLast     = []byte("last")    // TNo up to which the journal knows
-	metaHotList  = []byte("hotlist") // cards, one after the other
+	metaLast     = []byte("last")     // TNo up to which the journal knows
+	metaDisowned = []byte("disowned") // TNo of a payment of which clearing has another
+	metaHotList  = []byte("hotlist")  // cards, one after the other
 )
 
 // journal is the file. Every change is one transaction of bbolt: it is durable,
@@ -109,6 +110,8 @@ type transaction struct {
 	IsFundUnknown bool `json:"isFundUnknown,omitempty"`
 	// IsFundRefused: the broker was asked to fund, and said no.
 	IsFundRefused bool `json:"isFundRefused,omitempty"`
+	// IsDisowned: clearing has another payment under its number.
+	IsDisowned bool `json:"isDisowned,omitempty"`
 	// Doubts is how often the card of a void said what nobody here can check.
 	Doubts int `json:"doubts,omitempty"`
 	retry
@@ -137,9 +140,10 @@ func (x transaction) isFollowed() bool { return x.IsOnline || x.IsCash || x.Acco
 
 // mayCancel says why a payment cannot be cancelled. What clearing has booked online
 // may have gone on, or been paid out, and a batch that wanted it back would be
-// refused for ever. Only what the broker will not put on an account is where it was.
+// refused for ever. Only what the broker will not put on an account is where it was,
+// and what clearing has not taken is nowhere else.
 func (x transaction) mayCancel() error {
-	isRefused := x.Account != "" && x.State == Booked && x.IsFundRefused && !x.IsFundUnknown
+	isRefused := x.IsDisowned || x.Account != "" && x.State == Booked && x.IsFundRefused && !x.IsFundUnknown
 	switch {
 	case x.TNo == 0 || x.Kind != KindPayment:
 		return fmt.Errorf("%w: it is none of this batch", ErrNothingToCancel)

@@ -118,3 +118,19 @@ func (j *journal) hotList() (cards []purse.ID, err error) {
 	})
 	return cards, err
 }
+
+// disown writes down that clearing has another payment under a number of this one.
+func (j *journal) disown(tno uint32) error {
+	return j.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(metaDisowned, numberKey(tno)) })
+}
+
+func (j *journal) disowned() (tno uint32, is bool, err error) {
+	err = j.view(func(tx *bbolt.Tx) error {
+		number := tx.Bucket(metaBucket).Get(metaDisowned)
+		if is = len(number) == 4; is {
+			tno = binary.BigEndian.Uint32(number)
+		}
+		return nil
+	})
+	return tno, is, err
+}

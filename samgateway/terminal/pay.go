@@ -149,6 +149,9 @@ func (t *Terminal) attempt(ctx, work context.Context, card smartcard.Purse, want
 		return transaction{}, errBatchFull
 	}
 	x, err := want(says, data)
+	if err == nil && x.Kind == KindPayment {
+		err = t.checkOwned()
+	}
 	if err != nil {
 		return transaction{}, err
 	}

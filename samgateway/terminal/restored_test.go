@@ -126,6 +126,38 @@ func TestOldSAM(t *testing.T) {
 	}
 }
 
+// SAM and journal are both older than what clearing knows, which nobody here can
+// see. It costs nobody more than one payment, and that comes back.
+func TestBothAreOld(t *testing.T) {
+	p := ready(t, 1)
+	card := p.cards[0]
+	old, backup := bytes.Clone(p.sam.memory.state), p.journal()
+	if _, err := p.pay(p.cards[3], purposeOf(20)); err != nil {
+		t.Fatal(err)
+	}
+	p.setSAM(old)
+	p.restore(backup)
+	p.office.isForgiving = true
+	had := card.data(t).Balance
+	if r, err := p.pay(card, purposeOf(17)); err != nil || r.IsBooked {
+		t.Fatalf("got %+v (%v)", r, err)
+	}
+	for _, amount := range []uint32{8, 17} {
+		if _, err := p.pay(card, purposeOf(amount)); !errors.Is(err, terminal.ErrDisowned) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := p.CancelLast(t.Context(), card); err != nil {
+		t.Error(err)
+	}
+	if balance := card.data(t).Balance; balance != had {
+		t.Errorf("the card has %d, and had %d", balance, had)
+	}
+	if _, err := p.pay(card, purposeOf(17)); !errors.Is(err, terminal.ErrDisowned) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A copy of the SAM from within a transaction would end it a second time.
 func TestSAMFromWithinATransaction(t *testing.T) {
 	for _, at := range []purse.Instruction{purse.Authorize, purse.Commit} {

@@ -73,6 +73,9 @@ var (
 	// ErrOldSAM means that the SAM knows less than the journal: it was made again,
 	// or restored from a copy. What it numbered anew would be refused by clearing.
 	ErrOldSAM = errors.New("the SAM is older than the journal, such as a copy of it: put the right one in, and never restore one from a backup")
+	// ErrDisowned means that clearing has another payment under the number of one
+	// here: SAM and journal were both restored from older copies.
+	ErrDisowned = errors.New("clearing knows another payment under a number of this SAM, such as after SAM and journal were restored from copies: take another SAM, of a merchant's number of its own, with a new journal")
 	// ErrNothingToCancel means that the card's last payment is none of this
 	// batch, is cancelled, is one that clearing books online, or may be.
 	ErrNothingToCancel = errors.New("the card's last payment cannot be cancelled here")
