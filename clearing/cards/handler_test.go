@@ -235,3 +235,15 @@ func TestHandlerBoundsTime(t *testing.T) {
 		}
 	}
 }
+
+// Who is told that an earlier load is open is told which, for a program.
+func TestHandlerNamesTheOpenLoad(t *testing.T) {
+	o := newOffice(t)
+	card := o.card(1, o.account(1, 100_000_000))
+	open := o.authorise(card, 5_00)
+	request, response := ask(card, 5_00)
+	status, answer := answered(t, o.handler(), "POST", "/v1/loads", "192.0.2.1:1234", append(request, response...))
+	if status != 409 || answer["reason"] != string(cards.LoadOpen) || answer["load"] != open.Reference.String() {
+		t.Errorf("got %d %v, want load %s", status, answer, open.Reference)
+	}
+}

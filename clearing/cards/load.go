@@ -91,7 +91,10 @@ func (c *Clearing) authorise(ctx context.Context, tx *ledger.Tx, load purse.Load
 			return Authorisation{}, nil, err
 		}
 	} else if found {
-		return Authorisation{}, refuse(LoadOpen, "load %s is not settled: ask the card for its LOAD STATUS", open.reference), nil
+		// Whoever has the card can settle it: MACL4 decides, and not who asks.
+		refusal := refuse(LoadOpen, "load %s is not settled: ask the card for its LOAD STATUS", open.reference)
+		refusal.Load = open.reference.String()
+		return Authorisation{}, refusal, nil
 	}
 	// Asked again after its end, by whoever did not get the answer.
 	var ended string

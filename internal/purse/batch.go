@@ -101,6 +101,8 @@ type Refusal struct {
 	Record int `json:"record"`
 	// Detail is for people.
 	Detail string `json:"detail"`
+	// Load names what has to be settled first, as ID.String does; empty: nothing.
+	Load string `json:"load,omitempty"`
 }
 
 // Error says it in one line.
@@ -141,7 +143,7 @@ type Batch struct {
 func CheckBatch(keys *Keys, keyVersion byte, previous Position, total, records []byte) (Batch, []Refusal, error) {
 	signed, err := ParseTotal(total)
 	if err != nil {
-		return Batch{}, []Refusal{{Malformed, 0, err.Error()}}, nil
+		return Batch{}, []Refusal{{Reason: Malformed, Detail: err.Error()}}, nil
 	}
 	key, err := keys.MerchantKey(keyVersion, signed.Merchant)
 	if err != nil {
@@ -180,7 +182,7 @@ type batchCheck struct {
 
 func (c *batchCheck) refuse(reason Reason, record int, format string, args ...any) {
 	if len(c.refusals) < maxRefusals {
-		c.refusals = append(c.refusals, Refusal{reason, record, fmt.Sprintf(format, args...)})
+		c.refusals = append(c.refusals, Refusal{Reason: reason, Record: record, Detail: fmt.Sprintf(format, args...)})
 	}
 }
 

@@ -40,7 +40,7 @@ func NewClearing(config Config) (*Clearing, error) {
 func (c *Clearing) ask(ctx context.Context, method, path string, body []byte, target any) error {
 	r, err := c.client.ask(ctx, method, path, bytesMedia, body, target)
 	if err == nil && r != nil {
-		return &purse.Refusal{Reason: purse.Reason(foreignText(r.Reason)), Record: r.Record, Detail: r.sentence()}
+		return &purse.Refusal{Reason: purse.Reason(foreignText(r.Reason)), Record: r.Record, Detail: r.sentence(), Load: foreignText(r.Load)}
 	}
 	return err
 }

@@ -106,6 +106,7 @@ type refusal struct {
 	Record int    `json:"record"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
+	Load   string `json:"load"`
 }
 
 // sentence is for people.

@@ -193,7 +193,9 @@ func (g *Guard) checkDebit(data []byte) error {
 }
 
 func (g *Guard) checkInitLoad(data []byte) error {
-	if g.agreed.Intent != Load || g.sent[purse.InitLoad] {
+	// It may be begun again as long as no value came: a load that was torn elsewhere
+	// is settled in between.
+	if g.agreed.Intent != Load || g.sent[purse.Credit] {
 		return errors.New("the gateway began a load that you did not agree to")
 	}
 	return unless(len(data) == purse.LoadRequestLength && g.isAmount(data), "the gateway began a load of another amount or currency than you agreed to")

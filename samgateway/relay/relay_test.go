@@ -184,6 +184,7 @@ func TestCommandsReachTheCardByAgreement(t *testing.T) {
 		{"a funding", with(relay.Fund), [][]byte{start(merchant, 7), order(nil), recovery(merchant)}, 3, relay.Done, "thank you"},
 		{"an unloading", with(relay.Unload), [][]byte{start(merchant, 6), start(merchant, 7), order(nil)}, 3, relay.Done, "thank you"},
 		{"a load", with(relay.Load), [][]byte{initLoad(123, cents), credit(123)}, 2, relay.Done, "thank you"},
+		{"a load that is begun again", with(relay.Load), [][]byte{initLoad(123, cents), purse.Command(purse.LoadStatus, 0, 0, make([]byte, 16)), initLoad(123, cents), credit(123)}, 4, relay.Done, "thank you"},
 		{"finding out", with(relay.Resolve), [][]byte{recovery(merchant), purse.Command(purse.LoadStatus, 0, 0, make([]byte, 16))}, 2, relay.Done, "thank you"},
 
 		{"a larger amount", with(relay.Pay), [][]byte{start(merchant, 7), order(func(o *purse.Order) { o.Amount++ })}, 1, relay.Failed, "another amount"},

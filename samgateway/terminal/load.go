@@ -10,13 +10,20 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
-// wrongLoadMAC is clearing's reason where an answer is not that of the load's
-// card, or one to an older challenge.
-const wrongLoadMAC purse.Reason = "load-mac"
+// Reasons of clearing's.
+const (
+	// wrongLoadMAC: an answer is not that of the load's card, or one to an older
+	// challenge.
+	wrongLoadMAC purse.Reason = "load-mac"
+	// loadOpen: an earlier load of the card is not settled, wherever it was begun.
+	loadOpen purse.Reason = "load-open"
+	// loadEnded: it is settled.
+	loadEnded purse.Reason = "load-ended"
+)
 
 // Load has a card take amount units. The card is selected, and its holder has
 // entered the PIN in this session, unless it is a white card. What was open about
-// an earlier load of it is decided before. Errors: a purse.StatusWord of the
+// an earlier load of it is decided before, also one that was begun elsewhere. Errors: a purse.StatusWord of the
 // card's and a *purse.Refusal of clearing's say that nothing was loaded;
 // ErrLoadUndecided says that the card may have taken it, or an earlier load.
 func (t *Terminal) Load(ctx context.Context, card smartcard.Card, amount uint32) (LoadReceipt, error) {
@@ -31,6 +38,19 @@ func (t *Terminal) Load(ctx context.Context, card smartcard.Card, amount uint32)
 	if err := t.decideLoads(ctx, p, says); err != nil {
 		return LoadReceipt{}, err
 	}
+	receipt, err := t.beginLoad(ctx, p, says, amount)
+	earlier, is := openElsewhere(err)
+	if !is {
+		return receipt, err
+	}
+	if settleErr := t.settleElsewhere(ctx, p, says.Card, earlier); settleErr != nil {
+		return LoadReceipt{}, fmt.Errorf("%w (%w)", err, settleErr)
+	}
+	return t.beginLoad(ctx, p, says, amount)
+}
+
+// beginLoad has the card begin a load, and goes on with it.
+func (t *Terminal) beginLoad(ctx context.Context, p smartcard.Purse, says smartcard.PurseData, amount uint32) (LoadReceipt, error) {
 	request := purse.LoadRequest{Amount: amount, Unit: says.Unit, Time: uint32(t.now().Unix()), Terminal: t.config.LoadTerminal}
 	answer, err := p.InitLoad(ctx, request)
 	if err != nil {
@@ -80,7 +100,7 @@ func (t *Terminal) creditLoad(ctx context.Context, card smartcard.Purse, l load)
 	// faster.
 	switch {
 	case l.State == Loaded || l.State == Credited || l.State == Settled && creditErr == nil:
-		return l.receipt(receipt), nil
+		return l.receipt(cmp.Or(balanceIn(receipt), balanceIn(l.Answer))), nil
 	case l.State == NotLoaded:
 		return LoadReceipt{}, cmp.Or(creditErr, err, errNotLoaded)
 	case isLoadEnded(l.State):
@@ -94,12 +114,18 @@ var (
 	errNotDecided = errors.New("clearing has not decided it")
 )
 
-func (l load) receipt(answer []byte) LoadReceipt {
-	r := LoadReceipt{Card: purse.ID(l.Card), LNo: l.LNo, Amount: l.Amount, Unit: l.Unit, Reference: purse.ID(l.Reference), IsConfirmed: isLoadEnded(l.State)}
-	if read, err := purse.ParseReceipt(answer); err == nil {
-		r.Balance = read.Balance
+func (l load) receipt(balance uint32) LoadReceipt {
+	return LoadReceipt{Card: purse.ID(l.Card), LNo: l.LNo, Amount: l.Amount, Unit: l.Unit, Balance: balance, Reference: purse.ID(l.Reference), IsConfirmed: isLoadEnded(l.State)}
+}
+
+// balanceIn returns what a card's answer to CREDIT or to LOAD STATUS says that is
+// on it; 0: it is neither.
+func balanceIn(answer []byte) uint32 {
+	if receipt, err := purse.ParseReceipt(answer); err == nil {
+		return receipt.Balance
 	}
-	return r
+	status, _ := purse.ParseStatus(answer) // without an answer its balance is 0
+	return status.Balance
 }
 
 func (t *Terminal) authorise(ctx context.Context, l load) (purse.ID, []byte, error) {

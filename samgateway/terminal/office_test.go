@@ -150,7 +150,7 @@ func (o *office) AuthoriseLoad(ctx context.Context, request, answer []byte) (ref
 			case other.state == "pending" && other.load.Answer.LNo < load.Answer.LNo:
 				o.post(other)
 			case other.state == "pending":
-				return refuse("load-open")
+				return &purse.Refusal{Reason: "load-open", Detail: "says the office", Load: other.reference.String()}
 			}
 			if other.state == "posted" {
 				last = max(last, other.load.Answer.LNo)

@@ -122,7 +122,7 @@ type LoadReceipt struct {
 	LNo       uint32
 	Amount    uint32 // in units
 	Unit      purse.Unit
-	Balance   uint32 // after it, in units; 0 where the card has not said it in this load
+	Balance   uint32 // after it, in units
 	Reference purse.ID
 	// IsConfirmed says that clearing knows that the card took it. Until then that
 	// waits in the journal and is repeated.
