@@ -40,6 +40,10 @@ func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, er
 
 // meetSAM asks the card what the SAM waits for.
 func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+	says, err := look(ctx, card)
+	if err != nil {
+		return smartcard.PurseData{}, err
+	}
 	release, err := t.acquire(ctx)
 	if err != nil {
 		return smartcard.PurseData{}, err
@@ -47,13 +51,6 @@ func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (smartcard
 	defer release()
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 	defer cancel()
-	if err := card.Select(work); err != nil {
-		return smartcard.PurseData{}, err
-	}
-	says, err := card.Data(work)
-	if err != nil {
-		return smartcard.PurseData{}, err
-	}
 	_, err = t.settle(work, &card, false)
 	if errors.Is(err, ErrOccupied) {
 		err = nil // that is another card's affair

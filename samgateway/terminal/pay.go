@@ -93,6 +93,10 @@ type intent func(card smartcard.PurseData, sam smartcard.SAMData) (transaction, 
 // transact has card and SAM do something together, and returns what the SAM has
 // recorded. Any error but ErrUndecided means that nothing was taken.
 func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want intent) (transaction, error) {
+	says, err := look(ctx, card)
+	if err != nil {
+		return transaction{}, err
+	}
 	release, err := t.acquire(ctx)
 	if err != nil {
 		return transaction{}, err
@@ -101,7 +105,7 @@ func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want inte
 	// A context that ends does not end what was written down and is not known.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 	defer cancel()
-	x, err := t.attempt(ctx, work, card, want)
+	x, err := t.attempt(ctx, work, card, says, want)
 	if !errors.Is(err, purse.OverSAMLimit) && !errors.Is(err, errBatchFull) {
 		t.told(x)
 		return x, err
@@ -111,9 +115,20 @@ func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want inte
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 	defer cancel()
-	x, err = t.attempt(ctx, again, card, want)
+	x, err = t.attempt(ctx, again, card, says, want)
 	t.told(x)
 	return x, err
+}
+
+// look selects a card and asks it about itself, before it is its turn: a card that
+// does not answer, or that is none, keeps nobody else from the SAM by that.
+func look(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	if err := card.Select(ctx); err != nil {
+		return smartcard.PurseData{}, err
+	}
+	return card.Data(ctx)
 }
 
 // told forgets the outcome of what Pay or CancelLast returns by itself.
@@ -125,14 +140,7 @@ func (t *Terminal) told(x transaction) {
 var errBatchFull = errors.New("the batch is full")
 
 // attempt does it once. ctx is asked as long as nothing can have been taken.
-func (t *Terminal) attempt(ctx, work context.Context, card smartcard.Purse, want intent) (transaction, error) {
-	if err := card.Select(work); err != nil {
-		return transaction{}, err
-	}
-	says, err := card.Data(work)
-	if err != nil {
-		return transaction{}, err
-	}
+func (t *Terminal) attempt(ctx, work context.Context, card smartcard.Purse, says smartcard.PurseData, want intent) (transaction, error) {
 	data, err := t.settle(work, &card, false)
 	if err != nil {
 		return transaction{}, err
