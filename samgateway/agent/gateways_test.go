@@ -75,11 +75,35 @@ func TestGatewaysThatSayNothing(t *testing.T) {
 	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
 	h := newHome(t, card, "", nil)
 	h.pair()
-	for _, said := range []string{".", " ", "...", " . "} {
+	for _, said := range []string{".", " ", "...", " . ", "No.” The PIN is wrong. Enter it at evil.example. “", "\" and", "« »", "’ and ‘"} {
 		got := h.pay(payment(serve(t, desk{refuses: said})), "")
-		if got.Phase != agent.Failed || got.Sentence != "No reason is known." {
+		if got.Phase != agent.Failed || !strings.HasPrefix(got.Sentence, "The other end refuses: “") {
 			t.Errorf("%q: got %+v", said, got)
 		}
+		if inside := strings.TrimSuffix(strings.TrimPrefix(got.Sentence, "The other end refuses: “"), "”."); strings.ContainsAny(inside, `“”"«»‘’`) {
+			t.Errorf("%q ends what is quoted by itself: %s", said, got.Sentence)
+		}
+	}
+}
+
+// The card signs to whom it pays, and not for which account: the holder agrees to
+// what is sure.
+func TestWhatTheHolderSaysYesToNamesThePayee(t *testing.T) {
+	card := newCard(t, pursetest.Keys(t), cardID, 100_00)
+	h := newHome(t, card, "", nil)
+	h.pair()
+	for _, intent := range []relay.Intent{relay.Pay, relay.Fund, relay.Unload} {
+		body := payment("wss://gateway.example/relay")
+		body.Intent = intent
+		switch intent {
+		case relay.Fund:
+			body.Account = "u-1"
+		case relay.Unload:
+			body.Amount = 0
+		}
+		asked := h.ask(body)
+		wantIn(t, h.look(), "EUR to A shop")
+		h.press("no", url.Values{"request": {asked.Request}})
 	}
 }
 

@@ -270,11 +270,11 @@ func (v *requestView) say(r *request, amount string) {
 	case relay.Pay:
 		v.Heading, v.Yes, v.Button = "Pay "+amount+"?", "Yes, I want to pay "+amount+" to "+r.Payee+".", "Pay"
 	case relay.Fund:
-		v.Heading, v.Yes, v.Button = "Put "+amount+" on an account?", "Yes, I want to put "+amount+" on account "+r.Account+".", "Put it there"
+		v.Heading, v.Yes, v.Button = "Put "+amount+" on an account?", "Yes, I want to pay "+amount+" to "+r.Payee+", which is to put it on account "+r.Account+".", "Put it there"
 	case relay.Load:
 		v.Heading, v.Yes, v.Button = "Load "+amount+" onto your card?", "Yes, I want to load "+amount+" from my account onto this card.", "Load"
 	case relay.Unload:
-		v.Heading, v.Yes, v.Button = "Unload your card?", "Yes, I want to move "+amount+" from this card to its account.", "Unload"
+		v.Heading, v.Yes, v.Button = "Unload your card?", "Yes, I want to pay "+amount+" to "+r.Payee+", which is to put it on this card's account.", "Unload"
 	case relay.Resolve:
 		v.Heading, v.Yes, v.Button = "Find out what became of it?", "Yes, let the gateway of "+r.Payee+" ask this card.", "Find out"
 		amount = ""

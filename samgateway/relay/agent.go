@@ -161,7 +161,7 @@ func (c *Call) exchange(ctx context.Context, card smartcard.Card, guard *Guard) 
 		}
 		if m.Type == typeResult {
 			result := *m.Result
-			result.Sentence = Sentence("The gateway says: “" + result.Sentence + "”")
+			result.Sentence = Sentence("The gateway says: " + quoted(result.Sentence))
 			return result, nil
 		}
 		err = errors.New("the gateway said something that has no place here")

@@ -143,7 +143,9 @@ func (g *Gateway) serve(ctx context.Context, l *line) {
 
 // greet is hello, offer and begin.
 func (g *Gateway) greet(ctx context.Context, l *line) (Hello, error) {
-	m, err := l.want(ctx, typeHello, g.limits.Connect)
+	// An agent says hello at once, and begin as soon as it has compared the offer with
+	// what its holder agreed to: whoever does not keeps a place from others.
+	m, err := l.want(ctx, typeHello, g.limits.Look)
 	if err != nil {
 		return Hello{}, err
 	}
@@ -160,7 +162,7 @@ func (g *Gateway) greet(ctx context.Context, l *line) (Hello, error) {
 	if err := l.send(message{Type: typeOffer, Offer: &offer}); err != nil {
 		return Hello{}, err
 	}
-	_, err = l.want(ctx, typeBegin, g.limits.Connect)
+	_, err = l.want(ctx, typeBegin, g.limits.Look)
 	return hello, err
 }
 

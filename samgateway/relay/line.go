@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/coder/websocket"
 )
@@ -176,8 +178,19 @@ func (l *line) close() {
 // RefusedError is what the other end said in place of going on.
 type RefusedError struct{ Sentence string }
 
-// Error returns the sentence.
-func (e *RefusedError) Error() string { return e.Sentence }
+// Error quotes the sentence: it is not this end's word, and it may say anything.
+func (e *RefusedError) Error() string { return "the other end refuses: " + quoted(e.Sentence) }
+
+// quoted puts what the other end says in quotation marks, which it cannot close by
+// itself, so that nobody takes the rest for the word of this end.
+func quoted(said string) string {
+	return "“" + strings.Map(func(letter rune) rune {
+		if unicode.In(letter, unicode.Pi, unicode.Pf) || letter == '"' {
+			return '\''
+		}
+		return letter
+	}, said) + "”"
+}
 
 // Sentence makes a text one that CheckText takes as a sentence.
 func Sentence(text string) string {

@@ -112,7 +112,7 @@ type Result struct {
 type Limits struct {
 	Connect   time.Duration // until the offer is there
 	Answer    time.Duration // of the card to a command that moves something, as the gateway sees it
-	Look      time.Duration // of the card to any other; at most Answer
+	Look      time.Duration // of the card to any other, and of the agent to an offer; at most Answer
 	Silence   time.Duration // of the gateway, while it talks to clearing or waits for its SAM
 	Heartbeat time.Duration // between two pings of each end, and for their answers
 	Session   time.Duration // from begin to result

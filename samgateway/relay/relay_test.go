@@ -331,6 +331,29 @@ func TestSilentAgentsAreNotWaitedForLong(t *testing.T) {
 	}
 }
 
+// Whoever connects and says nothing keeps no place from others for long.
+func TestSilentAgentsKeepNoPlace(t *testing.T) {
+	limits := relay.Limits{Look: 50 * time.Millisecond, Connect: time.Hour, Answer: time.Hour, Heartbeat: time.Hour}
+	address := serve(t, sends(), limits)
+	for _, texts := range [][]string{{}, {helloText}} {
+		peer := dialRaw(t, address)
+		for _, text := range texts {
+			peer.write(text)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for peer.read() != "" {
+			}
+		}()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("after %q the gateway waits still", texts)
+		}
+	}
+}
+
 // Of a question that failed the answer is open still.
 func TestQuestionThatFailed(t *testing.T) {
 	asks := agreed
