@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,7 +47,6 @@ func onScreen(t *testing.T, typed string, arguments ...string) (got said) {
 				return
 			}
 			if typed != "" && bytes.Contains(shown.Bytes(), []byte("PIN of card")) {
-				awaitNoEcho(t, fd)
 				if _, err := io.WriteString(person, typed+"\n"); err != nil {
 					return
 				}
@@ -67,19 +65,6 @@ func onScreen(t *testing.T, typed string, arguments ...string) (got said) {
 	}
 	got.stdout, got.stderr = stdout.String(), shown.String()
 	return got
-}
-
-// awaitNoEcho returns when the terminal does not show what is typed any more, as
-// people do who need a moment after the question.
-func awaitNoEcho(t *testing.T, fd int) {
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
-	for range ticker.C {
-		state, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-		if err != nil || state.Lflag&unix.ECHO == 0 || t.Context().Err() != nil {
-			return
-		}
-	}
 }
 
 const (

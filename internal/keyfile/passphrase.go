@@ -37,6 +37,12 @@ func Prompt(stdin io.Reader, stderr io.Writer, question string) ([]byte, error) 
 	if !isFile || !term.IsTerminal(int(terminal.Fd())) {
 		return nil, ErrNoTerminal
 	}
+	// Hidden before the question is there: who answers it at once shall not be read.
+	restore, err := hideInput(int(terminal.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	defer restore()
 	fmt.Fprint(stderr, question)
 	passphrase, err := term.ReadPassword(int(terminal.Fd()))
 	fmt.Fprintln(stderr)
