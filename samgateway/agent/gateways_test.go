@@ -176,6 +176,9 @@ func TestCardsThatWillNotDo(t *testing.T) {
 		return text
 	}
 	body := payment("wss://gateway.example/relay")
+	if text := look(body); strings.Contains(text, "Put your card into the reader") {
+		t.Errorf("a card is asked for that is there:\n%s", text)
+	}
 	wantIn(t, look(body), "There is too little on the card.")
 	body.Currency = "usd-micro"
 	wantIn(t, look(body), "This card holds EUR, not USD.")
@@ -183,7 +186,7 @@ func TestCardsThatWillNotDo(t *testing.T) {
 	body.Amount = 1
 	wantIn(t, look(body), "does not count in such small amounts")
 	card.put(true)
-	wantIn(t, look(body), "No card is in the reader.")
+	wantIn(t, look(body), "No card is in the reader. Put your card into the reader.")
 	card.put(false)
 	card.Applet = foreign{}
 	wantIn(t, look(body), "This is no purse card.")

@@ -52,6 +52,7 @@ type requestView struct {
 	IsLoad               bool
 	IsCardTaken          bool   // money leaves the card
 	CardProblem          string // why the card in the reader will not do
+	IsCardKnown          bool   // it is a purse card, and another one may do
 	Shown                string // id of what is shown, if the card is there
 	Card, Balance        string
 	IsPIN                bool
@@ -141,7 +142,11 @@ func (a *Agent) postPair(url.Values) error {
 	return nil
 }
 
-func (a *Agent) postUnpair(form url.Values) error { return a.store.unpair(form.Get("origin")) }
+// postUnpair says no to what a site waits for, too.
+func (a *Agent) postUnpair(form url.Values) error {
+	a.declineAll(form.Get("origin"))
+	return a.store.unpair(form.Get("origin"))
+}
 
 func (a *Agent) postFindOut(form url.Values) error { return a.findOut(form.Get("request")) }
 
@@ -235,6 +240,7 @@ func (a *Agent) viewRequest(r *http.Request) *requestView {
 		return v // it went on meanwhile, and the next look shows that
 	}
 	if err == nil {
+		v.IsCardKnown = true
 		err = current.show(data, isBlocked)
 	}
 	if err != nil {

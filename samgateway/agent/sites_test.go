@@ -121,8 +121,12 @@ func TestTokensAreOfOneSite(t *testing.T) {
 	if got := h.stateOf(asked.Request); got.Phase != agent.Declined {
 		t.Errorf("got %+v, want declined", got)
 	}
-	// And one that is removed has none.
+	// And one that is removed has none, nor waits for a yes.
+	h.ask(payment("wss://gateway.example/relay"))
 	h.press("unpair", url.Values{"origin": {shop}})
+	if text := h.look(); strings.Contains(text, "asks for this") {
+		t.Errorf("a site that was removed still asks:\n%s", text)
+	}
 	if got := h.send("GET", h.origin+"/v1/requests/"+asked.Request, "", h.asSite(nil)); got.status != http.StatusForbidden {
 		t.Errorf("removed: got %d", got.status)
 	}

@@ -384,6 +384,15 @@ func (a *Agent) decline(id string) (origin string) {
 	return r.origin
 }
 
+// declineAll takes the holder's no to a site.
+func (a *Agent) declineAll(origin string) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if r := a.current(); r != nil && r.phase == Waiting && r.origin == origin {
+		r.end(Declined, "The holder said no.")
+	}
+}
+
 // findOut begins to find out what became of a session, by the holder's word.
 func (a *Agent) findOut(id string) error {
 	a.mutex.Lock()

@@ -144,9 +144,18 @@ func (c *Call) Run(ctx context.Context, card smartcard.Card, agreed Agreement) R
 		return guard.Judge(result)
 	}
 	if guard.IsMoving() || agreed.Intent == Resolve {
-		return Result{Outcome: Undecided, Sentence: Sentence(err.Error())}
+		return Result{Outcome: Undecided, Sentence: spoken(err)}
 	}
-	return Result{Outcome: Failed, Sentence: Sentence(err.Error())}
+	return Result{Outcome: Failed, Sentence: spoken(err)}
+}
+
+// spoken writes an error as people begin and end a sentence.
+func spoken(err error) string {
+	text := []rune(strings.TrimRight(err.Error(), ". "))
+	if len(text) > 0 {
+		text[0] = unicode.ToUpper(text[0])
+	}
+	return Sentence(string(text) + ".")
 }
 
 // exchange forwards commands and answers until the result is there.

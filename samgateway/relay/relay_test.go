@@ -630,15 +630,15 @@ const (
 func TestWildGateways(t *testing.T) {
 	command := `{"type":"command","number":1,"bytes":"80CA000000"}`
 	for name, c := range map[string]struct{ texts, want string }{
-		"a huge message":      {`{"type":"refused","sentence":"` + strings.Repeat("a", 1<<20) + `"}`, "the other end sent a message of more than 4096 bytes"},
+		"a huge message":      {`{"type":"refused","sentence":"` + strings.Repeat("a", 1<<20) + `"}`, "The other end sent a message of more than 4096 bytes"},
 		"a number twice":      {command + "\n" + command, "no place here"},
 		"another number":      {strings.Replace(command, "1", "2", 1), "no place here"},
 		"an offer again":      {offerText, "no place here"},
 		"no hex":              {strings.Replace(command, "80CA", "8xCA", 1), "not the JSON"},
 		"a result of nothing": {`{"type":"result","result":{}}`, "want done, failed or undecided"},
 		"a result below 0":    {`{"type":"result","result":{"outcome":"done","sentence":"a","amount":"-1"}}`, "not the JSON"},
-		"a refusal":           {`{"type":"refused","sentence":"not today"}`, "not today"},
-		"goodbye":             {"", "closed by the other end"},
+		"a refusal":           {`{"type":"refused","sentence":"not today"}`, "Not today."},
+		"goodbye":             {"", "The line was closed by the other end."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer := listenRaw(t)
