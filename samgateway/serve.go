@@ -168,9 +168,6 @@ func (g *gateway) keepRounds(ctx context.Context) error {
 func (g *gateway) round(ctx context.Context, resolve func(context.Context) ([]terminal.Outcome, error)) (isGood bool) {
 	outcomes, err := resolve(ctx)
 	g.endings.keep(outcomes)
-	for _, o := range outcomes {
-		g.log.InfoContext(ctx, "decided", "kind", o.Kind, "state", o.State, "transaction", o.TNo, "load", loadName(o.Matter), "what", o.Sentence)
-	}
 	if err != nil && ctx.Err() == nil {
 		g.log.WarnContext(ctx, "not all that waits could be done", "error", err.Error())
 	}
@@ -246,11 +243,4 @@ func (g *gateway) state() gatewayState {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	return g.seen
-}
-
-func loadName(m terminal.Matter) string {
-	if m.Kind != terminal.KindLoad {
-		return ""
-	}
-	return m.Load.String()
 }

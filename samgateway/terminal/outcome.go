@@ -3,6 +3,8 @@ package terminal
 import (
 	"fmt"
 	"slices"
+
+	"github.com/paywordhq/payword/internal/purse"
 )
 
 // maxNotes bounds the outcomes that nobody has asked for yet. The log has all.
@@ -18,7 +20,14 @@ func (t *Terminal) noteLoad(l load) {
 }
 
 func (t *Terminal) noteOutcome(o Outcome) {
-	t.log.Info("decided", "kind", string(o.Kind), "transaction", o.TNo, "load", o.Load.String(), "card", o.Card.String(), "state", string(o.State))
+	about := []any{"kind", string(o.Kind), "state", string(o.State), "card", o.Card.String()}
+	if o.TNo != 0 {
+		about = append(about, "transaction", o.TNo)
+	}
+	if o.Load != (purse.ID{}) {
+		about = append(about, "load", o.Load.String())
+	}
+	t.log.Info("decided", append(about, "what", o.Sentence)...)
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if len(t.notes) < maxNotes {
