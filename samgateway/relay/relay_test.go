@@ -637,7 +637,7 @@ func TestWildGateways(t *testing.T) {
 		"no hex":              {strings.Replace(command, "80CA", "8xCA", 1), "not the JSON"},
 		"a result of nothing": {`{"type":"result","result":{}}`, "want done, failed or undecided"},
 		"a result below 0":    {`{"type":"result","result":{"outcome":"done","sentence":"a","amount":"-1"}}`, "not the JSON"},
-		"a refusal":           {`{"type":"refused","sentence":"not today"}`, "Not today."},
+		"a refusal":           {`{"type":"refused","sentence":"not today"}`, "The other end refuses: “not today”."},
 		"goodbye":             {"", "The line was closed by the other end."},
 	} {
 		t.Run(name, func(t *testing.T) {
