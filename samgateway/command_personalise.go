@@ -102,9 +102,6 @@ type cardIssued struct {
 	PINFile          string       `json:"pinFile,omitempty"`
 }
 
-// maxCardBalance is the most that a card holds, in its currency.
-const maxCardBalance = 200 * money.Unit
-
 // newCard is what the command personalise card is told.
 type newCard struct {
 	issueSettings
@@ -148,7 +145,7 @@ func (n *newCard) issue(keys *purse.Keys, unit purse.Unit) (issue purse.CardIssu
 			return issue, usage("--max-payment: %v", err)
 		}
 	}
-	if most, err := unit.Count(maxCardBalance); err == nil && issue.MaxBalance > most {
+	if most := purse.MaxBalance(unit); issue.MaxBalance > most {
 		return issue, usage("--max-balance %s: a card holds at most %s", n.maxBalance, spoken(most, unit))
 	}
 	if issue.MaxPayment > issue.MaxBalance {
@@ -271,9 +268,6 @@ type keysMade struct {
 	KeyVersion int    `json:"keyVersion"`
 }
 
-// masterBytes is the length of a master.
-const masterBytes = 32
-
 // definePersonaliseKeys is the command personalise keys.
 func definePersonaliseKeys(c *command, flags *flag.FlagSet) func(context.Context) error {
 	var out string
@@ -290,7 +284,7 @@ func definePersonaliseKeys(c *command, flags *flag.FlagSet) func(context.Context
 		var text strings.Builder
 		text.WriteString("# Masters for tests and demonstrations, made at random: key version, name, 32 bytes.\n")
 		for _, name := range []string{purse.PurseMaster, purse.LoadMaster, purse.ClearingMaster} {
-			secret := make([]byte, masterBytes)
+			secret := make([]byte, purse.MasterLength)
 			if _, err := rand.Read(secret); err != nil {
 				return err
 			}

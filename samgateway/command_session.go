@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,13 +23,6 @@ const (
 	busyTimeout = 2 * time.Second
 	// lookInterval is how often it looks again.
 	lookInterval = 200 * time.Millisecond
-)
-
-// minPINDigits and maxPINDigits bound a PIN. What is outside is not shown to the
-// card, where it would use up a try.
-const (
-	minPINDigits = 4
-	maxPINDigits = 8
 )
 
 // reader returns the reader that a setting names: a card in a reader of this
@@ -185,20 +177,10 @@ func (c *command) verifyPIN(ctx context.Context, card *customer, pinFile string)
 // verifyAtPad has the holder enter the PIN at the reader. ErrNoPINPad means that
 // it has no pad.
 func (c *command) verifyAtPad(ctx context.Context, card *customer) error {
-	pad, has := card.Session.(smartcard.PINPad)
-	if !has {
-		return smartcard.ErrNoPINPad
+	if _, has := card.Session.(smartcard.PINPad); has {
+		c.tell("If the reader asks for the PIN, enter it there.")
 	}
-	c.tell("If the reader asks for the PIN, enter it there.")
-	answer, err := pad.VerifyPIN(ctx)
-	if err != nil {
-		return err
-	}
-	_, status, err := purse.Answer(answer)
-	if err == nil && status != purse.Done {
-		err = status
-	}
-	return err
+	return smartcard.VerifyAtPad(ctx, card.Session)
 }
 
 // readPIN reads a PIN from a file or from the terminal. Errors do not quote it.
@@ -222,10 +204,9 @@ func (c *command) readPIN(card *customer, pinFile string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	isDigit := func(b byte) bool { return b >= '0' && b <= '9' }
-	if len(digits) < minPINDigits || len(digits) > maxPINDigits || slices.ContainsFunc(digits, func(b byte) bool { return !isDigit(b) }) {
+	if !purse.IsPIN(digits) { // it would use up a try
 		clear(digits)
-		return nil, usage("a PIN has %d to %d digits and nothing else: it was not shown to the card", minPINDigits, maxPINDigits)
+		return nil, usage("a PIN has %d to %d digits and nothing else: it was not shown to the card", purse.MinPINDigits, purse.MaxPINDigits)
 	}
 	return digits, nil
 }

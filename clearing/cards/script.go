@@ -13,10 +13,6 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// maxWaitingScripts is how many scripts may wait for a card: a terminal brings
-// them all while the card is in it.
-const maxWaitingScripts = 16
-
 // The states of a script.
 const (
 	scriptWaiting = "waiting"
@@ -85,7 +81,7 @@ func (c *Clearing) addScript(ctx context.Context, tx *ledger.Tx, id purse.ID, or
 	if err != nil {
 		return Script{}, nil, err
 	}
-	if waiting >= maxWaitingScripts {
+	if waiting >= purse.MaxScripts {
 		return Script{}, refuse(TooManyScripts, "%d scripts wait for card %s: let a terminal bring them first", waiting, id), nil
 	}
 	key, err := c.config.Keys.LoadKey(card.keyVersion, id)
@@ -155,7 +151,7 @@ func (c *Clearing) Scripts(ctx context.Context, card purse.ID) (commands [][]byt
 			err := scan(&command)
 			commands = append(commands, command)
 			return err
-		}, `SELECT command FROM cards_scripts WHERE cid = ? AND state = 'waiting' ORDER BY count LIMIT ?`, card.String(), maxWaitingScripts)
+		}, `SELECT command FROM cards_scripts WHERE cid = ? AND state = 'waiting' ORDER BY count LIMIT ?`, card.String(), purse.MaxScripts)
 	})
 	return commands, refusal, err
 }

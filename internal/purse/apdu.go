@@ -38,18 +38,24 @@ const (
 
 // The commands that a SAM knows besides Select and GetData, of class 80.
 const (
-	InitPay       Instruction = 0x30
-	InitCancel    Instruction = 0x31
-	Authorize     Instruction = 0x34
-	Commit        Instruction = 0x38
-	VoidPay       Instruction = 0x3A
-	GetRecord     Instruction = 0x3E
-	CloseBatch    Instruction = 0x60
-	AckBatch      Instruction = 0x62
-	paymentsFile              = 0x0C
-	loadsFile                 = 0x14
-	maxShortBytes             = 255 // of data in a command of short form
+	InitPay    Instruction = 0x30
+	InitCancel Instruction = 0x31
+	Authorize  Instruction = 0x34
+	Commit     Instruction = 0x38
+	VoidPay    Instruction = 0x3A
+	GetRecord  Instruction = 0x3E
+	CloseBatch Instruction = 0x60
+	AckBatch   Instruction = 0x62
 )
+
+// P2 of READ RECORD: which of a card's logs is read.
+const (
+	PaymentsFile = 0x0C
+	LoadsFile    = 0x14
+)
+
+// MaxCommandData is the most bytes of data in a command of short form.
+const MaxCommandData = 255
 
 // Command returns the bytes of a command of short form (ISO/IEC 7816-4 case 4),
 // for whatever length of answer. data is at most 255 bytes.

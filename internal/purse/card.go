@@ -173,7 +173,7 @@ func (c *Card) readRecord(of command) ([]byte, StatusWord, error) {
 	if len(of.data) > 0 {
 		return nil, WrongLength, nil
 	}
-	if of.p2 != paymentsFile && of.p2 != loadsFile {
+	if of.p2 != PaymentsFile && of.p2 != LoadsFile {
 		return nil, NotFound, nil
 	}
 	if status := c.wantPIN(); status != Done {
@@ -183,9 +183,9 @@ func (c *Card) readRecord(of command) ([]byte, StatusWord, error) {
 	switch {
 	case record < 0:
 		return nil, NoRecord, nil
-	case of.p2 == paymentsFile && record < len(c.state.payments):
+	case of.p2 == PaymentsFile && record < len(c.state.payments):
 		return slices.Clone(c.state.payments[record]), Done, nil
-	case of.p2 == loadsFile && record < len(c.state.loads):
+	case of.p2 == LoadsFile && record < len(c.state.loads):
 		return c.state.loads[record].Append(nil), Done, nil
 	default:
 		return nil, NoRecord, nil

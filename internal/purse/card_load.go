@@ -69,7 +69,7 @@ func (c *Card) credit(of command) ([]byte, StatusWord, error) {
 	changed.loads = prepend(changed.loads, LoadEntry{
 		LNo: changed.LNo, Amount: amount, Unit: changed.Unit, Time: load.Request.Time, Terminal: load.Request.Terminal,
 		Reference: reference, Balance: changed.Balance,
-	}, maxLoads)
+	}, MaxLoggedLoads)
 	if err := c.store(changed); err != nil {
 		return nil, 0, err
 	}

@@ -93,7 +93,7 @@ func (s *cardState) prove(order Order) Proof {
 // record stores the new balance together with the answer, so that it can be asked
 // for again.
 func (c *Card) record(changed cardState, paid Paid) ([]byte, StatusWord, error) {
-	changed.payments = prepend(changed.payments, paid.Append(nil), maxPayments)
+	changed.payments = prepend(changed.payments, paid.Append(nil), MaxLoggedPayments)
 	if err := c.store(changed); err != nil {
 		return nil, 0, err
 	}

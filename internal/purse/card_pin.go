@@ -39,7 +39,7 @@ func (c *Card) verify(of command) ([]byte, StatusWord, error) {
 	if c.state.Tries == 0 {
 		return nil, PINBlocked, nil
 	}
-	if !isPIN(of.data) {
+	if !IsPIN(of.data) {
 		return nil, WrongData, nil // which tells nobody anything
 	}
 	counted := *c.state

@@ -5,19 +5,27 @@ import (
 	"fmt"
 )
 
+// How many of the last payments and cancellations, and of the last loads, a card
+// keeps in its logs.
+const (
+	MaxLoggedPayments = 15
+	MaxLoggedLoads    = 3
+)
+
+// MinPINDigits and MaxPINDigits bound a PIN.
+const (
+	MinPINDigits = 4
+	MaxPINDigits = 8
+)
+
 const (
 	cardMagic = "PWPC"
-	// maxPayments and maxLoads are how many of the last ones a card keeps.
-	maxPayments = 15
-	maxLoads    = 3
 	// maxCancellations is how many payments may be taken back between two loads.
 	// Every SAM can order it, so that whoever opened one could have a card give him
 	// back what he spent, again and again. At a load clearing sees the balance.
 	maxCancellations = 8
 	// pinTriesAllowed is how often in a row a PIN may be wrong.
 	pinTriesAllowed      = 3
-	minPINDigits         = 4
-	maxPINDigits         = 8
 	pinBytes             = 8
 	pinPadding      byte = 0xFF
 	// maxBalanceMicros is the most that any card may hold: 200.00.
@@ -91,7 +99,7 @@ func parseCardState(framed []byte) (*cardState, error) {
 
 func (s *cardState) parseLogs(r *reader) bool {
 	count := int(r.byte())
-	if count > maxPayments {
+	if count > MaxLoggedPayments {
 		return false
 	}
 	for range count {
@@ -108,7 +116,7 @@ func (s *cardState) parseLogs(r *reader) bool {
 		return false
 	}
 	count = int(r.byte())
-	if count > maxLoads || len(*r) != count*LoadEntryLength {
+	if count > MaxLoggedLoads || len(*r) != count*LoadEntryLength {
 		return false
 	}
 	for range count {
@@ -174,28 +182,31 @@ func (i CardIssue) check() error {
 	}
 	if !areLimits(i.Unit, i.MaxBalance, i.MaxPayment) {
 		return fmt.Errorf("limits of %d units on the card and %d at once: want at most %d on it, and at once from 1 to what it may hold",
-			i.MaxBalance, i.MaxPayment, maxBalance(i.Unit))
+			i.MaxBalance, i.MaxPayment, MaxBalance(i.Unit))
 	}
 	if i.Holder == (ID{}) && i.PIN == "" {
 		return nil
 	}
-	if i.Holder == (ID{}) || !isPIN([]byte(i.PIN)) {
+	if i.Holder == (ID{}) || !IsPIN([]byte(i.PIN)) {
 		return errors.New("the PIN: want 4 to 8 digits, and none for a white card")
 	}
 	return nil
 }
 
-// maxBalance is the most units that a card may hold.
-func maxBalance(unit Unit) uint32 {
+// MaxBalance is the most units that any card may hold: 200.00 of its currency. The
+// unit must be one that Check takes.
+func MaxBalance(unit Unit) uint32 {
 	return uint32(maxBalanceMicros / int64(unit.Amount(1))) // at most 200 000 000
 }
 
 func areLimits(unit Unit, balance, payment uint32) bool {
-	return payment >= 1 && payment <= balance && balance <= maxBalance(unit)
+	return payment >= 1 && payment <= balance && balance <= MaxBalance(unit)
 }
 
-func isPIN(digits []byte) bool {
-	if len(digits) < minPINDigits || len(digits) > maxPINDigits {
+// IsPIN reports whether digits can be a PIN: 4 to 8 ASCII digits. To show a card
+// anything else is of no use.
+func IsPIN(digits []byte) bool {
+	if len(digits) < MinPINDigits || len(digits) > MaxPINDigits {
 		return false
 	}
 	for _, digit := range digits {

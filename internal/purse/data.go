@@ -108,7 +108,8 @@ type OpenTransaction struct {
 	SNo            uint32 // of the order; 0: there is none yet
 }
 
-func (s SAMState) isOpen() bool { return s == SAMBegun || s == SAMOrdered }
+// IsOpen reports whether a transaction has begun and has no record yet.
+func (s SAMState) IsOpen() bool { return s == SAMBegun || s == SAMOrdered }
 
 // Append writes the 46 bytes, and 24 more where a transaction is open.
 func (d SAMData) Append(to []byte) []byte {
@@ -116,7 +117,7 @@ func (d SAMData) Append(to []byte) []byte {
 	to = big.AppendUint32(big.AppendUint32(big.AppendUint32(to, d.Batch), d.TNo), d.First)
 	to = big.AppendUint32(big.AppendUint32(to, d.Payments), d.Voids)
 	to = big.AppendUint64(big.AppendUint64(to, d.Sum), d.Limit)
-	if !d.State.isOpen() {
+	if !d.State.IsOpen() {
 		return to
 	}
 	to = big.AppendUint32(append(to, 1+flag(d.Open.IsCancellation)), d.Open.Amount)
@@ -135,13 +136,13 @@ func ParseSAMData(text []byte) (SAMData, error) {
 		Payments: r.uint32(), Voids: r.uint32(), Sum: r.uint64(), Limit: r.uint64(),
 	}
 	want := SAMDataLength
-	if d.State.isOpen() {
+	if d.State.IsOpen() {
 		want += openDataLength
 	}
 	if len(text) != want {
 		return SAMData{}, lengthError("data of a SAM", len(text), want)
 	}
-	if d.State.isOpen() {
+	if d.State.IsOpen() {
 		kind := r.byte()
 		if kind != 1 && kind != 2 {
 			return SAMData{}, errors.New("data of a SAM: the open transaction is neither a payment (01) nor a cancellation (02)")

@@ -21,7 +21,8 @@ const (
 	ClearingMaster = "KZD"
 )
 
-const masterBytes = 32
+// MasterLength is the length of a master in bytes.
+const MasterLength = 32
 
 // Keys holds masters by version. A program is given those that it needs:
 // clearing LoadMaster and ClearingMaster, a SAM PurseMaster. It is safe for
@@ -86,8 +87,8 @@ func (k *Keys) Add(name string, version byte, secret []byte) error {
 	if name != PurseMaster && name != LoadMaster && name != ClearingMaster {
 		return errors.New("the name of a key is MKP, MKL or KZD")
 	}
-	if len(secret) != masterBytes {
-		return fmt.Errorf("%s of version %d has not %d bytes", name, version, masterBytes)
+	if len(secret) != MasterLength {
+		return fmt.Errorf("%s of version %d has not %d bytes", name, version, MasterLength)
 	}
 	if _, exists := k.masters[masterName{name, version}]; exists {
 		return fmt.Errorf("%s of version %d is there twice", name, version)

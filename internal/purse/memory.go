@@ -53,6 +53,12 @@ func unseal(framed []byte, magic string) ([]byte, error) {
 	return framed[len(head):end], nil
 }
 
+// IsCardState reports whether a stored state begins as that of a card.
+func IsCardState(state []byte) bool { return bytes.HasPrefix(state, []byte(cardMagic)) }
+
+// IsSAMState reports whether a stored state begins as that of a SAM.
+func IsSAMState(state []byte) bool { return bytes.HasPrefix(state, []byte(samMagic)) }
+
 // issueState stores a first state where none is.
 func issueState(memory Memory, framed []byte) error {
 	present, err := memory.Load()

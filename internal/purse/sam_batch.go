@@ -2,7 +2,7 @@ package purse
 
 // closeBatch signs the total of the batch, as often as it is asked.
 func (s *SAM) closeBatch(command) ([]byte, StatusWord, error) {
-	if s.state.State.isOpen() || len(s.state.records) == 0 {
+	if s.state.State.IsOpen() || len(s.state.records) == 0 {
 		return nil, OutOfOrder, nil
 	}
 	if s.state.State != SAMClosed {

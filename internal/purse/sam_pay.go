@@ -204,7 +204,7 @@ func (s *SAM) keep(record Record) ([]byte, StatusWord, error) {
 
 // void ends the open transaction without a payment.
 func (s *SAM) void(of command) ([]byte, StatusWord, error) {
-	if !s.state.State.isOpen() {
+	if !s.state.State.IsOpen() {
 		return nil, OutOfOrder, nil
 	}
 	r := reader(of.data)

@@ -51,7 +51,7 @@ func (s *samState) append(to []byte) []byte {
 	for _, master := range s.masters {
 		to = append(append(to, master.version), master.secret...)
 	}
-	if s.State.isOpen() {
+	if s.State.IsOpen() {
 		to = s.appendOpen(to)
 	}
 	for _, record := range s.records {
@@ -88,13 +88,13 @@ func parseSAMState(framed []byte) (*samState, error) {
 	}}
 	s.unit, s.key = r.unit(), secret(r.mac())
 	count := int(r.byte())
-	if s.State > SAMClosed || s.unit.Check() != nil || s.Batch == 0 || count > maxPurseMasters || len(r) < count*(1+masterBytes) {
+	if s.State > SAMClosed || s.unit.Check() != nil || s.Batch == 0 || count > maxPurseMasters || len(r) < count*(1+MasterLength) {
 		return nil, errState
 	}
 	for range count {
-		s.masters = append(s.masters, purseMaster{r.byte(), r.take(masterBytes)})
+		s.masters = append(s.masters, purseMaster{r.byte(), r.take(MasterLength)})
 	}
-	if s.State.isOpen() {
+	if s.State.IsOpen() {
 		if len(r) < openStateLength {
 			return nil, errState
 		}
@@ -126,7 +126,7 @@ func (s *samState) parseRecords(r reader) error {
 		next++
 	}
 	last := uint64(s.TNo)
-	if s.State.isOpen() {
+	if s.State.IsOpen() {
 		last--
 	}
 	if next != last+1 {

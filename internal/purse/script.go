@@ -20,6 +20,10 @@ const (
 // ScriptAnswerLength is the length of a card's answer to SCRIPT in bytes.
 const ScriptAnswerLength = 20
 
+// MaxScripts is how many scripts may wait for a card: a terminal brings them all
+// while the card is in it.
+const MaxScripts = 16
+
 // limitsLength is the length of the data of SetLimits in bytes.
 const limitsLength = 8
 
@@ -58,14 +62,14 @@ func (s Scripts) Limits(count uint32, unit Unit, balance, payment uint32) ([]byt
 	}
 	if !areLimits(unit, balance, payment) {
 		return nil, fmt.Errorf("limits of %d units on the card and %d at once: want at most %d on it, and at once from 1 to what it may hold",
-			balance, payment, maxBalance(unit))
+			balance, payment, MaxBalance(unit))
 	}
 	return s.command(SetLimits, count, big.AppendUint32(big.AppendUint32(nil, balance), payment)), nil
 }
 
 // PIN returns the command that sets a new PIN of 4 to 8 digits, encrypted.
 func (s Scripts) PIN(count uint32, pin string) ([]byte, error) {
-	if !isPIN([]byte(pin)) {
+	if !IsPIN([]byte(pin)) {
 		return nil, errors.New("the PIN: want 4 to 8 digits")
 	}
 	data := append(make([]byte, 0, block), byte(len(pin)))
@@ -165,7 +169,7 @@ func (s *cardState) setPIN(key *Key, count uint32, data []byte) bool {
 	var plain [block]byte
 	subtle.XORBytes(plain[:], data, pad[:])
 	length := int(plain[0])
-	if s.Holder == (ID{}) || length > maxPINDigits || !isPIN(plain[1:1+length]) {
+	if s.Holder == (ID{}) || length > MaxPINDigits || !IsPIN(plain[1:1+length]) {
 		return false
 	}
 	for _, padding := range plain[1+length:] {

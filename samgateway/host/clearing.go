@@ -16,10 +16,8 @@ const (
 	bytesMedia = "application/octet-stream"
 	// maxHotListPages bounds the hot list: a million cards.
 	maxHotListPages = 1000
-	// maxScripts is how many scripts can wait for a card.
-	maxScripts = 16
 	// maxCommandBytes is the longest command of short form.
-	maxCommandBytes = 4 + 1 + 255 + 1
+	maxCommandBytes = 4 + 1 + purse.MaxCommandData + 1
 )
 
 // Clearing asks clearing ("payword clearing serve --cards").
@@ -207,7 +205,7 @@ func (c *Clearing) Scripts(ctx context.Context, card purse.ID) (commands [][]byt
 	if err := c.ask(ctx, http.MethodGet, "/v1/cards/"+card.String()+"/scripts", nil, &answer); err != nil {
 		return nil, err
 	}
-	if len(answer.Scripts) > maxScripts {
+	if len(answer.Scripts) > purse.MaxScripts {
 		return nil, c.strange("scripts", nil)
 	}
 	if err := c.same(answer.echo, echo{Card: card.String()}); err != nil {

@@ -8,12 +8,6 @@ import (
 	"github.com/paywordhq/payword/money"
 )
 
-// What a PIN may be long.
-const (
-	minPIN = 4
-	maxPIN = 8
-)
-
 // usual are the amounts that are offered, in whole units of the currency.
 var usual = []money.Amount{5, 10, 20, 50, 100}
 

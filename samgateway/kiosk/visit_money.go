@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -256,13 +257,8 @@ func (v *visit) verify(ctx context.Context, digits []byte) error {
 
 // checkPIN says what is wrong with what was typed before the card counts a try.
 func checkPIN(digits []byte) (notice string) {
-	if len(digits) < minPIN || len(digits) > maxPIN {
+	if !purse.IsPIN(digits) {
 		return "pin.length"
-	}
-	for _, digit := range digits {
-		if digit < '0' || digit > '9' {
-			return "pin.length"
-		}
 	}
 	return ""
 }

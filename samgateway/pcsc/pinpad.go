@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebfe/scard"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -17,8 +18,6 @@ import (
 const (
 	featureRequest  = 3400 // the control code that lists what a reader can do
 	verifyPINDirect = 0x06 // FEATURE_VERIFY_PIN_DIRECT
-
-	minDigits, maxDigits = 4, 8
 
 	// padSeconds is how long the reader waits for each key.
 	padSeconds = 30
@@ -91,10 +90,10 @@ func verifyStructure() []byte {
 	command := []byte{0x00, verify, 0x00, 0x80, 0x00}
 	structure := []byte{
 		padSeconds, padSeconds, // to the first key, and between two
-		0x82,                 // in bytes, from the left, ASCII
-		0x00,                 // no block of a fixed length
-		0x00,                 // no length within the block
-		maxDigits, minDigits, // a little-endian word
+		0x82,                                   // in bytes, from the left, ASCII
+		0x00,                                   // no block of a fixed length
+		0x00,                                   // no length within the block
+		purse.MaxPINDigits, purse.MinPINDigits, // a little-endian word
 		0x02,       // the holder ends with the key for it
 		0xFF,       // messages are the reader's own
 		0x09, 0x04, // in English, where it has a choice

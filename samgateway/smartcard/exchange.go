@@ -15,8 +15,8 @@ var big = binary.BigEndian
 // than 9000 is a purse.StatusWord: the card said no. Any other error means that
 // it is unknown what the card did.
 func exchange(ctx context.Context, card Card, instruction purse.Instruction, p1, p2 byte, data []byte) ([]byte, error) {
-	if len(data) > maxData {
-		return nil, fmt.Errorf("command %02X with %d bytes: want at most %d", byte(instruction), len(data), maxData)
+	if len(data) > purse.MaxCommandData {
+		return nil, fmt.Errorf("command %02X with %d bytes: want at most %d", byte(instruction), len(data), purse.MaxCommandData)
 	}
 	answer, err := card.Transmit(ctx, purse.Command(instruction, p1, p2, data))
 	if err != nil {
@@ -33,9 +33,6 @@ func exchange(ctx context.Context, card Card, instruction purse.Instruction, p1,
 	}
 	return content, nil
 }
-
-// maxData is the most bytes of data in a command of short form.
-const maxData = 255
 
 // fixed is exchange for an answer of one length. An answer of another length
 // says nothing.

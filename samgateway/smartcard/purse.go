@@ -8,13 +8,8 @@ import (
 	"github.com/paywordhq/payword/internal/purse"
 )
 
-const (
-	maxPayments  = 15 // that a card keeps
-	maxLoads     = 3
-	paymentsFile = 0x0C
-	loadsFile    = 0x14
-	pinReference = 0x80
-)
+// pinReference is P2 of VERIFY: the PIN of the application.
+const pinReference = 0x80
 
 // Purse is a purse card, by the commands of PWP1. A status other than 9000 comes
 // back as a purse.StatusWord: the card said no. Any other error means that it is
@@ -30,7 +25,7 @@ func (p Purse) Select(ctx context.Context) error {
 // Verify shows the card its PIN, 4 to 8 digits. purse.StatusWord.Tries tells how
 // many tries are left after a wrong one.
 func (p Purse) Verify(ctx context.Context, pin []byte) error {
-	if len(pin) < 4 || len(pin) > 8 {
+	if len(pin) < purse.MinPINDigits || len(pin) > purse.MaxPINDigits {
 		return errors.New("the PIN has another length than 4 to 8 digits")
 	}
 	_, err := exchange(ctx, p, purse.Verify, 0, pinReference, pin)
@@ -77,7 +72,7 @@ func (p Purse) State(ctx context.Context) (purse.ScriptState, error) {
 // Payments returns the card's last payments and cancellations, the newest first,
 // at most 15. The card wants its PIN before.
 func (p Purse) Payments(ctx context.Context) (payments []purse.Paid, err error) {
-	err = p.records(ctx, paymentsFile, maxPayments, func(record []byte) error {
+	err = p.records(ctx, purse.PaymentsFile, purse.MaxLoggedPayments, func(record []byte) error {
 		paid, err := purse.ParsePaid(record)
 		payments = append(payments, paid)
 		return err
@@ -88,7 +83,7 @@ func (p Purse) Payments(ctx context.Context) (payments []purse.Paid, err error) 
 // Loads returns the card's last loads, the newest first, at most 3. The card
 // wants its PIN before.
 func (p Purse) Loads(ctx context.Context) (loads []purse.LoadEntry, err error) {
-	err = p.records(ctx, loadsFile, maxLoads, func(record []byte) error {
+	err = p.records(ctx, purse.LoadsFile, purse.MaxLoggedLoads, func(record []byte) error {
 		entry, err := purse.ParseLoadEntry(record)
 		loads = append(loads, entry)
 		return err
@@ -181,7 +176,7 @@ func (p Purse) LoadStatus(ctx context.Context, challenge purse.Random) ([]byte, 
 }
 
 // maxScript bounds a script: an APDU of short form.
-const maxScript = 4 + 1 + maxData + 1
+const maxScript = 4 + 1 + purse.MaxCommandData + 1
 
 // Script sends a whole SCRIPT command of the issuer and returns the card's
 // answer, 20 bytes.

@@ -5,6 +5,8 @@ package smartcard
 import (
 	"context"
 	"errors"
+
+	"github.com/paywordhq/payword/internal/purse"
 )
 
 // Card is a card that somebody may talk to alone, for now.
@@ -30,6 +32,25 @@ type PINPad interface {
 	// VerifyPIN has the holder enter the PIN at the reader, and returns the status
 	// word of VERIFY. ErrNoPINPad means that the reader has none.
 	VerifyPIN(ctx context.Context) (status []byte, err error)
+}
+
+// VerifyAtPad has the holder enter the PIN at the reader. ErrNoPINPad means that
+// the reader has no pad, or the session is no reader's. A status other than 9000
+// is a purse.StatusWord: the PIN was wrong, or not entered.
+func VerifyAtPad(ctx context.Context, session Session) error {
+	pad, has := session.(PINPad)
+	if !has {
+		return ErrNoPINPad
+	}
+	answer, err := pad.VerifyPIN(ctx)
+	if err != nil {
+		return err
+	}
+	_, status, err := purse.Answer(answer)
+	if err == nil && status != purse.Done {
+		err = status
+	}
+	return err
 }
 
 // Reader is where a card can be put.

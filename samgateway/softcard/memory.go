@@ -1,7 +1,6 @@
 package softcard
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/paywordhq/payword/internal/filelock"
 	"github.com/paywordhq/payword/internal/keyfile"
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -20,8 +20,6 @@ const (
 
 	newSuffix  = ".new"  // of the file that takes the place of the other
 	lockSuffix = ".lock" // of the file that is locked, since the other is replaced
-
-	cardMagic, samMagic = "PWPC", "PWPM" // that states of internal/purse begin with
 )
 
 var (
@@ -131,9 +129,9 @@ func (f *file) checkPlace() error {
 // isSAM says what a state is of.
 func isSAM(state []byte) (bool, error) {
 	switch {
-	case bytes.HasPrefix(state, []byte(cardMagic)):
+	case purse.IsCardState(state):
 		return false, nil
-	case bytes.HasPrefix(state, []byte(samMagic)):
+	case purse.IsSAMState(state):
 		return true, nil
 	}
 	return false, errKind

@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// maxScripts is how many scripts a card is given at one meeting.
-	maxScripts = 16
 	// maxClaims is how many voids a card is asked about at one meeting.
 	maxClaims = 16
 	// maxDenials is how often a card has to say that it did not pay what is void
@@ -143,7 +141,7 @@ func (t *Terminal) deliver(ctx context.Context, card smartcard.Purse, id purse.I
 		}
 		return nil
 	}
-	for _, command := range commands[:min(len(commands), maxScripts)] {
+	for _, command := range commands[:min(len(commands), purse.MaxScripts)] {
 		answer, err := card.Script(ctx, command)
 		if err != nil {
 			return fmt.Errorf("a script of the issuer's: %w", err)

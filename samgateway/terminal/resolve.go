@@ -123,8 +123,8 @@ func (t *Terminal) Void(ctx context.Context, tno uint32) error {
 	if err != nil {
 		return err
 	}
-	if isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered; !isOpen || data.TNo != tno {
-		return fmt.Errorf("transaction %d is not open: want the one that is, %s", tno, openNumber(isOpen, data.TNo))
+	if !data.State.IsOpen() || data.TNo != tno {
+		return fmt.Errorf("transaction %d is not open: want the one that is, %s", tno, openNumber(data.State.IsOpen(), data.TNo))
 	}
 	_, err = t.settle(work, nil, true)
 	return err

@@ -45,11 +45,10 @@ func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool
 	if err != nil || !found {
 		return data, err
 	}
-	isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered
 	switch {
 	case data.TNo < open.TNo: // INIT did not come to the SAM
 		return data, t.journal.forget(open)
-	case data.TNo == open.TNo && isOpen:
+	case data.TNo == open.TNo && data.State.IsOpen():
 		err = t.decide(ctx, open, data, card, force)
 	default:
 		err = t.readRecord(ctx, open, data)
@@ -82,7 +81,7 @@ func (t *Terminal) checkAge(data smartcard.SAMData) error {
 // checkOpen refuses a SAM for which a transaction is open that the journal has the
 // end of.
 func (t *Terminal) checkOpen(data smartcard.SAMData) error {
-	if data.State != purse.SAMBegun && data.State != purse.SAMOrdered {
+	if !data.State.IsOpen() {
 		return nil
 	}
 	open, _, err := t.journal.transaction(data.TNo)
@@ -307,11 +306,10 @@ func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
 		return fmt.Errorf("the SAM says that it has the records of transactions %d to %d: want at most %d", first, data.TNo, purse.MaxRecords)
 	}
 	var found []transaction
-	isOpen := data.State == purse.SAMBegun || data.State == purse.SAMOrdered
 	for number := uint64(first); number <= uint64(data.TNo); number++ {
 		tno := uint32(number)
 		x := transaction{Kind: KindPayment, TNo: tno, Merchant: name(data.Merchant), IsAdopted: true, Began: t.now()}
-		if tno == data.TNo && isOpen {
+		if tno == data.TNo && data.State.IsOpen() {
 			adoptOpen(&x, data)
 		} else if err := t.adoptRecord(ctx, &x); err != nil {
 			// A card may be too slow for all of them at once.

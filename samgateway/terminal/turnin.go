@@ -40,7 +40,7 @@ func (t *Terminal) turnIn(ctx context.Context) (Turned, error) {
 	if err != nil {
 		return Turned{}, err
 	}
-	if data.State == purse.SAMBegun || data.State == purse.SAMOrdered {
+	if data.State.IsOpen() {
 		return Turned{}, ErrOccupied
 	}
 	if data.State == purse.SAMIdle {
