@@ -102,7 +102,7 @@ func (g *gateway) run(ctx context.Context) error {
 	// What a killed process has left is decided before anybody comes.
 	g.round(ctx, g.terminal.ResolveAll)
 	group, ctx := errgroup.WithContext(ctx)
-	homes := relay.NewGateway(&relayDesk{g}, relay.Limits{}, g.log)
+	homes := relay.NewGateway(&relayDesk{gateway: g}, relay.Limits{}, g.log)
 	err := g.listen(ctx, group, g.settings.metrics, " for metrics", g.monitorHandler(), func() {})
 	if err == nil {
 		err = g.listen(ctx, group, g.settings.relay, " for readers at home", homes, homes.Close)

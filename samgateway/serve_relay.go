@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/relay"
@@ -13,7 +15,45 @@ import (
 )
 
 // relayDesk does what readers at home ask for.
-type relayDesk struct{ *gateway }
+type relayDesk struct {
+	*gateway
+	idle idleTurns
+}
+
+// maxIdleTurns is how often in a minute the SAM begins a payment with a card at a
+// reader elsewhere for nothing. Each costs the SAM a number, a record and two
+// writes of its memory, and anybody can say that he has a card; those who stand
+// before the kiosk are not to wait for that.
+const maxIdleTurns = 10
+
+// idleTurns counts them, in each minute of the clock.
+type idleTurns struct {
+	mutex  sync.Mutex // guards what follows
+	minute int64
+	count  int
+}
+
+// add counts so many more, and reports whether there were too many before.
+func (t *idleTurns) add(now time.Time, more int) (isTooMany bool) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if minute := now.Unix() / 60; minute != t.minute {
+		t.minute, t.count = minute, 0
+	}
+	isTooMany = t.count >= maxIdleTurns
+	t.count += more
+	return isTooMany
+}
+
+var errTooManyIdle = errors.New("too many cards came to the gateway that did not pay: try again in a minute")
+
+// isIdleTurn reports whether a payment that failed so may have been begun by the
+// SAM, for nothing.
+func isIdleTurn(err error) bool {
+	var status purse.StatusWord
+	var refusal *purse.Refusal
+	return !errors.Is(err, terminal.ErrUndecided) && (errors.Is(err, smartcard.ErrTorn) || errors.As(err, &status) || errors.As(err, &refusal))
+}
 
 // Offer implements relay.Desk.
 func (d *relayDesk) Offer(_ context.Context, hello relay.Hello) (relay.Offer, error) {
@@ -63,7 +103,7 @@ func (d *relayDesk) forHome(ctx context.Context, err error) string {
 	)
 	known := []error{
 		terminal.ErrUndecided, terminal.ErrLoadUndecided, terminal.ErrOccupied, terminal.ErrSAMFull, terminal.ErrBatchClosed,
-		smartcard.ErrTorn, smartcard.ErrForeign, errWhite,
+		smartcard.ErrTorn, smartcard.ErrForeign, errWhite, errTooManyIdle,
 	}
 	at := slices.IndexFunc(known, func(one error) bool { return errors.Is(err, one) })
 	switch {
@@ -143,8 +183,14 @@ func (d *relayDesk) serve(ctx context.Context, hello relay.Hello, amount uint32,
 }
 
 func (d *relayDesk) pay(ctx context.Context, card smartcard.Card, payment terminal.Payment) (relay.Result, error) {
+	if d.idle.add(d.now(), 0) {
+		return relay.Result{}, errTooManyIdle
+	}
 	r, err := d.terminal.Pay(ctx, card, payment)
 	if err != nil {
+		if isIdleTurn(err) {
+			d.idle.add(d.now(), 1)
+		}
 		return relay.Result{}, err
 	}
 	return relay.Result{Outcome: relay.Done, Sentence: sentenceOf(r), Transaction: r.TNo, Amount: r.Unit.Amount(r.Amount)}, nil
@@ -168,6 +214,20 @@ func (d *relayDesk) unloadAtHome(ctx context.Context, card smartcard.Card, amoun
 }
 
 func (d *relayDesk) loadAtHome(ctx context.Context, card smartcard.Card, amount uint32) (relay.Result, error) {
+	// Clearing has to be there and to know the card before anything is written down
+	// of a load: what nobody but a card that is none could decide would stay in the
+	// journal. Selecting the card would make it forget its PIN.
+	data, err := smartcard.Purse{Card: card}.Data(ctx)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	account, err := d.clearing.CardAccount(ctx, data.Card)
+	if err != nil {
+		return relay.Result{}, err
+	}
+	if account == "" {
+		return relay.Result{}, errWhite
+	}
 	r, err := d.loadFromAccount(ctx, card, amount)
 	if err != nil {
 		return relay.Result{}, err

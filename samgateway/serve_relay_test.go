@@ -2,6 +2,7 @@ package samgateway_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -45,15 +46,20 @@ func TestReadersAtHomeLearnNothingOfTheHouse(t *testing.T) {
 type impostor struct{ card purse.ID }
 
 // Transmit implements smartcard.Card.
-func (l impostor) Transmit(_ context.Context, command []byte) ([]byte, error) {
+func (i impostor) Transmit(_ context.Context, command []byte) ([]byte, error) {
 	var answer []byte
 	switch {
 	case purse.Instruction(command[1]) == purse.GetData && command[2] == 0:
 		answer = purse.CardData{
-			Card: l.card, Holder: purse.ID{0xA0, 7: 1}, KeyVersion: 1, Unit: testUnit, Balance: 200_00, MaxBalance: 200_00, MaxPayment: 200_00, Tries: 3,
+			Card: i.card, Holder: purse.ID{0xA0, 7: 1}, KeyVersion: 1, Unit: testUnit, Balance: 200_00, MaxBalance: 200_00, MaxPayment: 200_00, Tries: 3,
 		}.Append(nil)
 	case purse.Instruction(command[1]) == purse.GetData:
 		answer = purse.ScriptState{}.Append(nil)
+	case purse.Instruction(command[1]) == purse.StartPay:
+		answer = purse.Start{Card: i.card, Holder: purse.ID{0xA0, 7: 1}, KeyVersion: 1, SNo: 1, Unit: testUnit}.Append(nil)
+		answer = append(answer, make([]byte, 16)...)
+	case purse.Instruction(command[1]) == purse.InitLoad:
+		answer = purse.LoadAnswer{Card: i.card, Holder: purse.ID{0xA0, 7: 1}, KeyVersion: 1, LNo: 1}.Append(nil)
 	case purse.Instruction(command[1]) != purse.Select:
 		return []byte{0x69, 0x85}, nil
 	}
@@ -117,4 +123,40 @@ func TestAccountsAreCheckedWhenACardIsThere(t *testing.T) {
 	}
 	call.Close()
 	s.end()
+}
+
+// Who comes without a card, again and again, uses up neither the SAM nor the
+// journal.
+func TestStrangersUseNothingUp(t *testing.T) {
+	h := newHouse(t)
+	h.issue(1, h.account(1, 100*dollar))
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	s := h.serve()
+	pay := relay.Hello{Intent: relay.Pay, Amount: dollar / 100, Currency: "usd-micro"}
+	var got relay.Result
+	for range 60 {
+		if got = h.lie(s, pay, cardID(1)); strings.Contains(got.Sentence, "Too many cards") {
+			break
+		}
+	}
+	if got.Outcome != relay.Failed || !strings.Contains(got.Sentence, "Too many cards") {
+		t.Errorf("after 60 tries: got %+v", got)
+	}
+	h.clearingDoor.isShut.Store(true)
+	if got := h.lie(s, relay.Hello{Intent: relay.Load, Amount: dollar / 100, Currency: "usd-micro"}, cardID(1)); got.Outcome == relay.Done {
+		t.Errorf("a load: got %+v", got)
+	}
+	s.end()
+	h.clearingDoor.isShut.Store(false)
+	var status struct {
+		Voids     int
+		Undecided []struct{}
+	}
+	if err := json.Unmarshal([]byte(h.say("status", "--json").stdout), &status); err != nil {
+		t.Fatal(err)
+	}
+	// The minute of the clock can end in between.
+	if status.Voids < 10 || status.Voids > 20 || len(status.Undecided) > 0 {
+		t.Errorf("got %+v, want 10 voids, and nothing undecided", status)
+	}
 }
