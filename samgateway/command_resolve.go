@@ -43,12 +43,26 @@ func (c *command) afterTear(ctx context.Context, t *till, card *customer, err er
 	c.tell("%s.", upperFirst(err.Error()))
 	outcomes, again := c.meetAgain(ctx, t, card)
 	if len(outcomes) > 0 {
-		return fmt.Errorf("the card was pulled out, and it is known now: %s", sentencesOf(outcomes))
+		return fmt.Errorf("the card was pulled out, and it is known now: %s", sentencesOf(t.goOn(ctx, outcomes)))
 	}
 	if again != nil {
 		err = fmt.Errorf("%w (%w)", err, again)
 	}
 	return fmt.Errorf("%w: put the card in and say \"samgateway resolve\"; \"samgateway status\" shows what waits", err)
+}
+
+// goOn does what is left to do about what was decided, such as to put on an account
+// what the card has paid for it. What is not possible now waits in the journal.
+func (t *till) goOn(ctx context.Context, decided []terminal.Outcome) []terminal.Outcome {
+	more, _ := t.terminal.ResolveAll(ctx) // "samgateway status" says why something waits
+	for k, o := range decided {
+		for _, later := range more {
+			if later.Kind == o.Kind && later.TNo == o.TNo && later.Load == o.Load {
+				decided[k] = later
+			}
+		}
+	}
+	return decided
 }
 
 // meetAgain meets a card that was pulled out, once it is in again. For a moment

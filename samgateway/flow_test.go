@@ -95,6 +95,21 @@ func TestPulledCards(t *testing.T) {
 	}
 }
 
+// What a card has paid for an account before it was pulled out gets there, once it
+// is in again.
+func TestPulledWhileItFunds(t *testing.T) {
+	h := newHouse(t)
+	anna := h.account(1, 100*dollar)
+	ben := h.account(2, 0)
+	h.issue(1, anna)
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	h.customer.tearAt(tear{purse.Debit, 1, true})
+	h.wantNo(1, "it is known now: the card paid, and the account has the money", "fund", ben, "5.00")
+	h.want("nothing is undecided, and nothing waits", "status")
+	h.wantAccount(ben, 5*dollar)
+	h.wantSound()
+}
+
 // A reader may notice late that a card went, and another program may look at one
 // that came: the command goes on when that is over.
 func TestPulledCardThatIsNotThereYet(t *testing.T) {
