@@ -3,6 +3,7 @@ package house_test
 import (
 	"encoding/hex"
 	"fmt"
+	"go/ast"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -103,6 +104,31 @@ func TestProtocolExampleOfAChain(t *testing.T) {
 	hash := tip.Walk(length - 3).TailHash()
 	if !strings.Contains(text, hex.EncodeToString(hash[:])) {
 		t.Errorf("docs/protocol.md section 5 does not have the tail hash %x", hash)
+	}
+}
+
+// The tests that CONTRIBUTING.md names are there, by these names.
+func TestNamedTestsExist(t *testing.T) {
+	there := map[string]bool{}
+	for _, f := range tree(t).goFiles {
+		for _, declared := range f.syntax.Decls {
+			if function, is := declared.(*ast.FuncDecl); is {
+				there[function.Name.Name] = true
+			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(moduleRoot, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`").FindAllSubmatch(text, -1)
+	if len(named) < 20 {
+		t.Errorf("CONTRIBUTING.md names %d tests", len(named))
+	}
+	for _, name := range named {
+		if !there[string(name[1])] {
+			t.Errorf("CONTRIBUTING.md names %s, and there is no such test", name[1])
+		}
 	}
 }
 
