@@ -61,7 +61,7 @@ func (c *cardsCommand) readLimits() error {
 	if !found || err != nil || errAtOnce != nil {
 		return fmt.Errorf("--limits %.40q: want the most on the card and of one payment, such as 150,50", c.limits)
 	}
-	c.scriptOrder = cards.ScriptOrder{Kind: purse.SetLimits, Balance: most, Payment: atOnce}
+	c.scriptOrder = cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: most, MaxPayment: atOnce}
 	return nil
 }
 

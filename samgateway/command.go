@@ -36,9 +36,9 @@ type word struct {
 	define func(c *command, flags *flag.FlagSet) (work func(ctx context.Context) error)
 }
 
-// words are all the commands there are, in the order of the help. It is a
-// function, since help lists them and is one of them. Each part has its code in
-// files of its own, named command_….go.
+// words are all the commands there are, in the order of the help. Each has its
+// code in a file of its own, or with those that do much the same, named
+// command_….go; that of serve is in serve.go.
 func words() []word {
 	return []word{
 		{"serve", "", "hold the SAM, decide what waits, turn batches in, and let readers at home in", defineServe},

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/kiosk"
 	"github.com/paywordhq/payword/samgateway/profile"
@@ -96,7 +97,7 @@ func (d *kioskDesk) ReadAgain(ctx context.Context, card smartcard.Card) (kiosk.P
 		return kiosk.Purse{}, err
 	}
 	return kiosk.Purse{
-		ID: data.Card, Unit: data.Unit, Balance: data.Balance, BalanceLimit: data.MaxBalance, PaymentLimit: data.MaxPayment,
+		ID: data.Card, Unit: data.Unit, Balance: data.Balance, MaxBalance: data.MaxBalance, MaxPayment: data.MaxPayment,
 		HasAccount: data.Holder != (purse.ID{}), IsBlocked: state.IsBlocked, Tries: int(data.Tries),
 		ShowsBalanceOnly: data.Unit != d.unit, // no money of this gateway's
 	}, nil
@@ -308,7 +309,7 @@ func asRefusal(err error) error {
 	case errors.Is(err, errWhite):
 	case errors.As(err, &byBroker):
 		reason = kiosk.ReasonAccountRefuses
-		if byBroker.Reason == "unknown-account" {
+		if byBroker.Reason == payword.UnknownAccount.String() {
 			reason = kiosk.ReasonNoAccount
 		}
 	case errors.As(err, &byClearing):

@@ -185,7 +185,7 @@ func TestTamperedScriptsAreFound(t *testing.T) {
 	o := newOffice(t)
 	card := o.purseCard(1, o.account(1, 0))
 	for range 3 {
-		o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetLimits, Balance: 100 * money.Unit, Payment: 50 * money.Unit})
+		o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: 100 * money.Unit, MaxPayment: 50 * money.Unit})
 	}
 	card.skip(1)
 	card.runScripts()

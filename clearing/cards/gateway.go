@@ -76,10 +76,6 @@ func (c *Clearing) forward(id string, merchant merchantRow, amount money.Amount)
 	return c.transfer(id+"/forward", kindForward, payableAccount(merchant.id), gatewayAccount(merchant.gateway), amount, "")
 }
 
-// fundingID is what a gateway calls the funding that a payment pays for, at the
-// broker.
-func fundingID(merchant purse.ID, tno uint32) string { return fmt.Sprintf("%s-%d", merchant, tno) }
-
 // CashOut says that a gateway has paid the money of a payment out in cash, to the
 // holder of a white card: the payment was of a merchant whose payments go on to
 // that gateway, and was booked. The same again changes nothing.
@@ -152,7 +148,7 @@ func (c *Clearing) payCash(ctx context.Context, tx *ledger.Tx, gateway string, r
 func (c *Clearing) checkUnfunded(ctx context.Context, tx *ledger.Tx, row paymentRow) (*purse.Refusal, error) {
 	var funded int
 	err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM broker_fundings WHERE source = ? AND id = ?`,
-		destinationGateway+row.gateway, fundingID(row.merchant, row.tno)).Scan(&funded)
+		destinationGateway+row.gateway, purse.FundingID(row.merchant, row.tno)).Scan(&funded)
 	if err != nil || funded == 0 {
 		return nil, err
 	}

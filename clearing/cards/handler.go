@@ -59,7 +59,7 @@ type HandlerConfig struct {
 //	POST /v1/loads/{load}/receipt      the card's answer to CREDIT
 //	POST /v1/loads/{load}/challenge    for LOAD STATUS
 //	POST /v1/loads/{load}/status       the card's answer to LOAD STATUS
-//	POST /v1/claims                    a proof and its MACZ
+//	POST /v1/claims                    a proof, or what a card says of a cancellation, and MACZ
 //	GET  /v1/hotlist                   the cards that are not to be taken, sorted, in pages
 //	GET  /v1/cards/{card}/account      the account that a card is loaded from; signed
 //	GET  /v1/cards/{card}/scripts      what the issuer wants of a card; signed

@@ -98,9 +98,9 @@ type claimAnswer struct {
 	Merchant     string       `json:"merchant"`
 	TNo          uint32       `json:"transaction"`
 	AmountMicros money.Amount `json:"amountMicros"`
-	State        string       `json:"state"`  // open, or who has the money: holder or merchant
-	Reason       string       `json:"reason"` // why it is open, or was
-	DueSeconds   int64        `json:"due"`    // decided by itself then, seconds since 1970; 0: somebody decides, or it is decided
+	State        string       `json:"state"`      // open, or who has the money: holder or merchant
+	Reason       string       `json:"reason"`     // why it is open, or was
+	DueSeconds   int64        `json:"dueSeconds"` // decided by itself then, seconds since 1970; 0: somebody decides, or it is decided
 }
 
 func (h *handler) claims(w http.ResponseWriter, r *http.Request) (answer, error) {

@@ -34,9 +34,9 @@ type Script struct {
 // ScriptOrder says what a script is to do.
 type ScriptOrder struct {
 	Kind purse.ScriptKind
-	// Balance and Payment are the most on the card, and of one payment, of
-	// SetLimits: whole units of the card.
-	Balance, Payment money.Amount
+	// MaxBalance and MaxPayment are the most on the card, and of one payment, of
+	// SetLimits: in micros, whole units of the card.
+	MaxBalance, MaxPayment money.Amount
 	// PIN is the new one of SetPIN, 4 to 8 digits. It is kept encrypted alone.
 	PIN string
 }
@@ -110,14 +110,14 @@ func (c *Clearing) scriptCommand(scripts purse.Scripts, count uint32, card cardR
 		return scripts.Unblock(count), nil
 	case purse.SetLimits:
 		unit := card.unit.Amount(1)
-		if order.Balance%unit != 0 || order.Payment%unit != 0 || order.Balance > c.config.MaxBalance || order.Payment < 1 || order.Balance < order.Payment {
+		if order.MaxBalance%unit != 0 || order.MaxPayment%unit != 0 || order.MaxBalance > c.config.MaxBalance || order.MaxPayment < 1 || order.MaxBalance < order.MaxPayment {
 			return nil, refuse(WrongScript, "limits of %s on card %s and %s at once: want whole units of %s, at most %s on it, and at once at most what may be on it",
-				order.Balance.Decimal(), card.id, order.Payment.Decimal(), unit.Decimal(), c.config.MaxBalance.Decimal())
+				order.MaxBalance.Decimal(), card.id, order.MaxPayment.Decimal(), unit.Decimal(), c.config.MaxBalance.Decimal())
 		}
 		// Both are at most MaxBalance, which may be more units than the card counts.
-		balance, payment := order.Balance/unit, order.Payment/unit
+		balance, payment := order.MaxBalance/unit, order.MaxPayment/unit
 		if balance > money.Amount(^uint32(0)) {
-			return nil, refuse(WrongScript, "card %s cannot count to %s", card.id, order.Balance.Decimal())
+			return nil, refuse(WrongScript, "card %s cannot count to %s", card.id, order.MaxBalance.Decimal())
 		}
 		command, err := scripts.Limits(count, card.unit, uint32(balance), uint32(payment))
 		if err != nil {

@@ -105,7 +105,7 @@ func TestScripts(t *testing.T) {
 	card.send(purse.CardBlocked, start)
 	o.addScript(card.id, cards.ScriptOrder{Kind: purse.UnblockCard})
 	o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetPIN, PIN: "111111"})
-	o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetLimits, Balance: 50 * money.Unit, Payment: 20 * money.Unit})
+	o.addScript(card.id, cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: 50 * money.Unit, MaxPayment: 20 * money.Unit})
 	if done := card.runScripts(); done != 3 {
 		t.Errorf("%d were done", done)
 	}
@@ -191,9 +191,9 @@ func TestScriptsThatAreNotMade(t *testing.T) {
 		{"a card that nobody issued", cardID(9), cards.ScriptOrder{Kind: purse.BlockCard}, cards.UnknownCard},
 		{"nothing", white.ID, cards.ScriptOrder{}, cards.WrongScript},
 		{"a PIN for a white card", white.ID, cards.ScriptOrder{Kind: purse.SetPIN, PIN: "111111"}, cards.WrongScript},
-		{"too much", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, Balance: 200*money.Unit + cent, Payment: cent}, cards.WrongScript},
-		{"more at once", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, Balance: cent, Payment: 2 * cent}, cards.WrongScript},
-		{"half a cent", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, Balance: money.Unit, Payment: cent / 2}, cards.WrongScript},
+		{"too much", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: 200*money.Unit + cent, MaxPayment: cent}, cards.WrongScript},
+		{"more at once", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: cent, MaxPayment: 2 * cent}, cards.WrongScript},
+		{"half a cent", white.ID, cards.ScriptOrder{Kind: purse.SetLimits, MaxBalance: money.Unit, MaxPayment: cent / 2}, cards.WrongScript},
 	} {
 		_, refusal, err := o.AddScript(t.Context(), c.card, c.order, "anna")
 		if wantRefusal(t, refusal, err, c.want); t.Failed() {

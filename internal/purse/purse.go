@@ -60,6 +60,11 @@ func ParseID(text string) (ID, error) {
 	return id, nil
 }
 
+// FundingID is what a gateway calls, at the broker, the funding of an account that
+// a merchant's transaction pays for: each is funded once, however often it is
+// asked for. Clearing looks there whether the money of a payment went on.
+func FundingID(merchant ID, tno uint32) string { return fmt.Sprintf("%s-%d", merchant, tno) }
+
 // Currency is the number of a currency of ISO 4217 in binary-coded decimal:
 // 0x0840 is the US dollar.
 type Currency uint16

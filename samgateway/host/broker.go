@@ -16,6 +16,10 @@ import (
 // maxAccountBytes bounds an account's id, as the broker does.
 const maxAccountBytes = 64
 
+// OverLimit is the reason of a refusal where an account cannot be given so much
+// now. The others are the broker's, of payword.Reason.
+const OverLimit = "over-limit"
+
 // Broker asks the broker. What is refused is a *terminal.Refused.
 type Broker struct {
 	client   *client
@@ -53,7 +57,7 @@ func (b *Broker) Check(ctx context.Context, account string, amount money.Amount)
 		Currency money.Currency `json:"currency"`
 	}
 	if account == "" || len(account) > maxAccountBytes {
-		return &terminal.Refused{Reason: "unknown-account", Sentence: fmt.Sprintf("account %.70q: want the id of an account of the broker", account)}
+		return &terminal.Refused{Reason: payword.UnknownAccount.String(), Sentence: fmt.Sprintf("account %.70q: want the id of an account of the broker", account)}
 	}
 	if err := b.ask(ctx, http.MethodGet, "/v1/gateway/accounts/"+url.PathEscape(account), nil, &answer); err != nil {
 		return err
@@ -62,10 +66,10 @@ func (b *Broker) Check(ctx context.Context, account string, amount money.Amount)
 		return b.strange()
 	}
 	if answer.Currency != b.currency {
-		return &terminal.Refused{Reason: "wrong-currency", Sentence: fmt.Sprintf("account %s is in %s, and the card in %s", account, answer.Currency.Code(), b.currency.Code())}
+		return &terminal.Refused{Reason: payword.WrongCurrency.String(), Sentence: fmt.Sprintf("account %s is in %s, and the card in %s", account, answer.Currency.Code(), b.currency.Code())}
 	}
 	if amount > answer.Fundable {
-		return &terminal.Refused{Reason: "over-limit", Sentence: fmt.Sprintf("account %s can be given at most %s %s now", account, answer.Fundable.Decimal(), b.currency.Code())}
+		return &terminal.Refused{Reason: OverLimit, Sentence: fmt.Sprintf("account %s can be given at most %s %s now", account, answer.Fundable.Decimal(), b.currency.Code())}
 	}
 	return nil
 }

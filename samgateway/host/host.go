@@ -117,8 +117,8 @@ func (r *refusal) sentence() string {
 	return foreignText(r.Detail)
 }
 
-// ask sends a signed request and reads the answer into target. An answer that says no for good comes back as a refusal, and everything
-// else as an *UnknownError.
+// ask sends a signed request and reads the answer into target. An answer that says
+// no for good comes back as a refusal, and everything else as an *UnknownError.
 func (c *client) ask(ctx context.Context, method, path, media string, body []byte, target any) (*refusal, error) {
 	if c.Origin == "" {
 		return nil, c.unknown(0, "nobody said where %s is: name it with --%s", nil, c.name, c.flag)

@@ -46,9 +46,9 @@ type Purse struct {
 	ID      purse.ID
 	Unit    purse.Unit
 	Balance uint32
-	// BalanceLimit is the most that the card may hold, and PaymentLimit the most
+	// MaxBalance is the most that the card may hold, and MaxPayment the most
 	// that it pays at once.
-	BalanceLimit, PaymentLimit uint32
+	MaxBalance, MaxPayment uint32
 	// HasAccount means that the card belongs to an account of the broker: it is
 	// loaded from there, and unloaded there. One that has none has no PIN.
 	HasAccount bool
@@ -62,14 +62,14 @@ type Purse struct {
 
 // loadable is the most that can be loaded on the card.
 func (p Purse) loadable() uint32 {
-	if p.BalanceLimit <= p.Balance {
+	if p.MaxBalance <= p.Balance {
 		return 0
 	}
-	return p.BalanceLimit - p.Balance
+	return p.MaxBalance - p.Balance
 }
 
 // payable is the most that the card can pay at once.
-func (p Purse) payable() uint32 { return min(p.Balance, p.PaymentLimit) }
+func (p Purse) payable() uint32 { return min(p.Balance, p.MaxPayment) }
 
 // Payment is one that a card made.
 type Payment struct {

@@ -128,7 +128,7 @@ func (c *padCard) VerifyPIN(context.Context) ([]byte, error) {
 
 func newCard() *fakeCard {
 	return &fakeCard{pin: "1111", purse: kiosk.Purse{
-		ID: purse.ID{0xC1, 7: 1}, Unit: euro, Balance: 1234, BalanceLimit: 20000, PaymentLimit: 10000, HasAccount: true, Tries: 3,
+		ID: purse.ID{0xC1, 7: 1}, Unit: euro, Balance: 1234, MaxBalance: 20000, MaxPayment: 10000, HasAccount: true, Tries: 3,
 	}}
 }
 

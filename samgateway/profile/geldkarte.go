@@ -45,8 +45,8 @@ func (GeldKarte) Read(ctx context.Context, card smartcard.Card) (Summary, error)
 // Log reads the records that are used, without a PIN. The card does not say who
 // was paid, and what a loader said of the time is without a zone.
 func (GeldKarte) Log(ctx context.Context, card smartcard.Card) (payments, loads []Entry, err error) {
-	for number := byte(1); number <= geldkarte.MaxPayments; number++ {
-		record, err := readFile(ctx, card, geldkarte.PaymentCommand(number))
+	for number := byte(1); number <= geldkarte.MaxEntries; number++ {
+		record, err := readFile(ctx, card, geldkarte.EntryCommand(number))
 		if errors.Is(err, purse.NoRecord) {
 			break
 		}

@@ -127,7 +127,7 @@ func (t *Terminal) fund(ctx context.Context, x transaction) (transaction, error)
 		}
 		x = now
 	}
-	err := t.config.Accounts.Fund(ctx, x.Account, FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
+	err := t.config.Accounts.Fund(ctx, x.Account, purse.FundingID(purse.ID(x.Merchant), x.TNo), x.Unit.Amount(x.Amount))
 	now, _, writeErr := t.journal.change(x.TNo, Booked, func(x *transaction) {
 		if err == nil {
 			x.State, x.retry, x.IsFundUnknown, x.IsFundRefused = Funded, retry{}, false, false
@@ -145,10 +145,6 @@ func (t *Terminal) fund(ctx context.Context, x transaction) (transaction, error)
 	}
 	return now, err
 }
-
-// FundingID is what a funding is called at the broker: a transaction is funded
-// once, whatever is asked how often.
-func FundingID(merchant purse.ID, tno uint32) string { return fmt.Sprintf("%s-%d", merchant, tno) }
 
 // claim has clearing give back what a card paid and the SAM has void.
 func (t *Terminal) claim(ctx context.Context, x transaction) (transaction, error) {

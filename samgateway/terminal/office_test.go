@@ -551,7 +551,7 @@ func (o *office) wantAccounted(t testing.TB, cards ...*device) {
 // is for is told by its amount: see purposeOf.
 func (o *office) wantServed(t testing.TB, key payment, amount uint32, payable map[string]int64) {
 	t.Helper()
-	funded, isFunded := o.fundings[terminal.FundingID(key.merchant, key.tno)]
+	funded, isFunded := o.fundings[purse.FundingID(key.merchant, key.tno)]
 	purpose := purposeOf(amount)
 	if want := (funding{purpose.Account, cents.Amount(amount)}); purpose.Account != "" && funded != want || purpose.Account == "" && isFunded {
 		t.Errorf("transaction %d of %d cents: funded %+v, want %q", key.tno, amount, funded, purpose.Account)

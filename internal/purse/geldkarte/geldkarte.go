@@ -18,8 +18,8 @@ import (
 const AID = "\xD2\x76\x00\x00\x25\x45\x50\x02\x00"
 
 const (
-	// MaxPayments is how many payments EF_BLOG has.
-	MaxPayments = 15
+	// MaxEntries is how many entries EF_BLOG has.
+	MaxEntries = 15
 
 	readRecord = 0xB2
 	idFile     = 0xBC // EF_ID, SFI 17, by record number
@@ -33,8 +33,8 @@ func IDCommand() []byte { return []byte{0, readRecord, 1, idFile, 0} }
 // BalanceCommand returns the command that reads EF_BETRAG.
 func BalanceCommand() []byte { return []byte{0, readRecord, 1, amountFile, 0} }
 
-// PaymentCommand returns the command that reads a record of EF_BLOG, 1 to 15.
-func PaymentCommand(record byte) []byte { return []byte{0, readRecord, record, logFile, 0} }
+// EntryCommand returns the command that reads a record of EF_BLOG, 1 to 15.
+func EntryCommand(record byte) []byte { return []byte{0, readRecord, record, logFile, 0} }
 
 // ID is what EF_ID says.
 type ID struct {

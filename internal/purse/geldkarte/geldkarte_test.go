@@ -27,7 +27,7 @@ func TestCommands(t *testing.T) {
 	}{
 		"EF_ID":     {geldkarte.IDCommand(), "00b201bc00"},
 		"EF_BETRAG": {geldkarte.BalanceCommand(), "00b201c400"},
-		"EF_BLOG":   {geldkarte.PaymentCommand(15), "00b20fec00"},
+		"EF_BLOG":   {geldkarte.EntryCommand(15), "00b20fec00"},
 	} {
 		if hex.EncodeToString(c.got) != c.want {
 			t.Errorf("%s is read by %x", name, c.got)
@@ -132,7 +132,7 @@ func TestVirtual(t *testing.T) {
 		t.Errorf("%d (%v)", got, err)
 	}
 	for i, want := range entries {
-		data, _ = send(geldkarte.PaymentCommand(byte(i + 1)))
+		data, _ = send(geldkarte.EntryCommand(byte(i + 1)))
 		if got, err := geldkarte.ParseEntry(data); err != nil || got != want {
 			t.Errorf("%+v (%v)", got, err)
 		}
@@ -141,7 +141,7 @@ func TestVirtual(t *testing.T) {
 		command []byte
 		want    purse.StatusWord
 	}{
-		"a record that is not there": {geldkarte.PaymentCommand(3), purse.NoRecord}, "record 0": {geldkarte.PaymentCommand(0), purse.NoRecord},
+		"a record that is not there": {geldkarte.EntryCommand(3), purse.NoRecord}, "record 0": {geldkarte.EntryCommand(0), purse.NoRecord},
 		"another file": {[]byte{0, 0xB2, 1, 0x0C, 0}, purse.NotFound}, "a payment": {purse.Command(purse.Debit, 0, 0, make([]byte, 51)), purse.NoInstruction},
 		"nothing": {nil, purse.WrongLength},
 	} {

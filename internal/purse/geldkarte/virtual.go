@@ -20,7 +20,7 @@ type Virtual struct {
 // NewVirtual returns a card with a number of 10 digits, a balance of at most
 // 999,999 euro cents, and at most 15 entries, the newest first.
 func NewVirtual(id ID, balance uint32, entries []Entry) (*Virtual, error) {
-	if len(id.Number) != 2*idNumber || id.ExpiryYear < 2000 || id.ExpiryYear > 2099 || len(entries) > MaxPayments {
+	if len(id.Number) != 2*idNumber || id.ExpiryYear < 2000 || id.ExpiryYear > 2099 || len(entries) > MaxEntries {
 		return nil, errors.New("a card needs a number of 10 digits, an expiry from 2000 to 2099, and at most 15 entries")
 	}
 	v := &Virtual{id: make([]byte, idMonthAt+1), balance: appendDigits(nil, uint64(balance), amountBytes)}
