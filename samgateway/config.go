@@ -89,10 +89,6 @@ func (s *settings) all() []setting {
 	}
 }
 
-// maxNameLetters is how long the name of a merchant may be, as package relay has
-// it.
-const maxNameLetters = 64
-
 // The defaults of settings.
 const (
 	defaultExponent    = -2
@@ -137,7 +133,7 @@ func (s *settings) complete(required ...string) error {
 		{"broker", s.broker, payword.CheckOrigin},
 		{"load-terminal", s.loadTerminal, func(text string) error { _, err := purse.ParseID(text); return err }},
 		{"closing-time", s.closingTime, func(text string) error { _, err := parseClosingTime(text); return err }},
-		{"merchant-name", s.merchantName, func(text string) error { return relay.CheckText("name", text, 1, maxNameLetters) }},
+		{"merchant-name", s.merchantName, func(text string) error { return relay.CheckText("name", text, 1, relay.MaxNameLetters) }},
 		{"currency", s.currency, func(text string) error { _, err := parseCurrency(text); return err }},
 	} {
 		if one.value == "" {

@@ -100,11 +100,8 @@ func (b RequestBody) check() error {
 	if _, err := purse.ParseID(b.Merchant); err != nil {
 		return fmt.Errorf("merchant: %w", err)
 	}
-	return relay.CheckText("payee", b.Payee, 1, maxPayeeLetters)
+	return relay.CheckText("payee", b.Payee, 1, relay.MaxNameLetters)
 }
-
-// maxPayeeLetters is how long the name of a payee may be: that of an offer.
-const maxPayeeLetters = 64
 
 func (r *request) answer() Answer {
 	return Answer{Request: r.id, Phase: r.phase, Sentence: r.sentence, Transaction: r.transaction, Amount: r.moved, Expires: r.expires.UTC()}

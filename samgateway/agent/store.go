@@ -47,8 +47,8 @@ type opening struct {
 	Currency  money.Currency `json:"currency"`
 	Account   string         `json:"account,omitempty"`
 	Card      string         `json:"card"`
-	SNo       uint32         `json:"sNo"` // of the card's last payment before it
-	LNo       uint32         `json:"lNo"` // of its last load before it
+	SNo       uint32         `json:"sno"` // of the card's last payment before it
+	LNo       uint32         `json:"lno"` // of its last load before it
 	Began     time.Time      `json:"began"`
 	Reference string         `json:"reference,omitempty"`
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -277,20 +276,9 @@ func (h *held) forget(ctx context.Context) {
 }
 
 func (h *held) verifyAtReader(ctx context.Context) error {
-	pad, isPad := h.Session.(smartcard.PINPad)
-	if !isPad {
-		return errPIN{"Enter the PIN here: the reader has no keys."}
-	}
-	answer, err := pad.VerifyPIN(ctx)
+	err := smartcard.VerifyAtPad(ctx, h.Session)
 	if errors.Is(err, smartcard.ErrNoPINPad) {
 		return errPIN{"Enter the PIN here: the reader has no keys."}
-	}
-	if err != nil {
-		return err
-	}
-	_, status, err := purse.Answer(answer)
-	if err == nil && status != purse.Done {
-		err = status
 	}
 	return err
 }
@@ -357,19 +345,13 @@ func (a *Agent) say(id string, pin []byte) error {
 	if r == nil || r.phase != Waiting || r.shown == nil || !equal(r.shown.id, id) || a.isBusy {
 		return errors.New("what you said yes to is over, or was shown anew: look at it again")
 	}
-	if r.shown.isPIN && len(pin) > 0 && !isPIN(pin) {
+	if r.shown.isPIN && len(pin) > 0 && !purse.IsPIN(pin) {
 		return errors.New("a PIN has 4 to 8 digits: no try was used up")
 	}
 	a.isBusy = true
 	r.phase, r.notice = Working, ""
 	a.jobs <- job{request: r, agreed: *r.shown, pin: pin}
 	return nil
-}
-
-// isPIN reports whether a text can be a PIN. What cannot is not shown to the card,
-// where it would use up a try.
-func isPIN(text []byte) bool {
-	return len(text) >= 4 && len(text) <= 8 && !bytes.ContainsFunc(text, func(letter rune) bool { return letter < '0' || letter > '9' })
 }
 
 // decline takes the holder's no.

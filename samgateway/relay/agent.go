@@ -143,7 +143,7 @@ func (c *Call) Run(ctx context.Context, card smartcard.Card, agreed Agreement) R
 		c.line.hangUp()
 		return guard.Judge(result)
 	}
-	if guard.IsMoving() || agreed.Intent == Resolve {
+	if guard.isMoving() || agreed.Intent == Resolve {
 		return Result{Outcome: Undecided, Sentence: spoken(err)}
 	}
 	return Result{Outcome: Failed, Sentence: spoken(err)}

@@ -18,15 +18,8 @@ type Agreement struct {
 	Card     purse.ID
 }
 
-// The lengths of the data of commands in bytes, by docs/purse.md.
-const (
-	startLength       = 29
-	debitLength       = 51
-	recoverLength     = 32
-	loadStatusLength  = 16
-	maxScripts        = 16
-	orderAmountOffset = 24 // in the data of DEBIT: after MID, TNo, SNo and CID
-)
+// orderAmountOffset is where M is in the data of DEBIT: after MID, TNo, SNo and CID.
+const orderAmountOffset = 24
 
 // Guard decides which commands of a gateway reach the card: those of PWP1 that
 // belong to what the holder agreed to, in their order. It is for one session, and
@@ -84,7 +77,7 @@ func (g *Guard) judge(result Result) Result {
 	switch {
 	case g.agreed.Intent == Resolve && result.Outcome == Failed:
 		result.Outcome = Undecided // what was open still is
-	case g.agreed.Intent != Resolve && result.Outcome == Undecided && !g.IsMoving():
+	case g.agreed.Intent != Resolve && result.Outcome == Undecided && !g.isMoving():
 		// It is undecided for the gateway, which cannot know that no order arrived.
 		result.Outcome = Failed
 	case moved && result.Outcome == Failed:
@@ -97,9 +90,9 @@ func (g *Guard) judge(result Result) Result {
 	return result
 }
 
-// IsMoving reports whether a command was let pass after which it takes the
+// isMoving reports whether a command was let pass after which it takes the
 // gateway's word, or the card's, to know what was moved.
-func (g *Guard) IsMoving() bool { return g.sent[purse.Debit] || g.sent[purse.InitLoad] }
+func (g *Guard) isMoving() bool { return g.sent[purse.Debit] || g.sent[purse.InitLoad] }
 
 // Check lets a command pass, and remembers it, or says in a sentence why it must
 // not reach the card.
@@ -137,7 +130,7 @@ func (g *Guard) checkCommand(instruction purse.Instruction, p1, p2 byte, data []
 		return unless(p1 <= 1 && p2 == 0 && len(data) == 0, "the gateway asked for data that a purse has not")
 	case purse.Script:
 		g.scripts++
-		return unless(p1 >= 1 && p1 <= 4 && p2 == 0 && g.scripts <= maxScripts && !g.hasBegun(), "the gateway sent an issuer's script where none may be")
+		return unless(p1 >= 1 && p1 <= 4 && p2 == 0 && g.scripts <= purse.MaxScripts && !g.hasBegun(), "the gateway sent an issuer's script where none may be")
 	}
 	if instruction == purse.ReadRecord {
 		return errors.New("the gateway wanted to read the card's log: that is for the holder alone")
@@ -147,9 +140,9 @@ func (g *Guard) checkCommand(instruction purse.Instruction, p1, p2 byte, data []
 	}
 	switch instruction {
 	case purse.Recover:
-		return unless(len(data) == recoverLength && g.isMerchant(data), "the gateway asked about a payment to somebody else")
+		return unless(len(data) == purse.RecoverLength && g.isMerchant(data), "the gateway asked about a payment to somebody else")
 	case purse.LoadStatus:
-		return unless(len(data) == loadStatusLength, "the gateway sent a command of a wrong length")
+		return unless(len(data) == len(purse.Random{}), "the gateway sent a command of a wrong length")
 	case purse.StartPay:
 		return g.checkStart(data)
 	case purse.Debit:
@@ -171,7 +164,7 @@ func (g *Guard) checkStart(data []byte) error {
 	if !g.agreed.Intent.IsPayment() || g.sent[purse.Debit] {
 		return errors.New("the gateway began a payment that you did not agree to")
 	}
-	if len(data) != startLength || !g.isMerchant(data) {
+	if len(data) != purse.OpeningLength || !g.isMerchant(data) {
 		return errors.New("the gateway began a payment to somebody else than you agreed to")
 	}
 	g.started = bytes.Clone(data[:12])
@@ -182,7 +175,7 @@ func (g *Guard) checkDebit(data []byte) error {
 	switch {
 	case !g.agreed.Intent.IsPayment() || g.sent[purse.Debit]:
 		return errors.New("the gateway asked for a payment that you did not agree to")
-	case len(data) != debitLength || !bytes.Equal(data[:12], g.started):
+	case len(data) != purse.DebitLength || !bytes.Equal(data[:12], g.started):
 		return errors.New("the gateway asked for another payment than the one that it began")
 	case purse.ID(data[16:24]) != g.agreed.Card:
 		return errors.New("the gateway asked another card than this one to pay")

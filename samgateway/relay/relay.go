@@ -45,8 +45,10 @@ const (
 	maxCommands = 128
 	// maxAnswerBytes is the longest answer of short form: 256 bytes and the status.
 	maxAnswerBytes = 258
-	// The longest texts, in letters: what fits on a line or two of a page.
-	maxNameLetters      = 64
+	// MaxNameLetters bounds the name of a payee, in letters: what fits on a line of
+	// a page.
+	MaxNameLetters = 64
+	// The other texts, in letters: what fits on a line or two.
 	maxReferenceLetters = 64
 	maxSentenceLetters  = 300
 )
@@ -177,7 +179,7 @@ func (o Offer) Check(hello Hello) error {
 	if o.Amount != hello.Amount || o.Currency != hello.Currency || o.Account != hello.Account {
 		return errors.New("the gateway offers another amount, currency or account than was asked for")
 	}
-	return CheckText("name of the payee", o.Name, 1, maxNameLetters)
+	return CheckText("name of the payee", o.Name, 1, MaxNameLetters)
 }
 
 func (r Result) check() error {
