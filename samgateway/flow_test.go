@@ -297,3 +297,34 @@ func TestBrokenOff(t *testing.T) {
 		t.Errorf("got exit code %d and %s", code, stderr.String())
 	}
 }
+
+// modest is a card that says that it may pay one cent at once.
+type modest struct{ chip }
+
+func (m modest) Transmit(command []byte) ([]byte, error) {
+	answer, err := m.chip.Transmit(command)
+	if err != nil || purse.Instruction(command[1]) != purse.GetData || command[2] != 0 || len(answer) != purse.CardDataLength+2 {
+		return answer, err
+	}
+	data, err := purse.ParseCardData(answer[:purse.CardDataLength])
+	if err != nil {
+		return nil, err
+	}
+	data.MaxPayment = 1
+	return append(data.Append(nil), 0x90, 0x00), nil
+}
+
+// How much a card says that it may pay at once does not keep everybody else busy.
+func TestUnloadInManySmallPayments(t *testing.T) {
+	h := newHouse(t)
+	anna := h.account(1, 100*dollar)
+	h.customer.put(modest{h.issue(1, anna)})
+	h.want("Loaded", "load", "0.52", "--pin-file", h.pinFile())
+	h.want("transaction 50", "unload")
+	if got := h.balance(); got != 2 {
+		t.Errorf("there are %d cents on the card, want 2", got)
+	}
+	h.want("transaction 52", "unload")
+	h.wantAccount(anna, 100*dollar)
+	h.wantSound()
+}

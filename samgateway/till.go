@@ -125,6 +125,11 @@ type unloaded struct {
 	account  string // "": it is handed out in cash
 }
 
+// maxUnloadPayments is how many payments an unloading takes at most; a card that
+// has more left is unloaded once more. How much a card may pay at once is its word,
+// and each payment is asked about at clearing and the broker.
+const maxUnloadPayments = 50
+
 // unload has a card pay all that is on it: into the account that it is loaded
 // from, or for a white card in cash. A card that may not pay so much at once pays
 // more than once. What it paid before an error is in the result.
@@ -135,7 +140,7 @@ func (t *till) unload(ctx context.Context, card smartcard.Card, data smartcard.P
 	if u.account == "" && data.Holder != (purse.ID{}) { // it passes for a card that is not white
 		return u, errWhite
 	}
-	for left := data.Balance; left > 0; {
+	for left := data.Balance; left > 0 && len(u.receipts) < maxUnloadPayments; {
 		amount := left
 		if data.MaxPayment > 0 {
 			amount = min(left, data.MaxPayment)

@@ -173,11 +173,12 @@ func (a *Agent) tellResolved(o opening, sentence string) {
 	}
 }
 
-// byCard says what a card did since a session began, by its own numbers.
+// byCard says what a card did since a session began, by its own numbers. They do
+// not tell for whom.
 func (o opening) byCard(data smartcard.PurseData) string {
-	before, now, did, didNot := o.SNo, data.SNo, "The card has paid.", "The card has not paid."
+	before, now, did, didNot := o.SNo, data.SNo, "The card has paid since then.", "The card has not paid."
 	if o.Intent == relay.Load {
-		before, now, did, didNot = o.LNo, data.LNo, "The card was loaded.", "The card was not loaded."
+		before, now, did, didNot = o.LNo, data.LNo, "The card was loaded since then.", "The card was not loaded."
 	}
 	if now == before {
 		return didNot
