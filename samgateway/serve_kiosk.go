@@ -14,6 +14,7 @@ import (
 	"github.com/paywordhq/payword/samgateway/kiosk"
 	"github.com/paywordhq/payword/samgateway/profile"
 	"github.com/paywordhq/payword/samgateway/smartcard"
+	"github.com/paywordhq/payword/samgateway/softcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
 )
 
@@ -28,7 +29,10 @@ func (g *gateway) serveKiosk(ctx context.Context, group *errgroup.Group) error {
 	}
 	page, err := kiosk.New(kiosk.Config{
 		Find: func(ctx context.Context) (smartcard.Reader, error) {
-			return g.reader(ctx, "card", g.settings.cardReader, g.settings.cardFile)
+			if file := g.settings.cardFile; file != "" {
+				return softcard.Reader(file), nil // without the file no card is in it
+			}
+			return g.reader(ctx, "card", g.settings.cardReader, "")
 		},
 		Desk: &kioskDesk{gateway: g}, Language: g.settings.kioskLanguage, Log: g.log,
 	})

@@ -1,6 +1,8 @@
 package samgateway_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -212,5 +214,32 @@ func TestKioskOtherCards(t *testing.T) {
 	v.Choose("choose", "500", "pin")
 	v.Do("pin", testPIN)
 	v.See("refused")
+	s.end()
+}
+
+// A card in a file is put in by putting the file there, and the kiosk asks for it
+// until then.
+func TestKioskCardInAFile(t *testing.T) {
+	h := newHouse(t)
+	in := func(name string) string { return filepath.Join(h.folder, name) }
+	for _, arguments := range [][]string{
+		{"personalise", "keys", "--out", in("masters")},
+		{"personalise", "card", "--out", in("drawer"), "--keys", in("masters"), "--card", cardID(1).String(), "--currency", "USD"},
+	} {
+		if got := h.call(t, arguments...); got.code != 0 {
+			t.Fatalf("samgateway %q: %+v", arguments, got)
+		}
+	}
+	h.configure(map[string]any{"kiosk": "127.0.0.1:0", "cardReader": "", "cardFile": in("card")})
+	s := h.serve()
+	v := kiosktest.Visit(t, s.ports["the kiosk"], nil)
+	v.See("start")
+	if strings.Contains(v.HTML(), "out of order") {
+		t.Errorf("the kiosk says %s", v.HTML())
+	}
+	if err := os.Rename(in("drawer"), in("card")); err != nil {
+		t.Fatal(err)
+	}
+	v.See("menu", "belongs to no account")
 	s.end()
 }
