@@ -16,7 +16,7 @@ func clearingPages(run, order string) []string {
 		"/clearing/", "/clearing/runs", "/clearing/runs/propose", one, one + "/lines", one + "/progress", one + "/approve", one + "/run", one + "/booked",
 		one + "/files/statement-" + run + ".txt", "/clearing/bank", "/clearing/instructions", "/clearing/instructions/" + order, "/clearing/instructions/" + order + "/booked",
 		"/clearing/bank/documents/x", "/clearing/bank/entries/1/resolve",
-		"/clearing/cards", "/clearing/cards/all", "/clearing/cards/find", "/clearing/cards/card/" + whiteCard, "/clearing/cards/card/" + whiteCard + "/lost",
+		"/clearing/cards", "/clearing/cards/all", "/clearing/cards/find", "/clearing/cards/gateways", "/clearing/cards/card/" + whiteCard, "/clearing/cards/card/" + whiteCard + "/lost",
 		"/clearing/cards/alarms/1/acknowledge", "/clearing/cards/disputes/" + cardSeller + "/4/holder", "/clearing/balance", "/clearing/audit", "/clearing/health", "/clearing/find?q=x", "/clearing/nothing",
 	}
 }

@@ -21,6 +21,7 @@ func registerCardPages(p *pages) {
 	p.page("GET "+pathCards, (*visit).cardsPage)
 	p.page("GET "+pathCards+"/find", (*visit).findCard)
 	p.page("GET "+pathCards+"/all", (*visit).cardList)
+	p.page("GET "+pathCards+"/gateways", (*visit).unfundedPage)
 	p.page("GET "+pathCards+"/card/{card}", (*visit).cardPage)
 	if s.cards == nil {
 		return
@@ -121,6 +122,7 @@ type batchRow struct {
 type refusalRow struct {
 	Merchant, Reason, Detail    string
 	Number, Record, Times, Last int64 // Last: microseconds since 1970
+	IsWaiting                   bool  // it was not taken since: its SAM takes no more payments
 }
 
 // merchantRow is who takes cards.
@@ -173,6 +175,7 @@ func cardFigures(ctx context.Context, tx *ledger.Tx) (figures []figure, err erro
 		{"Loads that no card has confirmed", "loads: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM cards_loads WHERE state = 'pending'`},
 		{"In dispute", "disputes: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM (
 			SELECT amount FROM cards_disputes WHERE state = 'open' UNION ALL SELECT amount FROM cards_cancellations WHERE state = 'open') AS open`},
+		{"Paid to gateways, on no account yet", "gateways: %s", onGateways},
 		{"Lost or broken, not paid back yet", "cards: %s", `SELECT COUNT(*), COALESCE(CAST(SUM(a.balance) AS BIGINT), 0) FROM cards_cards AS c
 			JOIN accounts AS a ON a.id = 'card:' || c.cid || ':shadow' WHERE c.state IN ('lost', 'broken')`},
 	} {
@@ -198,10 +201,11 @@ func (d *cardsView) readBatches(ctx context.Context, tx *ledger.Tx) error {
 	}
 	return tx.Each(ctx, func(scan func(...any) error) error {
 		var r refusalRow
-		err := scan(&r.Merchant, &r.Number, &r.Reason, &r.Record, &r.Detail, &r.Times, &r.Last)
+		err := scan(&r.Merchant, &r.Number, &r.Reason, &r.Record, &r.Detail, &r.Times, &r.Last, &r.IsWaiting)
 		d.Refusals = append(d.Refusals, r)
 		return err
-	}, `SELECT mid, bno, reason, record, detail, times, last FROM cards_refusals ORDER BY last DESC, mid, bno LIMIT ?`, shortList)
+	}, `SELECT r.mid, r.bno, r.reason, r.record, r.detail, r.times, r.last, r.bno > m.last_batch AS waits
+		FROM cards_refusals AS r JOIN cards_merchants AS m ON m.mid = r.mid ORDER BY waits DESC, r.last DESC, r.mid, r.bno LIMIT ?`, shortList)
 }
 
 func (d *cardsView) readMerchants(ctx context.Context, tx *ledger.Tx) error {

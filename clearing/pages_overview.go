@@ -159,6 +159,7 @@ func (s *Server) duties(ctx context.Context, tx *ledger.Tx) (all []duty, err err
 		{"Entries of the bank that match nothing", pathBank + "#unmatched", "Look at them", `SELECT COUNT(*) FROM clearing_bank_entries WHERE state = 'unmatched'`},
 		{"What the broker could not do with the bank’s answers", pathBank + "#outcomes", "Look at it", `SELECT COUNT(*) FROM broker_outcomes WHERE state = 'failed'`},
 		{"Alarms about cards", pathCards + "#alarms", "Look at them", `SELECT COUNT(*) FROM cards_alarms WHERE state = 'open'`},
+		{"Batches of cards that were refused and not taken since", pathCards + "#refusals", "Look at them", refusedBatches},
 		{"Disputes about cards", pathCards + "#disputes", "Look at them", `SELECT (SELECT COUNT(*) FROM cards_disputes WHERE state = 'open' AND due = 0)
 			+ (SELECT COUNT(*) FROM cards_cancellations WHERE state = 'open')`},
 	} {

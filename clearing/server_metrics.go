@@ -74,6 +74,8 @@ func (s *Server) metrics(ctx context.Context) (string, error) {
 			{"last_run_closed_seconds", "When the newest run was closed, in seconds since 1970; 0: none was.", `SELECT COALESCE(MAX(closed), 0) / 1000000 FROM clearing_runs`},
 			{"unmatched_entries", "Entries of the bank that match nothing.", `SELECT COUNT(*) FROM clearing_bank_entries WHERE state = 'unmatched'`},
 			{"card_alarms", "Alarms about cards that nobody has acknowledged.", `SELECT COUNT(*) FROM cards_alarms WHERE state = 'open'`},
+			{"card_refused_batches", "Batches of cards that were refused and not taken since: their SAMs take no payments.", refusedBatches},
+			{"card_gateways_micros", "Paid by cards to gateways, and on no account yet.", `SELECT total FROM (` + onGateways + `) AS kept`},
 			{"failed_outcomes", "Answers of the bank that the broker could not do.", `SELECT COUNT(*) FROM broker_outcomes WHERE state = 'failed'`},
 			{"reserves_micros", "Kept for refunds of direct debits.", `SELECT COALESCE(CAST(SUM(amount) AS BIGINT), 0) FROM clearing_reserves WHERE state = 'held'`},
 		} {

@@ -56,6 +56,9 @@ func definePay(c *command, flags *flag.FlagSet) func(context.Context) error {
 				return err
 			}
 		}
+		if s.broker != "" {
+			c.tell("This names no account. At a merchant whose payments go on to a gateway the money then is on none: \"samgateway fund\" puts it on one.")
+		}
 		return c.payFromCard(ctx, s, c.arguments[0], terminal.Payment{Online: isOnline})
 	}
 }
