@@ -366,7 +366,7 @@ func (c *cardsCommand) show(ctx context.Context, clearing *cards.Clearing) error
 		fmt.Fprintf(c.stdout, "script %d  %s  %s\n", t.Count, t.Kind, t.State)
 	}
 	for _, t := range s.Cancellations {
-		fmt.Fprintf(c.stdout, "cancellation %d  %s  merchant %s transaction %d, of payment %d  %s\n", t.Number, t.AmountMicros.Decimal(), t.Merchant, t.Transaction, t.Payment, t.State)
+		fmt.Fprintf(c.stdout, "cancellation %d  %s  merchant %s transaction %d, of payment %d  %s\n", t.Number, t.AmountMicros.Decimal(), t.Merchant, t.Transaction, t.CancelledTNo, t.State)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func pickReader(all []smartcard.Reader, name string) (smartcard.Reader, error) {
 type customer struct {
 	smartcard.Session
 	reader smartcard.Reader
-	data   smartcard.PurseData
+	data   purse.CardData
 }
 
 // withCard waits for the customer's card, asks what it is and does the work with

@@ -40,7 +40,7 @@ type shownEntry struct {
 	Merchant     string       `json:"merchant,omitempty"`
 	Terminal     string       `json:"terminal,omitempty"`
 	Transaction  uint32       `json:"transaction,omitempty"`
-	Cancels      uint32       `json:"cancels,omitempty"`
+	CancelledTNo uint32       `json:"cancelledTransaction,omitempty"`
 }
 
 // defineShow is the command card show.
@@ -111,7 +111,7 @@ func (c *command) readLog(ctx context.Context, card *customer, known profile.Pro
 	}
 	for _, p := range payments {
 		shown.Payments = append(shown.Payments, shownEntry{
-			Kind: p.Kind, Number: p.Number, Time: p.Time, AmountMicros: p.Amount, Merchant: p.Partner, Transaction: p.Transaction, Cancels: p.Cancels,
+			Kind: p.Kind, Number: p.Number, Time: p.Time, AmountMicros: p.Amount, Merchant: p.Partner, Transaction: p.Transaction, CancelledTNo: p.CancelledTNo,
 		})
 	}
 	for _, l := range loads {
@@ -149,8 +149,8 @@ func (s *shownCard) String() string {
 // String says what it is about, besides time and amount.
 func (e shownEntry) String() string {
 	text := string(e.Kind)
-	if e.Cancels > 0 {
-		text += fmt.Sprintf(" of transaction %d", e.Cancels)
+	if e.CancelledTNo > 0 {
+		text += fmt.Sprintf(" of transaction %d", e.CancelledTNo)
 	}
 	if e.Merchant != "" {
 		text += fmt.Sprintf(" at merchant %s, transaction %d", e.Merchant, e.Transaction)

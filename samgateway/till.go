@@ -99,10 +99,10 @@ var errWhite = errors.New("this is a white card: it is loaded and paid out for c
 
 // dataOf selects the purse of a card and asks it about itself. A PIN that was
 // entered is forgotten.
-func dataOf(ctx context.Context, card smartcard.Card) (smartcard.PurseData, error) {
+func dataOf(ctx context.Context, card smartcard.Card) (purse.CardData, error) {
 	client := smartcard.Purse{Card: card}
 	if err := client.Select(ctx); err != nil {
-		return smartcard.PurseData{}, err
+		return purse.CardData{}, err
 	}
 	return client.Data(ctx)
 }
@@ -133,7 +133,7 @@ const maxUnloadPayments = 50
 // unload has a card pay all that is on it: into the account that it is loaded
 // from, or for a white card in cash. A card that may not pay so much at once pays
 // more than once. What it paid before an error is in the result.
-func (t *till) unload(ctx context.Context, card smartcard.Card, data smartcard.PurseData) (u unloaded, err error) {
+func (t *till) unload(ctx context.Context, card smartcard.Card, data purse.CardData) (u unloaded, err error) {
 	if u.account, err = t.clearing.CardAccount(ctx, data.Card); err != nil {
 		return u, err
 	}

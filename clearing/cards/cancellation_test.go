@@ -68,7 +68,7 @@ func TestCancellations(t *testing.T) {
 	_, refusal, err = o.Object(t.Context(), sam.Merchant, 1, "not me")
 	wantRefusal(t, refusal, err, cards.AlreadyDisputed)
 	shown, err := o.Show(t.Context(), card.ID)
-	if err != nil || len(shown.Cancellations) != 2 || shown.Cancellations[0].Payment != 3 || shown.Cancellations[0].State != "done" {
+	if err != nil || len(shown.Cancellations) != 2 || shown.Cancellations[0].CancelledTNo != 3 || shown.Cancellations[0].State != "done" {
 		t.Errorf("got %+v (%v)", shown.Cancellations, err)
 	}
 	if kinds := o.alarms(); len(kinds) > 0 {

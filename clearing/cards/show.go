@@ -87,7 +87,7 @@ type CancellationLine struct {
 	Number       uint32       `json:"number"`
 	Merchant     string       `json:"merchant"`
 	Transaction  uint32       `json:"transaction"`
-	Payment      uint32       `json:"payment"` // the transaction of the payment
+	CancelledTNo uint32       `json:"cancelledTransaction"` // that of the payment
 	AmountMicros money.Amount `json:"amountMicros"`
 	State        string       `json:"state"` // done, open (nobody knows yet) or denied
 	Made         time.Time    `json:"made"`
@@ -98,7 +98,7 @@ func (s *Statement) addCancellations(ctx context.Context, tx *ledger.Tx) error {
 	return tx.Each(ctx, func(scan func(target ...any) error) error {
 		var c CancellationLine
 		var made int64
-		err := scan(&c.Number, &c.Merchant, &c.Transaction, &c.Payment, (*int64)(&c.AmountMicros), &c.State, &made)
+		err := scan(&c.Number, &c.Merchant, &c.Transaction, &c.CancelledTNo, (*int64)(&c.AmountMicros), &c.State, &made)
 		c.Made = time.Unix(made, 0).UTC()
 		s.Cancellations = append(s.Cancellations, c)
 		return err

@@ -123,8 +123,8 @@ func (k *Keys) Has(name string) bool {
 // String keeps keys out of logs and errors.
 func (k *Keys) String() string { return "(keys)" }
 
-// CardKey (SKC) is how a card and a SAM know each other. ErrNoMaster comes back
-// as of the three functions below.
+// CardKey (SKC) is how a card and a SAM know each other. ErrNoMaster comes back,
+// as of the functions below.
 func (k *Keys) CardKey(version byte, card ID) (*Key, error) {
 	return k.diversify(PurseMaster, "SKC", version, card)
 }

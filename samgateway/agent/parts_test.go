@@ -109,7 +109,7 @@ func (s session) VerifyPIN(context.Context) ([]byte, error) {
 }
 
 // data returns what a card says of itself.
-func (s *slot) data(t testing.TB) smartcard.PurseData {
+func (s *slot) data(t testing.TB) purse.CardData {
 	t.Helper()
 	p := smartcard.Purse{Card: s}
 	if err := p.Select(t.Context()); err != nil {

@@ -124,7 +124,7 @@ func (a *Agent) asWritten(err error) error {
 	return errNotWritten
 }
 
-func (a *Agent) openingOf(r *request, data smartcard.PurseData, agreed shown) opening {
+func (a *Agent) openingOf(r *request, data purse.CardData, agreed shown) opening {
 	return opening{
 		Request: r.id, Origin: r.origin, Gateway: r.Gateway, Merchant: r.Merchant, Payee: r.Payee, Intent: r.Intent,
 		Amount: agreed.unit.Amount(agreed.amount), Currency: agreed.unit.Currency.Money(), Account: r.Account,
@@ -134,7 +134,7 @@ func (a *Agent) openingOf(r *request, data smartcard.PurseData, agreed shown) op
 
 // resolved takes what a gateway said about everything that was open between it and
 // a card. What the card did, the card itself says by its numbers.
-func (a *Agent) resolved(r *request, data smartcard.PurseData, result relay.Result) (relay.Result, error) {
+func (a *Agent) resolved(r *request, data purse.CardData, result relay.Result) (relay.Result, error) {
 	if result.Outcome != relay.Done {
 		return result, nil
 	}
@@ -175,7 +175,7 @@ func (a *Agent) tellResolved(o opening, sentence string) {
 
 // byCard says what a card did since a session began, by its own numbers. They do
 // not tell for whom.
-func (o opening) byCard(data smartcard.PurseData) string {
+func (o opening) byCard(data purse.CardData) string {
 	before, now, did, didNot := o.SNo, data.SNo, "The card has paid since then.", "The card has not paid."
 	if o.Intent == relay.Load {
 		before, now, did, didNot = o.LNo, data.LNo, "The card was loaded since then.", "The card was not loaded."
@@ -190,7 +190,7 @@ func (o opening) byCard(data smartcard.PurseData) string {
 type held struct {
 	smartcard.Session
 	selected   []byte // the answer to SELECT
-	data       smartcard.PurseData
+	data       purse.CardData
 	isBlocked  bool
 	isVerified bool // the holder has entered the PIN
 }
@@ -285,21 +285,21 @@ func (h *held) verifyAtReader(ctx context.Context) error {
 }
 
 // look asks the card in the reader what it is, unless somebody works with it.
-func (a *Agent) look(ctx context.Context) (data smartcard.PurseData, isBlocked bool, err error) {
+func (a *Agent) look(ctx context.Context) (data purse.CardData, isBlocked bool, err error) {
 	a.card.Lock()
 	defer a.card.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	card, err := a.connect(ctx)
 	if err != nil {
-		return smartcard.PurseData{}, false, err
+		return purse.CardData{}, false, err
 	}
 	return card.data, card.isBlocked, card.Close()
 }
 
 // show writes down what the holder is shown of a card, or says why the request
 // cannot be done with it.
-func (r *request) show(data smartcard.PurseData, isBlocked bool) error {
+func (r *request) show(data purse.CardData, isBlocked bool) error {
 	if isBlocked {
 		return purse.CardBlocked
 	}

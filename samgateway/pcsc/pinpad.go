@@ -87,7 +87,7 @@ func feature(list []byte, wanted byte) (code uint32, found bool) {
 // verifyStructure is the PIN_VERIFY_STRUCTURE of a PIN of 4 to 8 ASCII digits,
 // which the reader puts behind the head of VERIFY, with its length.
 func verifyStructure() []byte {
-	command := []byte{0x00, verify, 0x00, 0x80, 0x00}
+	command := []byte{0x00, byte(purse.Verify), 0x00, 0x80, 0x00}
 	structure := []byte{
 		padSeconds, padSeconds, // to the first key, and between two
 		0x82,                                   // in bytes, from the left, ASCII

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebfe/scard"
 
+	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
@@ -19,8 +20,6 @@ const (
 	// answerTimeout is how long a card may take for one command. Cards that compute
 	// a few MACs and write as many records take a tenth of a second.
 	answerTimeout = 10 * time.Second
-
-	verify, selectFile = 0x20, 0xA4 // instructions
 )
 
 var errClosed = errors.New("the session with the card was closed")
@@ -47,7 +46,7 @@ func (s *session) Transmit(ctx context.Context, command []byte) ([]byte, error) 
 	answer, err := s.do(ctx, answerTimeout, func() ([]byte, error) {
 		return exchange(s.protocol == scard.ProtocolT0, s.card.Transmit, own)
 	})
-	if err == nil && own[1] == verify {
+	if err == nil && own[1] == byte(purse.Verify) {
 		s.noteVerified(answer)
 	}
 	return answer, err
@@ -115,7 +114,7 @@ func (s *session) isThere() bool {
 		return false
 	}
 	answer, err := within(context.Background(), answerTimeout, func() ([]byte, error) {
-		return s.card.Transmit([]byte{0x00, selectFile, 0x04, 0x00, 0x00})
+		return s.card.Transmit([]byte{0x00, byte(purse.Select), 0x04, 0x00, 0x00})
 	}, func([]byte, error) { s.end(scard.LeaveCard) })
 	s.isLeft = isAbandoned(err)
 	return err == nil && len(answer) >= 2

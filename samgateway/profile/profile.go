@@ -61,9 +61,9 @@ type Entry struct {
 	Amount      money.Amount
 	Partner     string // merchant or load terminal; "": it is not said
 	Transaction uint32 // the merchant's number; 0: there is none
-	// Cancels is the merchant's number of the payment that this one takes back; 0:
-	// none.
-	Cancels uint32
+	// CancelledTNo is the merchant's number of the payment that this one takes back;
+	// 0: none.
+	CancelledTNo uint32
 }
 
 // All are the profiles that are known, in the order in which a card is asked for

@@ -130,7 +130,7 @@ func TestPWP1(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPayments := []profile.Entry{
-		{Kind: profile.Cancellation, Number: 2, Time: day.Add(time.Minute), Amount: 12_340_000, Partner: merchant.String(), Transaction: 2, Cancels: 1},
+		{Kind: profile.Cancellation, Number: 2, Time: day.Add(time.Minute), Amount: 12_340_000, Partner: merchant.String(), Transaction: 2, CancelledTNo: 1},
 		{Kind: profile.Payment, Number: 1, Time: day, Amount: 12_340_000, Partner: merchant.String(), Transaction: 1},
 	}
 	wantLoads := []profile.Entry{{Kind: profile.Load, Number: 1, Time: day, Amount: 50_000_000, Partner: terminal.String()}}

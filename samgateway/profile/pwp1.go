@@ -56,7 +56,7 @@ func (PWP1) Log(ctx context.Context, card smartcard.Card) (payments, loads []Ent
 		}
 		payments = append(payments, Entry{
 			Kind: kind, Number: p.Proof.SNo, Time: when(p.Proof.Time), Amount: p.Proof.Unit.Amount(p.Proof.Amount),
-			Partner: p.Proof.Merchant.String(), Transaction: p.Proof.TNo, Cancels: p.PaidTNo,
+			Partner: p.Proof.Merchant.String(), Transaction: p.Proof.TNo, CancelledTNo: p.PaidTNo,
 		})
 	}
 	logged, err := asked.Loads(ctx)

@@ -47,15 +47,12 @@ func (p Purse) Tries(ctx context.Context) (int, error) {
 	return 0, err
 }
 
-// PurseData is what a card tells everybody about itself. Nothing proves it: it
-// is for people, and to know what to ask.
-type PurseData = purse.CardData
-
-// Data asks the card about itself.
-func (p Purse) Data(ctx context.Context) (PurseData, error) {
+// Data asks the card about itself. Nothing proves what it tells everybody: it is
+// for people, and to know what to ask.
+func (p Purse) Data(ctx context.Context) (purse.CardData, error) {
 	answer, err := exchange(ctx, p, purse.GetData, 0, 0, nil)
 	if err != nil {
-		return PurseData{}, err
+		return purse.CardData{}, err
 	}
 	return purse.ParseCardData(answer)
 }

@@ -11,19 +11,16 @@ import (
 // SAM is a merchant's SAM, by the commands of PWP1. Errors are as those of Purse.
 type SAM struct{ Card }
 
-// SAMData is what a SAM says of itself.
-type SAMData = purse.SAMData
-
 // Select selects the SAM: ErrForeign if the card is none.
 func (s SAM) Select(ctx context.Context) error {
 	return selectApplication(ctx, s, purse.SAMAID)
 }
 
 // Data asks the SAM about itself.
-func (s SAM) Data(ctx context.Context) (SAMData, error) {
+func (s SAM) Data(ctx context.Context) (purse.SAMData, error) {
 	answer, err := exchange(ctx, s, purse.GetData, 0, 0, nil)
 	if err != nil {
-		return SAMData{}, err
+		return purse.SAMData{}, err
 	}
 	return purse.ParseSAMData(answer)
 }

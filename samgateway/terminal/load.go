@@ -50,7 +50,7 @@ func (t *Terminal) Load(ctx context.Context, card smartcard.Card, amount uint32)
 }
 
 // beginLoad has the card begin a load, and goes on with it.
-func (t *Terminal) beginLoad(ctx context.Context, p smartcard.Purse, says smartcard.PurseData, amount uint32) (LoadReceipt, error) {
+func (t *Terminal) beginLoad(ctx context.Context, p smartcard.Purse, says purse.CardData, amount uint32) (LoadReceipt, error) {
 	request := purse.LoadRequest{Amount: amount, Unit: says.Unit, Time: uint32(t.now().Unix()), Terminal: t.config.LoadTerminal}
 	answer, err := p.InitLoad(ctx, request)
 	if err != nil {
@@ -267,7 +267,7 @@ func (t *Terminal) askLoad(ctx context.Context, l load, card smartcard.Purse) (l
 
 // decideLoads decides all loads of a card that is there. ErrLoadUndecided means
 // that one is left.
-func (t *Terminal) decideLoads(ctx context.Context, card smartcard.Purse, says smartcard.PurseData) error {
+func (t *Terminal) decideLoads(ctx context.Context, card smartcard.Purse, says purse.CardData) error {
 	id := says.Card
 	open, err := t.journal.loads(func(l load) bool { return purse.ID(l.Card) == id })
 	if err != nil {

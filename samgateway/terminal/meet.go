@@ -37,14 +37,14 @@ func (t *Terminal) Meet(ctx context.Context, card smartcard.Card) ([]Outcome, er
 }
 
 // meetSAM asks the card what the SAM waits for.
-func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+func (t *Terminal) meetSAM(ctx context.Context, card smartcard.Purse) (purse.CardData, error) {
 	says, err := look(ctx, card)
 	if err != nil {
-		return smartcard.PurseData{}, err
+		return purse.CardData{}, err
 	}
 	release, err := t.acquire(ctx)
 	if err != nil {
-		return smartcard.PurseData{}, err
+		return purse.CardData{}, err
 	}
 	defer release()
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)

@@ -47,7 +47,7 @@ func (t *Terminal) Pay(ctx context.Context, card smartcard.Card, p Payment) (Rec
 	if err := t.checkPayment(ctx, p); err != nil {
 		return Receipt{}, err
 	}
-	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(smartcard.PurseData, smartcard.SAMData) (transaction, error) {
+	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(purse.CardData, purse.SAMData) (transaction, error) {
 		return transaction{Kind: KindPayment, Amount: p.Amount, Unit: p.Unit, Account: p.Account, IsOnline: p.Online, IsCash: p.Cash}, nil
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (t *Terminal) checkPayment(ctx context.Context, p Payment) error {
 }
 
 // intent says what a card that is there, and a SAM that is idle, are to do.
-type intent func(card smartcard.PurseData, sam smartcard.SAMData) (transaction, error)
+type intent func(card purse.CardData, sam purse.SAMData) (transaction, error)
 
 // transact has card and SAM do something together, and returns what the SAM has
 // recorded. Any error but ErrUndecided means that nothing was taken.
@@ -122,11 +122,11 @@ func (t *Terminal) transact(ctx context.Context, card smartcard.Purse, want inte
 
 // look selects a card and asks it about itself, before it is its turn: a card that
 // does not answer, or that is none, keeps nobody else from the SAM by that.
-func look(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+func look(ctx context.Context, card smartcard.Purse) (purse.CardData, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	if err := card.Select(ctx); err != nil {
-		return smartcard.PurseData{}, err
+		return purse.CardData{}, err
 	}
 	return card.Data(ctx)
 }
@@ -140,7 +140,7 @@ func (t *Terminal) told(x transaction) {
 var errBatchFull = errors.New("the batch is full")
 
 // attempt does it once. ctx is asked as long as nothing can have been taken.
-func (t *Terminal) attempt(ctx, work context.Context, card smartcard.Purse, says smartcard.PurseData, want intent) (transaction, error) {
+func (t *Terminal) attempt(ctx, work context.Context, card smartcard.Purse, says purse.CardData, want intent) (transaction, error) {
 	data, err := t.settle(work, &card, false)
 	if err != nil {
 		return transaction{}, err
@@ -279,7 +279,7 @@ func (t *Terminal) afterwards(work context.Context, card smartcard.Purse, x tran
 // not for clearing to book online; one that was for an account is cancelled where
 // the broker refuses to fund it. Errors are as those of Pay, and ErrNothingToCancel.
 func (t *Terminal) CancelLast(ctx context.Context, card smartcard.Card) (Receipt, error) {
-	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(says smartcard.PurseData, sam smartcard.SAMData) (transaction, error) {
+	x, err := t.transact(ctx, smartcard.Purse{Card: card}, func(says purse.CardData, sam purse.SAMData) (transaction, error) {
 		paid, err := t.lastPayment(says, sam)
 		if err != nil {
 			return transaction{}, err
@@ -294,7 +294,7 @@ func (t *Terminal) CancelLast(ctx context.Context, card smartcard.Card) (Receipt
 
 // lastPayment finds the payment that the card made last, and that may be
 // cancelled.
-func (t *Terminal) lastPayment(says smartcard.PurseData, sam smartcard.SAMData) (transaction, error) {
+func (t *Terminal) lastPayment(says purse.CardData, sam purse.SAMData) (transaction, error) {
 	var last transaction
 	for _, bucket := range [][]byte{openBucket, endedBucket} {
 		_, err := t.journal.transactions(bucket, func(x transaction) bool {

@@ -13,14 +13,14 @@ import (
 
 // samData asks the SAM about itself, and selects it first where it must be: a
 // SAM may be a card that was pulled and put in again.
-func (t *Terminal) samData(ctx context.Context) (smartcard.SAMData, error) {
+func (t *Terminal) samData(ctx context.Context) (purse.SAMData, error) {
 	data, err := t.sam.Data(ctx)
 	if err != nil {
 		if err := t.sam.Select(ctx); err != nil {
-			return smartcard.SAMData{}, fmt.Errorf("the SAM does not answer: %w", err)
+			return purse.SAMData{}, fmt.Errorf("the SAM does not answer: %w", err)
 		}
 		if data, err = t.sam.Data(ctx); err != nil {
-			return smartcard.SAMData{}, fmt.Errorf("the SAM does not answer: %w", err)
+			return purse.SAMData{}, fmt.Errorf("the SAM does not answer: %w", err)
 		}
 	}
 	return data, nil
@@ -30,7 +30,7 @@ func (t *Terminal) samData(ctx context.Context) (smartcard.SAMData, error) {
 // journal and SAM are of one opinion. card is a card that is there, or nil. It
 // returns what the SAM says then. ErrOccupied means that the card of that
 // transaction is still waited for, unless force is set. t.turn is held.
-func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool) (smartcard.SAMData, error) {
+func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool) (purse.SAMData, error) {
 	data, err := t.samData(ctx)
 	if err != nil {
 		return data, err
@@ -62,7 +62,7 @@ func (t *Terminal) settle(ctx context.Context, card *smartcard.Purse, force bool
 // checkAge refuses a SAM that knows less than the journal. A SAM does not go back,
 // so it is another one of the same merchant, or a copy. It would use numbers again
 // that stand for payments here, at clearing and at the broker.
-func (t *Terminal) checkAge(data smartcard.SAMData) error {
+func (t *Terminal) checkAge(data purse.SAMData) error {
 	_, last, _, err := t.journal.merchant()
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (t *Terminal) checkAge(data smartcard.SAMData) error {
 
 // checkOpen refuses a SAM for which a transaction is open that the journal has the
 // end of.
-func (t *Terminal) checkOpen(data smartcard.SAMData) error {
+func (t *Terminal) checkOpen(data purse.SAMData) error {
 	if !data.State.IsOpen() {
 		return nil
 	}
@@ -93,17 +93,17 @@ func (t *Terminal) checkOpen(data smartcard.SAMData) error {
 }
 
 // SAM returns what the SAM says of itself, for people.
-func (t *Terminal) SAM(ctx context.Context) (smartcard.SAMData, error) {
+func (t *Terminal) SAM(ctx context.Context) (purse.SAMData, error) {
 	release, err := t.acquire(ctx)
 	if err != nil {
-		return smartcard.SAMData{}, err
+		return purse.SAMData{}, err
 	}
 	defer release()
 	return t.samData(ctx)
 }
 
 // decide finds out about the transaction that is open in the SAM.
-func (t *Terminal) decide(ctx context.Context, open transaction, data smartcard.SAMData, card *smartcard.Purse, force bool) error {
+func (t *Terminal) decide(ctx context.Context, open transaction, data purse.SAMData, card *smartcard.Purse, force bool) error {
 	if data.State == purse.SAMBegun {
 		record, err := t.sam.Void(ctx, open.TNo, nil, purse.Random{})
 		return t.take(open, record, err)
@@ -134,7 +134,7 @@ func (t *Terminal) decide(ctx context.Context, open transaction, data smartcard.
 // askCard asks a card that is there whether it did what the SAM had ordered. What
 // the card says of itself only tells whether it is worth asking: the SAM checks
 // the answer.
-func (t *Terminal) askCard(ctx context.Context, open transaction, data smartcard.SAMData, card *smartcard.Purse) (isAnswered bool, err error) {
+func (t *Terminal) askCard(ctx context.Context, open transaction, data purse.SAMData, card *smartcard.Purse) (isAnswered bool, err error) {
 	if card == nil {
 		return false, nil
 	}
@@ -176,7 +176,7 @@ func (t *Terminal) askCard(ctx context.Context, open transaction, data smartcard
 
 // identify asks a card what it says of itself, and selects it first where it must
 // be: its contacts may have been lost for a moment.
-func identify(ctx context.Context, card smartcard.Purse) (smartcard.PurseData, error) {
+func identify(ctx context.Context, card smartcard.Purse) (purse.CardData, error) {
 	says, err := card.Data(ctx)
 	if !isStatus(err) {
 		return says, err
@@ -194,7 +194,7 @@ func isStatus(err error) bool {
 }
 
 // readRecord ends a transaction that the SAM has ended, by its record.
-func (t *Terminal) readRecord(ctx context.Context, open transaction, data smartcard.SAMData) error {
+func (t *Terminal) readRecord(ctx context.Context, open transaction, data purse.SAMData) error {
 	if open.TNo < data.First {
 		t.log.Error("the batch of a transaction was turned in without this journal", "transaction", open.TNo, "batch", data.Batch)
 		return t.end(open, Lost, "its batch was turned in by somebody else")
@@ -254,7 +254,7 @@ type chainEnd struct {
 }
 
 // previous returns the MACM that the next record follows.
-func (t *Terminal) previous(ctx context.Context, data smartcard.SAMData) (purse.MAC, error) {
+func (t *Terminal) previous(ctx context.Context, data purse.SAMData) (purse.MAC, error) {
 	if data.TNo < data.First { // nothing is in the batch yet
 		return purse.MAC{}, nil
 	}
@@ -283,7 +283,7 @@ func (t *Terminal) previous(ctx context.Context, data smartcard.SAMData) (purse.
 // something of which the journal does not know. So it is with a new journal for
 // a SAM that was used before. What was paid is in the batch all the same; what it
 // was for, nobody knows.
-func (t *Terminal) learn(ctx context.Context, data smartcard.SAMData) error {
+func (t *Terminal) learn(ctx context.Context, data purse.SAMData) error {
 	merchant, last, isNew, err := t.journal.merchant()
 	if err != nil {
 		return err
@@ -340,14 +340,14 @@ func (t *Terminal) loseFollowed() error {
 }
 
 // adoptFirst writes down those that were read, so that the next time goes on.
-func (t *Terminal) adoptFirst(data smartcard.SAMData, found []transaction) error {
+func (t *Terminal) adoptFirst(data purse.SAMData, found []transaction) error {
 	if len(found) == 0 {
 		return nil
 	}
 	return t.journal.adopt(data.Merchant, found[len(found)-1].TNo, found)
 }
 
-func adoptOpen(x *transaction, data smartcard.SAMData) {
+func adoptOpen(x *transaction, data purse.SAMData) {
 	x.State, x.Amount, x.Unit, x.Card, x.SNo = Initiated, data.Open.Amount, data.Open.Unit, name(data.Open.Card), data.Open.SNo
 	if data.Open.IsCancellation {
 		x.Kind = KindCancellation
