@@ -16,9 +16,15 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
-// maxSessions is how many agents a gateway serves at once: each takes a few
-// kilobytes, and nearly all of them wait for the one SAM.
-const maxSessions = 32
+const (
+	// maxSessions is how many agents a gateway serves at once: each takes a few
+	// kilobytes, and nearly all of them wait for the one SAM.
+	maxSessions = 32
+	// maxPerMinute is how many it serves in a minute, which is more than a SAM has
+	// time for. Each has clearing asked, and lines in the log, also of those who have
+	// no card.
+	maxPerMinute = 300
+)
 
 // Desk is what a gateway does for holders whose readers are elsewhere.
 type Desk interface {
@@ -39,6 +45,8 @@ type Gateway struct {
 
 	mutex    sync.Mutex // guards what follows
 	isClosed bool
+	minute   int64 // of the clock
+	count    int   // of sessions in it
 	sessions sync.WaitGroup
 	closing  chan struct{}
 }
@@ -74,6 +82,20 @@ func (g *Gateway) enter() error {
 	default:
 		return fmt.Errorf("%d others are being served: come again in a moment", maxSessions)
 	}
+}
+
+// admit counts a hello, or says why not.
+func (g *Gateway) admit(now time.Time) error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	if minute := now.Unix() / 60; minute != g.minute {
+		g.minute, g.count = minute, 0
+	}
+	if g.count >= maxPerMinute {
+		return errors.New("too many have come in this minute: come again in the next")
+	}
+	g.count++
+	return nil
 }
 
 func (g *Gateway) leave() {
@@ -118,7 +140,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) serve(ctx context.Context, l *line) {
 	hello, err := g.greet(ctx, l)
 	if err != nil {
-		g.log.Info("relay: no session", "error", err)
+		// Anybody can connect, and is told why: the log is not to grow by that.
+		g.log.Debug("relay: no session", "error", err)
 		l.refuse(err.Error())
 		return
 	}
@@ -151,6 +174,9 @@ func (g *Gateway) greet(ctx context.Context, l *line) (Hello, error) {
 	}
 	hello := *m.Hello
 	if err := hello.Check(); err != nil {
+		return Hello{}, err
+	}
+	if err := g.admit(time.Now()); err != nil {
 		return Hello{}, err
 	}
 	offering, cancel := context.WithTimeout(ctx, g.limits.Connect)

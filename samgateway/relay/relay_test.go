@@ -331,6 +331,32 @@ func TestSilentAgentsAreNotWaitedForLong(t *testing.T) {
 	}
 }
 
+// Those who come in a minute are counted, so that no crowd keeps clearing busy, or
+// fills the log.
+func TestCrowds(t *testing.T) {
+	log := &bytes.Buffer{}
+	gateway := relay.NewGateway(sends(), relay.Limits{}, slog.New(slog.NewJSONHandler(log, nil)))
+	server := httptest.NewServer(gateway)
+	defer server.Close()
+	address := "ws" + strings.TrimPrefix(server.URL, "http")
+	served := 0
+	var err error
+	for ; err == nil && served < 700; served++ {
+		var c *relay.Call
+		if c, err = call(t, address, hello, relay.Limits{}); err == nil {
+			c.Close()
+		}
+	}
+	gateway.Close()
+	// The minute of the clock can end in between.
+	if served < 300 || err == nil || !strings.Contains(err.Error(), "too many have come") {
+		t.Errorf("after %d: got %v, want that there were too many", served, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("who did not begin is in the log: %.300s", log)
+	}
+}
+
 // Whoever connects and says nothing keeps no place from others for long.
 func TestSilentAgentsKeepNoPlace(t *testing.T) {
 	limits := relay.Limits{Look: 50 * time.Millisecond, Connect: time.Hour, Answer: time.Hour, Heartbeat: time.Hour}
