@@ -214,6 +214,7 @@ func (c *command) fundFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.accountID, "account", "", "the account's `ID`")
 	flags.StringVar(&c.amount, "amount", "", "the `AMOUNT` in the broker's currency, such as 10.00")
 	flags.StringVar(&c.id, "id", "", "names the `PAYMENT`, such as a bank's reference; the same one is booked once")
+	flags.StringVar(&c.gateways.name, "gateway", "", "take it from what clearing has booked to the gateway of this `NAME`, as the gateway itself does; --id is then MID-TRANSACTION")
 }
 
 func (c *command) fund(ctx context.Context) error {
@@ -228,6 +229,14 @@ func (c *command) fund(ctx context.Context) error {
 		return usage("--id %q: want 1 to 100 letters, digits and . _ : -", c.id)
 	}
 	return c.withStore(ctx, ledger.Existing, func(s *store) error {
+		if c.gateways.name != "" {
+			_, refusal, err := s.fundByGateway(ctx, c.gateways.name, funding{ID: c.id, Account: c.accountID, Amount: amount, Currency: s.currency})
+			if err != nil || refusal.Refused() {
+				return c.report(payword.Account{}, refusal, err)
+			}
+			account, refusal, err := s.account(ctx, c.accountID)
+			return c.report(account, refusal, err)
+		}
 		account, refusal, err := s.fund(ctx, c.id, c.accountID, amount)
 		return c.report(account, refusal, err)
 	})

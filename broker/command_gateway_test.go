@@ -5,12 +5,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
 )
 
 // A gateway is registered by its public key, in each of the forms in which people
@@ -74,4 +76,36 @@ func TestGatewayCommand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a gateway cannot say any more, because its journal is lost, is put on an
+// account by hand: out of what clearing has booked to it, and once.
+func TestFundForAGateway(t *testing.T) {
+	b := newBank(t)
+	u, key := b.newUser(0), newKey()
+	b.admin("PUT", "/v1/admin/gateways/purse", map[string]any{
+		"key": payword.NewPublicKey(publicKey(key)), "dayLimit": money.Amount(100 * money.Unit), "backed": true,
+	})
+	b.forward("purse", 5*money.Unit)
+	want(t, b.call(key, "POST", "/v1/gateway/fundings", cardFunding("4D00000000000009-1", u.account, 2*money.Unit)), http.StatusOK, payword.Accepted)
+	cases := []struct {
+		name, gateway, id, amount string
+		code                      int
+		want                      string
+	}{
+		{"what the gateway did itself", "purse", "4D00000000000009-1", "2.00", 0, "2.00"},
+		{"that with another amount", "purse", "4D00000000000009-1", "2.50", 1, "booked before"},
+		{"what is left", "purse", "4D00000000000009-2", "3.00", 0, "5.00"},
+		{"that again", "purse", "4D00000000000009-2", "3.00", 0, "5.00"},
+		{"more", "purse", "4D00000000000009-3", "0.01", 1, "clearing has booked 0.00"},
+		{"of no gateway", "nobody", "4D00000000000009-4", "0.01", 1, "There is no gateway nobody"},
+	}
+	for _, c := range cases {
+		code, stdout, stderr := run(t, "fund", "--db", b.config.Database, "--account", u.account, "--gateway", c.gateway, "--id", c.id, "--amount", c.amount)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%s: got exit %d, %q, %q; want %d and %q", c.name, code, stdout, stderr, c.code, c.want)
+		}
+	}
+	u.wantBalance(5*money.Unit, 0)
+	b.wantSound()
 }

@@ -177,8 +177,7 @@ type gatewayFunding struct {
 // fundByGateway books what a gateway took from a card. The transaction's id is
 // the idempotency key, for ever. It refuses with WrongCurrency, UnknownAccount,
 // IdempotencyDiffers, or RateLimited past the limit of the day.
-func (b *Broker) fundByGateway(ctx context.Context, name string, request funding) (booked gatewayFunding, refusal payword.Refusal, err error) {
-	s := b.store
+func (s *store) fundByGateway(ctx context.Context, name string, request funding) (booked gatewayFunding, refusal payword.Refusal, err error) {
 	if request.Currency != s.currency {
 		return booked, refuse(payword.WrongCurrency, "accounts here are in %s", s.currency), nil
 	}
@@ -225,6 +224,9 @@ func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name str
 // leftOfDay returns a gateway's limit of a day, and what is left of today's.
 func (s *store) leftOfDay(ctx context.Context, tx *ledger.Tx, name string) (dayLimit, rest money.Amount, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT day_limit FROM broker_gateways WHERE name = ?`, name).Scan(&dayLimit)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, newProblem(http.StatusNotFound, fmt.Sprintf("There is no gateway %s.", name))
+	}
 	if err != nil {
 		return 0, 0, err
 	}
@@ -282,7 +284,7 @@ func registerGateways(a *api) {
 		summary: "Put on an account what was taken from a card", maxBody: smallBody,
 		description: "The transaction's id is the idempotency key: the same again gets the same answer for ever."},
 		func(ctx context.Context, input *gatewayFundingInput) (*body[gatewayFunding], payword.Refusal, error) {
-			booked, refusal, err := b.fundByGateway(ctx, callerOf(ctx).gateway, input.Body)
+			booked, refusal, err := b.store.fundByGateway(ctx, callerOf(ctx).gateway, input.Body)
 			return &body[gatewayFunding]{booked}, refusal, err
 		})
 	register(a, route{method: http.MethodGet, path: pathGatewayAccount, id: "checkAccountForGateway", access: gatewaySigned,
