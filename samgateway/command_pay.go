@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -67,52 +66,12 @@ func definePay(c *command, flags *flag.FlagSet) func(context.Context) error {
 // defineFund is the command fund.
 func defineFund(c *command, flags *flag.FlagSet) func(context.Context) error {
 	s := c.settingsFlags(flags, cardSettings|samSettings|hostSettings)
-	var earlier string
-	flags.StringVar(&earlier, "payment", "", "`MID-TNO` of an earlier payment of that amount, which named no account: it is put on this one, and no card pays")
 	return func(ctx context.Context) error {
 		if err := s.complete("clearing", "broker"); err != nil {
 			return err
 		}
-		if earlier != "" {
-			return c.fundEarlier(ctx, s, c.arguments[0], c.arguments[1], earlier)
-		}
 		return c.payFromCard(ctx, s, c.arguments[1], terminal.Payment{Account: c.arguments[0]})
 	}
-}
-
-// earlierFunding is what fund --payment prints.
-type earlierFunding struct {
-	Payment      string       `json:"payment"`
-	Account      string       `json:"account"`
-	AmountMicros money.Amount `json:"amountMicros"`
-	Currency     string       `json:"currency"`
-}
-
-// fundEarlier puts on an account what a card has paid before, under the name that
-// the payment has at the broker: once, whatever the journal still has to do with it.
-// It needs neither SAM nor journal, so that it can be said while "serve" has them.
-func (c *command) fundEarlier(ctx context.Context, s *settings, account, written, payment string) error {
-	merchant, number, _ := strings.Cut(payment, "-")
-	_, err := purse.ParseID(merchant)
-	if tno, numberErr := strconv.ParseUint(number, 10, 32); err != nil || numberErr != nil || strconv.FormatUint(tno, 10) != number {
-		return usage("--payment %.40q: want the merchant and the transaction, such as 4D00000000000009-17", payment)
-	}
-	unit, err := s.unit()
-	if err != nil {
-		return err
-	}
-	amount, err := parseAmount(written, unit)
-	if err != nil {
-		return err
-	}
-	_, broker, err := c.openHosts(s, &till{now: time.Now, unit: unit})
-	if err != nil {
-		return err
-	}
-	if err := broker.Fund(ctx, account, payment, unit.Amount(amount)); err != nil {
-		return err
-	}
-	return c.say(earlierFunding{payment, account, unit.Amount(amount), unit.Currency.Money().Code()}, "Account %s has %s of payment %s.", account, spoken(amount, unit), payment)
 }
 
 // payFromCard has the customer's card make one payment and says what became of
