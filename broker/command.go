@@ -230,7 +230,7 @@ func (c *command) fund(ctx context.Context) error {
 	}
 	return c.withStore(ctx, ledger.Existing, func(s *store) error {
 		if c.gateways.name != "" {
-			_, refusal, err := s.fundByGateway(ctx, c.gateways.name, funding{ID: c.id, Account: c.accountID, Amount: amount, Currency: s.currency})
+			refusal, err := s.fundForGateway(ctx, c.gateways.name, funding{ID: c.id, Account: c.accountID, Amount: amount, Currency: s.currency})
 			if err != nil || refusal.Refused() {
 				return c.report(payword.Account{}, refusal, err)
 			}

@@ -87,18 +87,17 @@ func TestFundForAGateway(t *testing.T) {
 		"key": payword.NewPublicKey(publicKey(key)), "dayLimit": money.Amount(100 * money.Unit), "backed": true,
 	})
 	b.forward("purse", 5*money.Unit)
-	want(t, b.call(key, "POST", "/v1/gateway/fundings", cardFunding("4D00000000000009-1", u.account, 2*money.Unit)), http.StatusOK, payword.Accepted)
 	cases := []struct {
 		name, gateway, id, amount string
 		code                      int
 		want                      string
 	}{
-		{"what the gateway did itself", "purse", "4D00000000000009-1", "2.00", 0, "2.00"},
-		{"that with another amount", "purse", "4D00000000000009-1", "2.50", 1, "booked before"},
-		{"what is left", "purse", "4D00000000000009-2", "3.00", 0, "5.00"},
-		{"that again", "purse", "4D00000000000009-2", "3.00", 0, "5.00"},
-		{"more", "purse", "4D00000000000009-3", "0.01", 1, "clearing has booked 0.00"},
-		{"of no gateway", "nobody", "4D00000000000009-4", "0.01", 1, "There is no gateway nobody"},
+		{"another amount", "purse", "1-1", "4.00", 1, "Payment 1-1 is of 5.00 USD"},
+		{"a payment to come", "purse", "1-2", "5.00", 1, "Clearing has booked no payment 1-2 to gateway purse"},
+		{"no payment", "purse", "1", "5.00", 1, "a hyphen and the number"},
+		{"another gateway's", "nobody", "1-1", "5.00", 1, "Clearing has booked no payment 1-1 to gateway nobody"},
+		{"what waits", "purse", "1-1", "5.00", 0, "5.00"},
+		{"that again", "purse", "1-1", "5.00", 0, "5.00"},
 	}
 	for _, c := range cases {
 		code, stdout, stderr := run(t, "fund", "--db", b.config.Database, "--account", u.account, "--gateway", c.gateway, "--id", c.id, "--amount", c.amount)
@@ -106,6 +105,7 @@ func TestFundForAGateway(t *testing.T) {
 			t.Errorf("%s: got exit %d, %q, %q; want %d and %q", c.name, code, stdout, stderr, c.code, c.want)
 		}
 	}
+	want(t, b.call(key, "POST", "/v1/gateway/fundings", cardFunding("1-1", u.account, 5*money.Unit)), http.StatusOK, payword.Accepted)
 	u.wantBalance(5*money.Unit, 0)
 	b.wantSound()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/ledger"
@@ -199,6 +200,27 @@ func (s *store) fundByGateway(ctx context.Context, name string, request funding)
 	return booked, refusal, err
 }
 
+// fundForGateway is fundByGateway by hand. It books what clearing has let go on to
+// the gateway for the payment that request.ID names, as MID-TNo, and nothing else:
+// under the number of a payment to come, the gateway could not book that any more.
+func (s *store) fundForGateway(ctx context.Context, name string, request funding) (refusal payword.Refusal, err error) {
+	merchant, transaction, _ := strings.Cut(request.ID, "-")
+	err = s.db.View(ctx, func(tx *ledger.Tx) error {
+		forward, err := tx.Transfer(ctx, "cards/payment/"+merchant+"/"+transaction+"/forward")
+		switch {
+		case errors.Is(err, ledger.ErrNotFound), err == nil && forward.Credit != s.sourceAccount(sourceGateway+name, s.currency):
+			return newProblem(http.StatusNotFound, fmt.Sprintf("Clearing has booked no payment %.100s to gateway %s: want the merchant's number, a hyphen and the number of the transaction, as \"cards show\" has them.", request.ID, name))
+		case err == nil && forward.Amount != request.Amount:
+			return newProblem(http.StatusConflict, fmt.Sprintf("Payment %s is of %s %s.", request.ID, forward.Amount.Decimal(), s.currency.Code()))
+		}
+		return err
+	})
+	if err == nil {
+		_, refusal, err = s.fundByGateway(ctx, name, request)
+	}
+	return refusal, err
+}
+
 // checkGatewayFunding refuses what the gateway can still undo: it has not told
 // the card yet, or clearing has not booked the card's payment.
 func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name string, request funding) error {
@@ -224,9 +246,6 @@ func (s *store) checkGatewayFunding(ctx context.Context, tx *ledger.Tx, name str
 // leftOfDay returns a gateway's limit of a day, and what is left of today's.
 func (s *store) leftOfDay(ctx context.Context, tx *ledger.Tx, name string) (dayLimit, rest money.Amount, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT day_limit FROM broker_gateways WHERE name = ?`, name).Scan(&dayLimit)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, 0, newProblem(http.StatusNotFound, fmt.Sprintf("There is no gateway %s.", name))
-	}
 	if err != nil {
 		return 0, 0, err
 	}
