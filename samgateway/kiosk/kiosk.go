@@ -21,14 +21,13 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
-// Times that a kiosk takes unless its Config says otherwise.
 const (
-	// DefaultIdle is how long a screen waits for somebody before it asks whether
+	// idleTime is how long a screen waits for somebody before it asks whether
 	// anybody is still there.
-	DefaultIdle = 60 * time.Second
-	// DefaultWarning is how long that question is shown. WCAG 2.2 wants 20
-	// seconds or more.
-	DefaultWarning = 20 * time.Second
+	idleTime = 60 * time.Second
+	// warningTime is how long that question is shown. WCAG 2.2 wants 20 seconds or
+	// more.
+	warningTime = 20 * time.Second
 	// retryInterval is how long a kiosk without its reader waits before it looks
 	// again.
 	retryInterval = 2 * time.Second
@@ -48,9 +47,6 @@ type Config struct {
 	Language string
 	// Location is where times of the day are told; nil is that of the machine.
 	Location *time.Location
-	// Idle and Warning are how long a screen waits, and how long it then asks
-	// whether anybody is there. 0 is DefaultIdle and DefaultWarning.
-	Idle, Warning time.Duration
 	// Log takes what went wrong, for the operator. It is never told a PIN; what the
 	// desk says of an error may name a card or an account.
 	Log *slog.Logger
@@ -85,12 +81,6 @@ func New(config Config) (*Kiosk, error) {
 	spoken, err := findLanguage(config.Language)
 	if err != nil {
 		return nil, fmt.Errorf("language of the kiosk %w", err)
-	}
-	if config.Idle == 0 {
-		config.Idle = DefaultIdle
-	}
-	if config.Warning == 0 {
-		config.Warning = DefaultWarning
 	}
 	if config.Location == nil {
 		config.Location = time.Local
@@ -200,7 +190,7 @@ func (k *Kiosk) awaitCard(ctx context.Context, reader smartcard.Reader, rest scr
 	go func() { present <- reader.Wait(ctx, true) }()
 	defer func() { stop(); <-present }() // one watcher of a reader at a time
 	k.leave(rest)
-	idle := time.NewTimer(k.config.Idle)
+	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	for {
 		select {
@@ -208,13 +198,13 @@ func (k *Kiosk) awaitCard(ctx context.Context, reader smartcard.Reader, rest scr
 			present <- nil // for the deferred look
 			return err
 		case <-k.touched:
-			idle.Reset(k.config.Idle)
+			idle.Reset(idleTime)
 		case <-idle.C:
 			k.leave(startScreen)
 		case a := <-k.answers: // such as that a message was read
 			a.wipe()
 			k.leave(startScreen)
-			idle.Reset(k.config.Idle)
+			idle.Reset(idleTime)
 		}
 	}
 }

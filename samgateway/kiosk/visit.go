@@ -88,7 +88,7 @@ func (v *visit) part(ctx context.Context, err error) {
 		last = screen{name: "again"}
 	}
 	v.newSession(last)
-	idle := time.NewTimer(v.config.Idle)
+	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	select {
 	case <-v.gone:
@@ -243,20 +243,20 @@ func (v *visit) menuScreen() screen {
 // errEnd, errIdle or errPulled if there is nothing to go on with.
 func (v *visit) ask(ctx context.Context, s screen) (answer, error) {
 	v.show(s)
-	idle := time.NewTimer(v.config.Idle)
+	idle := time.NewTimer(idleTime)
 	defer idle.Stop()
 	for {
 		select {
 		case a := <-v.answers:
 			return a, stopped(a)
 		case <-v.touched:
-			idle.Reset(v.config.Idle)
+			idle.Reset(idleTime)
 		case <-idle.C:
 			if err := v.askWhetherAnybodyIsThere(ctx); err != nil {
 				return answer{}, err
 			}
 			v.show(s)
-			idle.Reset(v.config.Idle)
+			idle.Reset(idleTime)
 		case <-v.gone:
 			return answer{}, errPulled
 		case <-ctx.Done():
@@ -278,8 +278,8 @@ func stopped(a answer) error {
 
 // askWhetherAnybodyIsThere shows nothing of the card. Any sign of life is enough.
 func (v *visit) askWhetherAnybodyIsThere(ctx context.Context) error {
-	v.show(screen{name: "still-there", view: view{Seconds: int(v.config.Warning / time.Second)}, actions: []string{actGo, actEnd}})
-	left := time.NewTimer(v.config.Warning)
+	v.show(screen{name: "still-there", view: view{Seconds: int(warningTime / time.Second)}, actions: []string{actGo, actEnd}})
+	left := time.NewTimer(warningTime)
 	defer left.Stop()
 	select {
 	case a := <-v.answers:

@@ -30,7 +30,7 @@ type line struct {
 
 // newLine reads from a connection, and pings it, until close.
 func newLine(ctx context.Context, conn *websocket.Conn, limits Limits) *line {
-	conn.SetReadLimit(MaxMessageBytes)
+	conn.SetReadLimit(maxMessageBytes)
 	l := &line{
 		conn: conn, limits: limits, incoming: make(chan message),
 		readEnded: make(chan struct{}), beatEnded: make(chan struct{}),
@@ -71,7 +71,7 @@ func (l *line) read() {
 // readError says in a sentence why nothing can be read.
 func readError(err error) error {
 	if errors.Is(err, websocket.ErrMessageTooBig) {
-		return fmt.Errorf("the other end sent a message of more than %d bytes", MaxMessageBytes)
+		return fmt.Errorf("the other end sent a message of more than %d bytes", maxMessageBytes)
 	}
 	return errClosed
 }

@@ -53,8 +53,8 @@ func (b *hexBytes) UnmarshalText(text []byte) (err error) {
 // is right.
 func parseMessage(text []byte) (message, error) {
 	var m message
-	if len(text) > MaxMessageBytes {
-		return message{}, fmt.Errorf("a message of more than %d bytes", MaxMessageBytes)
+	if len(text) > maxMessageBytes {
+		return message{}, fmt.Errorf("a message of more than %d bytes", maxMessageBytes)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()

@@ -3,7 +3,7 @@
 // which has the SAM. For the gateway the card at the other end is a
 // smartcard.Card like any other.
 //
-// Each message is one JSON object, as text, of at most MaxMessageBytes:
+// Each message is one JSON object, as text, of at most 4096 bytes:
 //
 //	agent    {"type":"hello","hello":{"version":1,"intent":"pay","amount":"1230000","currency":"eur-micro"}}
 //	gateway  {"type":"offer","offer":{"merchant":"4D00000000000009","name":"A shop","amount":"1230000","currency":"eur-micro"}}
@@ -37,9 +37,9 @@ import (
 const Version = 1
 
 const (
-	// MaxMessageBytes bounds one message: a command has at most 261 bytes and an
+	// maxMessageBytes bounds one message: a command has at most 261 bytes and an
 	// answer 257, which are twice as many digits, and the texts of an offer fit too.
-	MaxMessageBytes = 4 << 10
+	maxMessageBytes = 4 << 10
 	// maxCommands is the most that a gateway sends in a session. A payment after
 	// 16 scripts and a look at every number takes about thirty.
 	maxCommands = 128
@@ -109,8 +109,8 @@ type Result struct {
 	Amount      money.Amount `json:"amount"`                // that was moved, in micros
 }
 
-// Limits bound how long each end waits. Of a zero value every limit is that of
-// DefaultLimits.
+// Limits bound how long each end waits. A limit of zero is the usual one: 15 s, 15 s,
+// 5 s, 45 s, 10 s and 3 min, in the order of the fields.
 type Limits struct {
 	Connect   time.Duration // until the offer is there
 	Answer    time.Duration // of the card to a command that moves something, as the gateway sees it
@@ -120,19 +120,19 @@ type Limits struct {
 	Session   time.Duration // from begin to result
 }
 
-// DefaultLimits suit cards that take a second for a command, and lines of
+// defaultLimits suit cards that take a second for a command, and lines of
 // telephones. While a session lasts the SAM can wait for it, so it is not long.
 // Anybody can come without a card and be silent: so what comes before a card has
 // proved itself, and loses nothing by being begun again, has the least time.
-var DefaultLimits = Limits{
+var defaultLimits = Limits{
 	Connect: 15 * time.Second, Answer: 15 * time.Second, Look: 5 * time.Second, Silence: 45 * time.Second,
 	Heartbeat: 10 * time.Second, Session: 3 * time.Minute,
 }
 
 func (l Limits) orDefault() Limits {
 	for _, pair := range []struct{ limit, usual *time.Duration }{
-		{&l.Connect, &DefaultLimits.Connect}, {&l.Answer, &DefaultLimits.Answer}, {&l.Silence, &DefaultLimits.Silence},
-		{&l.Heartbeat, &DefaultLimits.Heartbeat}, {&l.Session, &DefaultLimits.Session}, {&l.Look, &DefaultLimits.Look},
+		{&l.Connect, &defaultLimits.Connect}, {&l.Answer, &defaultLimits.Answer}, {&l.Silence, &defaultLimits.Silence},
+		{&l.Heartbeat, &defaultLimits.Heartbeat}, {&l.Session, &defaultLimits.Session}, {&l.Look, &defaultLimits.Look},
 	} {
 		if *pair.limit <= 0 {
 			*pair.limit = *pair.usual

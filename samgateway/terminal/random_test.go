@@ -130,7 +130,7 @@ func (w *world) round() {
 	}
 	w.clock.add(time.Duration(w.random.IntN(20)) * time.Second)
 	if w.chance(20) {
-		w.clock.add(terminal.DefaultPatience)
+		w.clock.add(terminal.Patience)
 	}
 }
 

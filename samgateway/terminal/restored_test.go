@@ -258,7 +258,7 @@ func TestRestoredJournalFundsNothingTwice(t *testing.T) {
 				t.Errorf("%s: %d fundings (%v)", name, len(p.office.fundings), err)
 			}
 		}
-		p.clock.add(terminal.DefaultPatience)
+		p.clock.add(terminal.Patience)
 		if _, err := p.Resolve(t.Context()); err != nil || len(p.office.fundings) > 0 {
 			t.Errorf("%s: %d fundings later (%v)", name, len(p.office.fundings), err)
 		}
@@ -291,7 +291,7 @@ func TestAnswersOfOtherCards(t *testing.T) {
 	if _, err := p.pay(first, purposeOf(16)); !errors.Is(err, terminal.ErrUndecided) {
 		t.Fatalf("got %v", err)
 	}
-	p.clock.add(terminal.DefaultPatience)
+	p.clock.add(terminal.Patience)
 	if _, err := p.Resolve(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (t *Terminal) decide(ctx context.Context, open transaction, data purse.SAMD
 		return err
 	}
 	// Where the clock was put back nobody knows how long it was.
-	if waited := t.now().Sub(open.Began).Abs(); !force && waited < t.config.Patience {
+	if waited := t.now().Sub(open.Began).Abs(); !force && waited < Patience {
 		return ErrOccupied
 	}
 	record, err := t.sam.Void(ctx, open.TNo, nil, purse.Random{})

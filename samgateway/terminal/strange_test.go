@@ -56,7 +56,7 @@ func FuzzStrangeCard(f *testing.F) {
 		_ = smartcard.Purse{Card: card}.Select(t.Context())
 		_ = smartcard.Purse{Card: card}.Verify(t.Context(), []byte(testPIN))
 		_, _ = p.Load(t.Context(), odd, 5_00)
-		p.clock.add(terminal.DefaultPatience)
+		p.clock.add(terminal.Patience)
 		if _, err := p.pay(p.cards[3], purposeOf(8)); err != nil {
 			t.Errorf("after a strange card no other can pay: %v", err)
 		}

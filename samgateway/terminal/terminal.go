@@ -17,10 +17,10 @@ import (
 	"github.com/paywordhq/payword/samgateway/smartcard"
 )
 
-// DefaultPatience is how long a card that was pulled is waited for before the
-// next customer may pay: long enough to clean a card and put it in again, and
-// short enough for a queue.
-const DefaultPatience = 2 * time.Minute
+// Patience is how long a card that was pulled is waited for before the next
+// customer may pay: long enough to clean a card and put it in again, and short
+// enough for a queue.
+const Patience = 2 * time.Minute
 
 // Config is what Open needs.
 type Config struct {
@@ -36,9 +36,6 @@ type Config struct {
 	Accounts Accounts
 	// LoadTerminal (LDA) names this place in loads.
 	LoadTerminal purse.ID
-	// Patience is how long a card that was pulled is waited for; 0 means
-	// DefaultPatience.
-	Patience time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log takes what somebody should look at; nil: nobody does.
@@ -206,9 +203,6 @@ type Terminal struct {
 func Open(_ context.Context, config Config) (*Terminal, error) {
 	if config.SAM == nil || config.Host == nil || config.Journal == "" {
 		return nil, errors.New("a terminal wants a SAM, clearing, and the path of a journal")
-	}
-	if config.Patience == 0 {
-		config.Patience = DefaultPatience
 	}
 	if config.Now == nil {
 		config.Now = time.Now

@@ -258,7 +258,7 @@ func TestAnotherCardComesBack(t *testing.T) {
 	if u, err := p.Undecided(t.Context()); err != nil || len(u) != 1 || u[0].State != terminal.Ordered || u[0].Card != cardID(1) {
 		t.Errorf("got %+v (%v)", u, err)
 	}
-	p.clock.add(terminal.DefaultPatience)
+	p.clock.add(terminal.Patience)
 	if _, err := p.pay(other, purposeOf(24)); err != nil {
 		t.Errorf("after two minutes another card cannot pay: %v", err)
 	}
