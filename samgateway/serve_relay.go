@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/purse"
+	"github.com/paywordhq/payword/samgateway/host"
 	"github.com/paywordhq/payword/samgateway/relay"
 	"github.com/paywordhq/payword/samgateway/smartcard"
 	"github.com/paywordhq/payword/samgateway/terminal"
@@ -126,11 +128,11 @@ func (d *relayDesk) forHome(ctx context.Context, err error) string {
 func (d *relayDesk) refusedFunding(ctx context.Context, refused *terminal.Refused) string {
 	d.log.InfoContext(ctx, "the broker funds nothing for a reader at home", "reason", refused.Reason, "detail", refused.Sentence)
 	switch refused.Reason {
-	case "unknown-account":
+	case payword.UnknownAccount.String():
 		return "There is no such account."
-	case "wrong-currency":
+	case payword.WrongCurrency.String():
 		return "The account is in another currency than the card."
-	case "over-limit":
+	case host.OverLimit:
 		return "The account cannot be given so much now."
 	}
 	return "The account cannot be given anything now."
