@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/paywordhq/payword"
@@ -206,12 +207,12 @@ func (s *store) fundByGateway(ctx context.Context, name string, request funding)
 func (s *store) fundForGateway(ctx context.Context, name string, request funding) (refusal payword.Refusal, err error) {
 	merchant, transaction, _ := strings.Cut(request.ID, "-")
 	err = s.db.View(ctx, func(tx *ledger.Tx) error {
-		forward, err := tx.Transfer(ctx, "cards/payment/"+merchant+"/"+transaction+"/forward")
+		amount, err := forwarded(ctx, tx, name, merchant, transaction)
 		switch {
-		case errors.Is(err, ledger.ErrNotFound), err == nil && forward.Credit != s.sourceAccount(sourceGateway+name, s.currency):
+		case errors.Is(err, sql.ErrNoRows):
 			return newProblem(http.StatusNotFound, fmt.Sprintf("Clearing has booked no payment %.100s to gateway %s: want the merchant's number, a hyphen and the number of the transaction, as \"cards show\" has them.", request.ID, name))
-		case err == nil && forward.Amount != request.Amount:
-			return newProblem(http.StatusConflict, fmt.Sprintf("Payment %s is of %s %s.", request.ID, forward.Amount.Decimal(), s.currency.Code()))
+		case err == nil && amount != request.Amount:
+			return newProblem(http.StatusConflict, fmt.Sprintf("Payment %s is of %s %s.", request.ID, amount.Decimal(), s.currency.Code()))
 		}
 		return err
 	})
@@ -219,6 +220,26 @@ func (s *store) fundForGateway(ctx context.Context, name string, request funding
 		_, refusal, err = s.fundByGateway(ctx, name, request)
 	}
 	return refusal, err
+}
+
+// forwarded returns the amount of a payment that clearing has let go on to a
+// gateway, and that was not taken back, out of its tables in the same database; or sql.ErrNoRows.
+func forwarded(ctx context.Context, tx *ledger.Tx, gateway, merchant, transaction string) (amount money.Amount, err error) {
+	tno, err := strconv.ParseUint(transaction, 10, 32)
+	if err != nil {
+		return 0, sql.ErrNoRows
+	}
+	var migrations int
+	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM payword_migrations WHERE namespace = 'cards'`).Scan(&migrations)
+	if err == nil && migrations == 0 { // no clearing has cards here
+		err = sql.ErrNoRows
+	}
+	if err != nil {
+		return 0, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT amount FROM cards_payments p WHERE mid = ? AND tno = ? AND gateway = ?
+		AND NOT EXISTS (SELECT 1 FROM cards_cancellations c WHERE c.mid = p.mid AND c.paid_tno = p.tno AND c.state <> 'denied')`, merchant, int64(tno), gateway).Scan(&amount)
+	return amount, err
 }
 
 // checkGatewayFunding refuses what the gateway can still undo: it has not told

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/internal/purse"
 	"github.com/paywordhq/payword/money"
 	"github.com/paywordhq/payword/samgateway"
@@ -106,6 +107,39 @@ func TestPulledWhileItFunds(t *testing.T) {
 	h.customer.tearAt(tear{purse.Debit, 1, true})
 	h.wantNo(1, "it is known now: the card paid, and the account has the money", "fund", ben, "5.00")
 	h.want("nothing is undecided, and nothing waits", "status")
+	h.wantAccount(ben, 5*dollar)
+	h.wantSound()
+}
+
+// What was for an account that only a lost journal knew is put there by hand: once,
+// and only what clearing has let go on to the gateway.
+func TestFundedByHand(t *testing.T) {
+	h := newHouse(t)
+	anna, ben := h.account(1, 100*dollar), h.account(2, 0)
+	h.issue(1, anna)
+	h.want("Loaded", "load", "20.00", "--pin-file", h.pinFile())
+	h.want("Paid 5.00 USD by transaction 1", "pay", "5.00")
+	h.want("Paid 3.00 USD by transaction 2", "pay", "3.00")
+	h.want("Cancelled transaction 2 by transaction 3", "cancel")
+	fund := func(code int, sentence, gateway, transaction, amount string) {
+		t.Helper()
+		var said strings.Builder
+		got := broker.Main(t.Context(), []string{"fund", "--db", h.location, "--account", ben, "--gateway", gateway,
+			"--id", merchantID.String() + transaction, "--amount", amount}, strings.NewReader(""), &said, &said)
+		if got != code || !strings.Contains(said.String(), sentence) {
+			t.Errorf("%s of %s: got exit code %d, %s; want %d and %q", transaction, amount, got, said.String(), code, sentence)
+		}
+	}
+	const none = "Clearing has booked no payment "
+	fund(1, none, "purse", "-1", "5.00")
+	h.want("Turned in batch 1", "turnin")
+	fund(1, "is of 5.00 USD", "purse", "-1", "4.00")
+	fund(1, none, "purse", "-2", "3.00") // was taken back
+	fund(1, none, "purse", "-4", "5.00") // may still come
+	fund(1, none, "purse", "", "5.00")
+	fund(1, none, "other", "-1", "5.00")
+	fund(0, "5.00", "purse", "-1", "5.00")
+	fund(0, "5.00", "purse", "-1", "5.00")
 	h.wantAccount(ben, 5*dollar)
 	h.wantSound()
 }

@@ -38,6 +38,7 @@ type house struct {
 	*machine
 	t        testing.TB
 	db       *ledger.DB
+	location string // of the database
 	broker   *broker.Broker
 	clearing *cards.Clearing
 	customer *slot
@@ -163,6 +164,7 @@ func newHouse(t testing.TB) *house {
 	h := &house{machine: newMachine("Customer 00", "Merchant 01"), t: t, folder: t.TempDir()}
 	h.customer = h.slots[0]
 	location := dbtest.New(t)
+	h.location = location
 	content, err := usedFile()
 	if err == nil {
 		err = os.WriteFile(location, content, 0o600)
