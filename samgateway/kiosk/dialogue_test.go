@@ -218,7 +218,7 @@ func TestDialogues(t *testing.T) {
 		{name: "fund, not after all", steps: "insert A; = menu; > fund; = account; > text qwertyuiop234567; = amount; > choose 500; = confirm; > back; = menu"},
 		{name: "unload", did: []string{"unload 1234"}, steps: "insert A; = menu; > unload; = confirm; ~ Take €12.34 off; > go; = done; ~ Now on your card: €0.00; > back; = menu; lacks fund; lacks unload; offers load"},
 		{name: "a white card", setUp: func(_ *booth, a *fakeCard) { a.purse.HasAccount = false }, steps: "insert A; = menu; lacks load; lacks unload; offers fund; ~ belongs to no account; > payments; = payments"},
-		{name: "the account gets it later", setUp: func(b *booth, _ *fakeCard) { b.desk.late = true }, did: []string{"unload 1234"}, steps: "insert A; = menu; > unload; = confirm; > go; = done; ~ a little later"},
+		{name: "the account gets it later", setUp: func(b *booth, _ *fakeCard) { b.desk.late = true }, did: []string{"unload 1234"}, steps: "insert A; = menu; > unload; = confirm; > go; = done; ~ Your card has paid €12.34; ~ a little later"},
 		{
 			name: "paying makes the card forget the PIN", did: []string{"verify 4", "fund 500", "verify 4", "load 500"},
 			steps: "insert A; = menu; > payments; = pin; > pin 1111; = payments; > back; = menu; > fund; = account; > text qwertyuiop234567; = amount; > choose 500; = confirm; > go; = done; > back; = menu; > load; = amount; > choose 500; = pin; > pin 1111; = done",
