@@ -18,6 +18,9 @@ import (
 const (
 	// insertTimeout is how long a command waits for somebody to put a card in.
 	insertTimeout = time.Minute
+	// reinsertTimeout is how long it waits for a card that was pulled out: its holder
+	// is there, or does not come.
+	reinsertTimeout = 10 * time.Second
 	// busyTimeout is how long a command waits for another program to let go of the
 	// card: many look at each card that is put in, for some hundred milliseconds.
 	busyTimeout = 2 * time.Second
