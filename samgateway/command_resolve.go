@@ -69,7 +69,7 @@ func (t *till) goOn(ctx context.Context, decided []terminal.Outcome) []terminal.
 // the reader may not have noticed that it went, and then another program may look
 // at it.
 func (c *command) meetAgain(ctx context.Context, t *till, card *customer) (outcomes []terminal.Outcome, err error) {
-	for deadline := time.Now().Add(terminal.Patience); ; {
+	for deadline := time.Now().Add(reinsertTimeout); ; {
 		_ = card.Close() // it is torn already
 		var session smartcard.Session
 		if session, err = c.connect(ctx, card.reader, time.Until(deadline)); err == nil {
