@@ -54,6 +54,11 @@ func TestRedisClusterLosesAMaster(t *testing.T) {
 				}
 			}
 			response, _ := gate.do(t, http.MethodGet, "/last", p.header(p.payment(100, numbers+1)))
+			// A busy machine may take longer than the 250 ms to answer.
+			for response.StatusCode == http.StatusServiceUnavailable && time.Now().Before(ends) {
+				<-time.After(20 * time.Millisecond)
+				response, _ = gate.do(t, http.MethodGet, "/last", p.header(p.payment(100, numbers+1)))
+			}
 			if response.StatusCode != http.StatusOK {
 				t.Errorf("in the end: %s", response.Status)
 			} else if got, want := statusOf(t, response).Spent, money.Amount(numbers+1)*testPrice; got != want {
