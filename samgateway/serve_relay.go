@@ -205,14 +205,20 @@ func (d *relayDesk) unloadAtHome(ctx context.Context, card smartcard.Card, amoun
 	if err != nil {
 		return relay.Result{}, err
 	}
-	account, err := d.clearing.CardAccount(ctx, data.Card)
+	account, err := d.accountOf(ctx, data.Card)
 	if err != nil {
 		return relay.Result{}, err
 	}
-	if account == "" {
-		return relay.Result{}, errWhite
-	}
 	return d.pay(ctx, card, terminal.Payment{Amount: amount, Unit: d.unit, Account: account})
+}
+
+// accountOf returns the account of a card, or errWhite: there is no cash at home.
+func (d *relayDesk) accountOf(ctx context.Context, card purse.ID) (string, error) {
+	account, err := d.clearing.CardAccount(ctx, card)
+	if err == nil && account == "" {
+		err = errWhite
+	}
+	return account, err
 }
 
 func (d *relayDesk) loadAtHome(ctx context.Context, card smartcard.Card, amount uint32) (relay.Result, error) {
@@ -223,12 +229,8 @@ func (d *relayDesk) loadAtHome(ctx context.Context, card smartcard.Card, amount 
 	if err != nil {
 		return relay.Result{}, err
 	}
-	account, err := d.clearing.CardAccount(ctx, data.Card)
-	if err != nil {
+	if _, err := d.accountOf(ctx, data.Card); err != nil {
 		return relay.Result{}, err
-	}
-	if account == "" {
-		return relay.Result{}, errWhite
 	}
 	r, err := d.loadFromAccount(ctx, card, amount)
 	if err != nil {

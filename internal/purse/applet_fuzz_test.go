@@ -45,6 +45,11 @@ func hostile(t *testing.T, to applet, commands [][]byte) (answers [][]byte) {
 	return answers
 }
 
+// numbersOf selects an application and returns its answer to GET DATA.
+func numbersOf(t *testing.T, of applet, aid string) []byte {
+	return hostile(t, of, [][]byte{purse.Command(purse.Select, 4, 0, []byte(aid)), purse.Command(purse.GetData, 0, 0, nil)})[1]
+}
+
 // The traces that this begins with load 50.00 once: no more can come of them,
 // whatever becomes of the bytes.
 func FuzzCard(f *testing.F) {
@@ -53,9 +58,7 @@ func FuzzCard(f *testing.F) {
 		random := &repeated{bytes: unhex(t, "404142434445464748494A4B4C4D4E4F")}
 		card, memory := issueCard(t, cardIssue(t), random)
 		hostile(t, card, commandsOf(text))
-		data := purse.Command(purse.GetData, 0, 0, nil)
-		hostile(t, card, [][]byte{purse.Command(purse.Select, 4, 0, []byte(purse.CardAID))})
-		last := hostile(t, card, [][]byte{data})[0]
+		last := numbersOf(t, card, purse.CardAID)
 		if said, err := purse.ParseCardData(last[:len(last)-2]); err != nil || said.Balance > 5000 || said.LNo > 1 {
 			t.Errorf("%+v (%v)", said, err)
 		}
@@ -63,7 +66,7 @@ func FuzzCard(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hostile(t, again, [][]byte{purse.Command(purse.Select, 4, 0, []byte(purse.CardAID)), data})[1]; !bytes.Equal(got, last) {
+		if got := numbersOf(t, again, purse.CardAID); !bytes.Equal(got, last) {
 			t.Errorf("opened again it says %X, before %X", got, last)
 		}
 	})
@@ -76,9 +79,7 @@ func FuzzSAM(f *testing.F) {
 		random := &repeated{bytes: unhex(t, "808182838485868788898A8B8C8D8E8F")}
 		sam, memory := issueSAM(t, samIssue(t), random)
 		hostile(t, sam, commandsOf(text))
-		data := purse.Command(purse.GetData, 0, 0, nil)
-		hostile(t, sam, [][]byte{purse.Command(purse.Select, 4, 0, []byte(purse.SAMAID))})
-		last := hostile(t, sam, [][]byte{data})[0]
+		last := numbersOf(t, sam, purse.SAMAID)
 		if said, err := purse.ParseSAMData(last[:len(last)-2]); err != nil || said.Sum > 200 || said.Sum > said.Limit {
 			t.Errorf("%+v (%v)", said, err)
 		}
@@ -86,7 +87,7 @@ func FuzzSAM(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hostile(t, again, [][]byte{purse.Command(purse.Select, 4, 0, []byte(purse.SAMAID)), data})[1]; !bytes.Equal(got, last) {
+		if got := numbersOf(t, again, purse.SAMAID); !bytes.Equal(got, last) {
 			t.Errorf("opened again it says %X, before %X", got, last)
 		}
 	})
