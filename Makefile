@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What the tests need of the system: programs, each with the package of Debian
 # that brings it. Debian keeps the server of PostgreSQL out of PATH, and pcscd out of
 # that of ordinary users.
-PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils pcscd=pcscd pkg-config=pkg-config
+PROGRAMS = redis-server=redis-server redis-cli=redis-tools chromium=chromium firefox-esr=firefox-esr node=nodejs npm=npm nginx=nginx-light initdb=postgresql xmllint=libxml2-utils pcscd=pcscd pkg-config=pkg-config
 # Libraries by the names of pkg-config, and files.
 LIBRARIES = libpcsclite=libpcsclite-dev
 FILES = /usr/lib/pcsc/drivers/serial/libifdvpcd.so=vsmartcard-vpcd
@@ -48,6 +48,8 @@ test: tools format vet ## check everything: format, vet, all tests under the rac
 	$(GO) test -race -vet=off $(CARDS) -skip '$(WITHOUTREADERS)' $(CARDPACKAGES)
 	@echo '== 20,000 payments and loads with torn cards, which the race detector would make ten times as slow'
 	$(GO) test -vet=off -run TestEveryCentAfterTears ./samgateway/terminal -rounds 20000
+	@echo '== the JavaScript client and the extension, in Node, Chromium and Firefox'
+	cd client-js && npm test --silent
 
 tools: ## install what the tests need, or say what is missing
 	@echo '== looking for what the tests need'
@@ -67,9 +69,10 @@ tools: ## install what the tests need, or say what is missing
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; \
 	else \
 		echo "missing:$$missing. On Debian: apt-get install$$packages;" >&2; \
-		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH, pcscd, and libpcsclite and vsmartcard with their files.' >&2; exit 1; \
+		echo 'elsewhere Redis 7 or newer (or Valkey under that name), PostgreSQL 14 or newer, Chromium, Firefox ESR, nginx, xmllint of libxml2 and Node 20 or newer, found in PATH, pcscd, and libpcsclite and vsmartcard with their files.' >&2; exit 1; \
 	fi
 	@cd internal/browsertest/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@cd client-js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 format: # fails if gofmt would change a file
 	@echo '== gofmt'

@@ -118,7 +118,7 @@ func isForeign(folder string) bool {
 	if strings.HasPrefix(base, ".") {
 		return base != "." && base != ".ci"
 	}
-	return slices.Contains([]string{"node_modules", "bin", "dist", "testdata"}, base)
+	return slices.Contains([]string{"node_modules", "bin", "dist", "testdata"}, base) || folder == "client-js/build"
 }
 
 // isText reports whether people write a file of that name.

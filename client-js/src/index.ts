@@ -1,0 +1,7 @@
+export type { Currency, Micros } from './amount.js'
+export { maxMicros } from './amount.js'
+export type { Budget, Left, Limit } from './budget.js'
+export type { ErrorKind } from './errors.js'
+export { BrokerError, BudgetError, PaywordError, RefusedError, StalledError } from './errors.js'
+export type { Grant, Mended, Meter, Offer, Payer, Payment, Receipt, Status, Terms, Ticket } from './payer.js'
+export type { Storage, StoredSecret } from './storage.js'

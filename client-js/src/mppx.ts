@@ -1,0 +1,1 @@
+export type { Payer } from './payer.js'
