@@ -26,7 +26,13 @@ export interface OwnerMessages {
   overview: { sent: { }, back: Overview }
   /** What the popup shows of the tab in front. */
   tab: { sent: { tabId: number }, back: TabView }
-  /** The owner allows a site; the page has asked the browser for the permission before. Pays for the page in the tab, if one waits. */
+  /**
+   * The owner allows a site, and is asked by the browser for its permission at the
+   * same time. That question may close the popup, and then nobody is left to tell
+   * of a yes: so this is sent before the answer, and takes effect once the browser
+   * has the permission, at the latest after two minutes; it rejects with `usage` if
+   * not. Pays for the page in the tab, if one waits.
+   */
   allow: { sent: { origin: string, limits: SiteLimits, tabId?: number }, back: { } }
   /** Pays for the page in the tab, this once. */
   payOnce: { sent: { tabId: number }, back: { } }
@@ -36,7 +42,8 @@ export interface OwnerMessages {
   setLimits: { sent: { limits: Limits }, back: { } }
   /** Pauses or resumes everything. */
   pause: { sent: { isPaused: boolean }, back: { } }
-  receipts: { sent: { origin?: string, before?: number, count: number }, back: { receipts: ReceiptView[], total: number } }
+  /** Newest first; `skip` of the newest are passed over. `total` counts all of them. */
+  receipts: { sent: { origin?: string, skip: number, count: number }, back: { receipts: ReceiptView[], total: number } }
   /** Paid per day, oldest first, for the chart: every day of the last `days`, those without payments too. */
   days: { sent: { days: number }, back: { days: { day: number, spent: string }[] } }
   /** All receipts as a file: CSV with cells that no spreadsheet runs, or JSON. */
