@@ -1,1 +1,2 @@
 export * from './index.js'
+export { FileStorage } from './storage_file.js'

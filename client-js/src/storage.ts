@@ -6,6 +6,8 @@ import type { WalletDocument } from './document.js'
  * that no payword and no request number is ever given out twice.
  */
 export interface Storage {
+  /** Name of the BroadcastChannel by which tabs and workers tell each other of changes; undefined: there are no others. */
+  readonly channel?: string
   /**
    * Makes a new wallet. Rejects with a `storage` error if there is one already:
    * a wallet is never replaced.
