@@ -3,8 +3,21 @@
  * so that a scenario is written once: Chromium by playwright-core, Firefox by
  * puppeteer-core over WebDriver BiDi.
  */
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { chromium, type BrowserContext, type Page as ChromiumPage } from 'playwright-core'
+import { launch, type Browser as FirefoxBrowser, type Page as FirefoxPage } from 'puppeteer-core'
 
 export type BrowserName = 'chromium' | 'firefox'
+
+/** Both, for tests that run in each. */
+export const browserNames: readonly BrowserName[] = ['chromium', 'firefox']
+
+/** What runs in a page: an expression, or a function that uses nothing but its arguments, which are JSON. */
+export type Run<T> = string | ((...given: never[]) => T | Promise<T>)
 
 /** A browser with a fresh profile, and the extension if `extension` names its folder. */
 export interface Browser {
@@ -12,27 +25,334 @@ export interface Browser {
   /** Origin of the extension's pages, such as `chrome-extension://…`; '' without one. */
   extensionOrigin: string
   newPage(): Promise<Page>
-  /** Chromium: kills the extension's worker, as the browser does when it idles. */
+  /** The pages that are open, those that pages opened too. */
+  pages(): Promise<Page[]>
+  /** Chromium: kills the extension's worker, as the browser does when it idles, and resolves when it is gone. */
   killWorker(): Promise<void>
+  /** Ends the browser and removes its profile. */
   close(): Promise<void>
 }
 
 export interface Page {
-  /** Goes there and waits until it is loaded; does not throw for a 402. */
+  /** Goes there and waits until it is loaded; does not throw for a 402, a download, or a page that goes elsewhere meanwhile. */
   goto(url: string): Promise<void>
   url(): string
-  /** Runs a function in the page's own world. */
-  evaluate<T>(run: string): Promise<T>
-  /** Waits until an expression is true in the page, at most `seconds`. */
+  /** Runs an expression or a function in the page's own world; a promise is waited for. */
+  evaluate<T>(run: Run<T>, ...given: unknown[]): Promise<T>
+  /** Waits until an expression is true in the page, at most `seconds` (10). */
   until(expression: string, seconds?: number): Promise<void>
   /** Findings of axe, as sentences. */
   axe(): Promise<string[]>
   /** A picture for people, if PAYWORD_SCREENSHOTS names a folder. */
   picture(name: string): Promise<void>
+  /** Presses keys as a person does, such as `Tab` and `Enter`. */
+  press(...keys: string[]): Promise<void>
+  /** Clicks what a CSS selector finds first, by a trusted event. */
+  click(selector: string): Promise<void>
+  /** Types into what has the focus. */
+  type(text: string): Promise<void>
+  /** Width in CSS pixels, and whether the reader likes it dark. */
+  look(look: { width?: number, height?: number, isDark?: boolean }): Promise<void>
   back(): Promise<void>
+  reload(): Promise<void>
   close(): Promise<void>
 }
 
-export async function startBrowser(_name: BrowserName, _options: { extension?: string }): Promise<Browser> {
-  throw new Error('not written yet')
+/** What may be chosen of a browser. */
+export interface BrowserOptions {
+  /** Folder of an unpacked extension. */
+  extension?: string
+  /** Such as `de`. Left out: en-US. */
+  language?: string
+}
+
+/**
+ * Starts a browser with a profile of its own in a temporary folder. Rejects with
+ * a sentence that names the Debian package if the program is not in PATH.
+ */
+export async function startBrowser(name: BrowserName, options: BrowserOptions = {}): Promise<Browser> {
+  return name === 'chromium' ? startChromium(options) : startFirefox(options)
+}
+
+/**
+ * Waits until `check` gives something else than undefined or false, at most
+ * `seconds`, and resolves with it.
+ */
+export async function eventually<T>(what: string, check: () => Promise<T | undefined | false>, seconds = 10): Promise<T> {
+  const end = Date.now() + seconds * 1000
+  for (;;) {
+    const found = await check()
+    if (found !== undefined && found !== false) return found
+    if (Date.now() > end) throw new Error(`after ${seconds} s still not: ${what}`)
+    await pause(25)
+  }
+}
+
+const require = createRequire(import.meta.url)
+const axeSource = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+
+/** Messages of navigations that ended otherwise than by the load of what was asked for. */
+const otherEnds = /interrupted|ERR_ABORTED|ERR_HTTP_RESPONSE_CODE_FAILURE|Download is starting|NS_BINDING_ABORTED|navigation canceled|Navigation aborted|NS_ERROR_NET_EMPTY_RESPONSE|frame was detached|unknown error|aborted/i
+
+/** Messages of evaluations that lost their document to a navigation. */
+const lostDocuments = /context was destroyed|navigat|no such frame|detached|Cannot find context|actor|destroyed|abort/i
+
+function findProgram(packageName: string, ...names: string[]): string {
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    for (const name of names) {
+      const path = join(folder, name)
+      try {
+        accessSync(path, constants.X_OK)
+        return path
+      } catch {
+        continue
+      }
+    }
+  }
+  throw new Error(`${names.join(' or ')} is not in PATH; install it by: apt-get install ${packageName}`)
+}
+
+function newProfile(name: BrowserName): string {
+  return mkdtempSync(join(tmpdir(), `payword-${name}-`))
+}
+
+function removeProfile(folder: string): void {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
+}
+
+/** The source text that runs in the page. */
+function sourceOf<T>(run: Run<T>, given: unknown[]): string {
+  if (typeof run === 'string') return run
+  return `(${run.toString()})(${given.map(each => JSON.stringify(each) ?? 'undefined').join(', ')})`
+}
+
+/** The part of {@link Page} that is the same for both, by the few calls that are not. */
+function makePage(driver: {
+  goto(url: string): Promise<unknown>
+  url(): string
+  evaluate(source: string): Promise<unknown>
+  picture(path: string): Promise<unknown>
+  back(): Promise<unknown>
+  reload(): Promise<unknown>
+}): Pick<Page, 'goto' | 'url' | 'evaluate' | 'until' | 'axe' | 'picture' | 'back' | 'reload'> {
+  async function until(expression: string, seconds?: number): Promise<void> {
+    await eventually(`${expression} in ${driver.url()}`, async () => {
+      try {
+        return Boolean(await driver.evaluate(`Boolean(${expression})`))
+      } catch (error) {
+        if (lostDocuments.test(String(error))) return false
+        throw error
+      }
+    }, seconds)
+  }
+  async function travel(go: () => Promise<unknown>): Promise<void> {
+    try {
+      await go()
+    } catch (error) {
+      if (!otherEnds.test(String(error))) throw error
+    }
+  }
+  return {
+    until,
+    goto: url => travel(() => driver.goto(url)),
+    back: () => travel(() => driver.back()),
+    reload: () => travel(() => driver.reload()),
+    url: () => driver.url(),
+    async evaluate<T>(run: Run<T>, ...given: unknown[]) {
+      return await driver.evaluate(sourceOf(run, given)) as T
+    },
+    async axe() {
+      await driver.evaluate(`${axeSource}; 0`)
+      return await driver.evaluate(`axe.run().then(found => found.violations.flatMap(each =>
+        each.nodes.map(node => each.id + ': ' + each.help + ': ' + node.target.join(' ') + ' (' + (node.failureSummary ?? '') + ')')))`) as string[]
+    },
+    async picture(name) {
+      const folder = process.env['PAYWORD_SCREENSHOTS']
+      if (folder) await driver.picture(join(folder, `${name}.png`))
+    },
+  }
+}
+
+const chromiumArguments = [
+  '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-default-apps',
+]
+
+async function startChromium(options: BrowserOptions): Promise<Browser> {
+  const program = findProgram('chromium', 'chromium', 'chromium-browser')
+  const profile = newProfile('chromium')
+  const extension = options.extension === undefined ? []
+    : [`--disable-extensions-except=${options.extension}`, `--load-extension=${options.extension}`]
+  try {
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath: program,
+      headless: false,
+      args: [...chromiumArguments, ...extension],
+      ignoreDefaultArgs: ['--disable-extensions', '--disable-back-forward-cache'],
+      locale: options.language ?? 'en-US',
+      viewport: null,
+    })
+    const extensionOrigin = options.extension === undefined ? '' : await chromiumExtension(context)
+    return {
+      name: 'chromium',
+      extensionOrigin,
+      newPage: async () => chromiumPage(context, await context.newPage()),
+      pages: async () => context.pages().map(page => chromiumPage(context, page)),
+      killWorker: () => killChromiumWorker(context, extensionOrigin),
+      async close() {
+        await context.close()
+        removeProfile(profile)
+      },
+    }
+  } catch (error) {
+    removeProfile(profile)
+    throw error
+  }
+}
+
+async function chromiumExtension(context: BrowserContext): Promise<string> {
+  const worker = context.serviceWorkers()[0] ?? await context.waitForEvent('serviceworker', { timeout: 20_000 })
+  return `chrome-extension://${new URL(worker.url()).host}`
+}
+
+async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
+  const browser = context.browser()
+  if (browser === null) throw new Error('the browser is gone')
+  const session = await browser.newBrowserCDPSession()
+  async function workers(): Promise<string[]> {
+    const { targetInfos } = await session.send('Target.getTargets')
+    return targetInfos.filter(({ type, url }) => type === 'service_worker' && url.startsWith(extensionOrigin)).map(({ targetId }) => targetId)
+  }
+  for (const targetId of await workers()) await session.send('Target.closeTarget', { targetId })
+  await eventually('the worker is gone', async () => (await workers()).length === 0)
+  await session.detach()
+}
+
+function chromiumPage(context: BrowserContext, page: ChromiumPage): Page {
+  return {
+    ...makePage({
+      goto: url => page.goto(url),
+      url: () => page.url(),
+      evaluate: source => page.evaluate(source),
+      picture: path => page.screenshot({ path, fullPage: true }),
+      back: () => page.goBack(),
+      reload: () => page.reload(),
+    }),
+    async press(...keys) {
+      for (const key of keys) await page.keyboard.press(key)
+    },
+    click: selector => page.locator(selector).first().click({ timeout: 10_000 }),
+    type: text => page.keyboard.type(text),
+    async look({ width, height, isDark }) {
+      if (width !== undefined) await page.setViewportSize({ width, height: height ?? 800 })
+      if (isDark !== undefined) await page.emulateMedia({ colorScheme: isDark ? 'dark' : 'light' })
+    },
+    async close() {
+      // The last page of a persistent context takes the browser along.
+      if (context.pages().length === 1) await context.newPage()
+      await page.close()
+    },
+  }
+}
+
+async function startFirefox(options: BrowserOptions): Promise<Browser> {
+  const program = findProgram('firefox-esr', 'firefox-esr', 'firefox')
+  const profile = newProfile('firefox')
+  const uuid = crypto.randomUUID()
+  let browser: FirefoxBrowser | undefined
+  try {
+    const id = options.extension === undefined ? '' : geckoId(options.extension)
+    browser = await launch({
+      browser: 'firefox',
+      executablePath: program,
+      headless: true,
+      userDataDir: profile,
+      defaultViewport: null,
+      // Without it WebDriver may not open the extension's own pages.
+      args: ['--remote-allow-system-access'],
+      extraPrefsFirefox: {
+        'intl.accept_languages': options.language ?? 'en-US',
+        'intl.locale.requested': options.language ?? 'en-US',
+        // So that the origin of the extension's pages is known.
+        'extensions.webextensions.uuids': JSON.stringify({ [id]: uuid }),
+      },
+    })
+    const started = browser
+    if (options.extension !== undefined) await started.installExtension(options.extension)
+    return {
+      name: 'firefox',
+      extensionOrigin: options.extension === undefined ? '' : `moz-extension://${uuid}`,
+      newPage: async () => firefoxPage(await started.newPage()),
+      pages: async () => (await started.pages()).map(firefoxPage),
+      killWorker: () => Promise.reject(new Error('Firefox has no way to kill the worker of an extension from outside')),
+      async close() {
+        await started.close()
+        removeProfile(profile)
+      },
+    }
+  } catch (error) {
+    await browser?.close()
+    removeProfile(profile)
+    throw error
+  }
+}
+
+function geckoId(extension: string): string {
+  const manifest = JSON.parse(readFileSync(join(extension, 'manifest.json'), 'utf8')) as { browser_specific_settings?: { gecko?: { id?: string } } }
+  const id = manifest.browser_specific_settings?.gecko?.id
+  if (id === undefined) throw new Error(`${extension}/manifest.json names no browser_specific_settings.gecko.id`)
+  return id
+}
+
+function firefoxPage(page: FirefoxPage): Page {
+  // puppeteer hears nothing of navigations to the extension's own pages, nor of
+  // those into the back-forward cache: `known` is where the page is while
+  // puppeteer goes on saying `said`.
+  let said = '', known = ''
+  async function arrived(condition: string): Promise<void> {
+    await eventually(`${condition} in ${page.url()}`, async () => {
+      try {
+        if (await page.evaluate(`${condition} && document.readyState === 'complete'`) !== true) return false
+        said = page.url()
+        known = await page.evaluate('location.href') as string
+        return true
+      } catch {
+        return false
+      }
+    })
+  }
+  async function goto(url: string): Promise<void> {
+    said = known = ''
+    if (!url.startsWith('moz-extension:')) {
+      await page.goto(url)
+      return
+    }
+    await page.goto(url, { timeout: 1 }).catch(() => {})
+    await arrived(`location.href === ${JSON.stringify(url)}`)
+  }
+  async function back(): Promise<void> {
+    const before = await page.evaluate('performance.timeOrigin') as number
+    await page.goBack({ timeout: 1 }).catch(() => {})
+    await arrived(`performance.timeOrigin !== ${before}`)
+  }
+  return {
+    ...makePage({
+      goto,
+      url: () => known !== '' && page.url() === said ? known : page.url(),
+      evaluate: source => page.evaluate(source),
+      picture: async path => writeFileSync(path, await page.screenshot({ fullPage: true })),
+      back,
+      reload: () => page.reload(),
+    }),
+    async press(...keys) {
+      for (const key of keys) await page.keyboard.press(key as Parameters<typeof page.keyboard.press>[0])
+    },
+    click: selector => page.click(selector),
+    type: text => page.keyboard.type(text),
+    async look({ width, height, isDark }) {
+      if (width !== undefined) await page.setViewport({ width, height: height ?? 800 })
+      if (isDark !== undefined) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }])
+    },
+    close: () => page.close(),
+  }
 }
