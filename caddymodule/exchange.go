@@ -39,6 +39,7 @@ type exchange struct {
 	reread     bool       // the page was bought before
 	reason     payword.Reason
 	result     string    // what became of the request, in a word
+	timing     string    // what stands in Server-Timing of it; "" before anything does
 	meter      *metering // nil: the price is known beforehand
 
 	onQuota   bool // one of the client's free requests was taken for it
@@ -82,10 +83,12 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 	if refusal, err := x.checkHotList(ctx); err != nil || refusal.Refused() {
 		return refusal, err
 	}
-	switch x.sent.action {
-	case payword.ActionPay:
+	switch {
+	case x.wantsCookie():
+		return x.proveForCookie(ctx)
+	case x.sent.action == payword.ActionPay:
 		return x.pay(ctx)
-	case payword.ActionClose:
+	case x.sent.action == payword.ActionClose:
 		return x.close(ctx)
 	}
 	return x.open(ctx)

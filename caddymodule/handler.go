@@ -280,6 +280,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refusal.Reason == payword.PaymentRequired && x.hasQuota() {
 		return x.serveOnQuota(next)
 	}
+	if refusal.Reason == payword.PaymentRequired && x.useCookie() {
+		refusal = payword.Refusal{}
+	}
 	if !refusal.Refused() {
 		ctx := x.traceDecision(r.Context())
 		refusal, err = x.process(ctx)
@@ -291,8 +294,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refusal.Refused() {
 		return x.refuse(refusal)
 	}
-	if sent.action != payword.ActionPay {
+	if x.sent.action != payword.ActionPay {
 		return x.acknowledge()
+	}
+	if x.wantsCookie() {
+		return x.giveCookie()
 	}
 	if x.isForStream() {
 		return x.continueStream()

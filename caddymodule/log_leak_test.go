@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +54,7 @@ type day struct {
 	admin   string
 	outside strings.Builder // bodies, headers, scrapes and admin answers
 	payers  []*payer
+	cookies []string
 }
 
 // send sends a request and keeps what came back. A connection that the server
@@ -135,10 +138,23 @@ func (d *day) live(issuer string) {
 		d.send("GET", "/6", bad.opening(bad.payment(1, 1)))
 		d.send("GET", "/6", bad.header(bad.payment(1, 1)))
 	}
+	d.payByCookie(d.newcomer(wish{issuer: issuer}), "/9")
 	closing := d.newcomer(wish{issuer: issuer})
 	d.send("GET", "/7", d.credential(closing, "/7", payword.ActionOpen, closing.payment(1, 1)))
 	d.send("GET", "/7", closing.header(closing.payment(1, 1)))
 	d.send("GET", "/7", d.credential(closing, "/7", payword.ActionClose, closing.payment(1, 2)))
+}
+
+// payByCookie has a payment put into a cookie and pays with that.
+func (d *day) payByCookie(p *payer, target string) {
+	d.t.Helper()
+	cookie := d.gate.cookie(d.t, target, p.opening(p.payment(1, 1)))
+	_, value, _ := strings.Cut(cookie, "=")
+	d.cookies = append(d.cookies, value)
+	headers := map[string]string{"Cookie": "first=1; " + cookie + "; last=2"}
+	maps.Copy(headers, navigation)
+	d.send("GET", target, headers)
+	d.send("GET", "/panic", headers)
 }
 
 // look asks the admin endpoint for all that it tells.
@@ -210,13 +226,13 @@ func (d *day) search(log string) {
 		}
 		everything[filepath.Base(name)] = string(content)
 	}
-	for _, seen := range []string{"on purpose", "already-used", "store_down", "a broker refused a claim", `"payword":{`} {
+	for _, seen := range []string{"on purpose", "already-used", "store_down", "first=1; last=2", "a broker refused a claim", `"payword":{`} {
 		if !strings.Contains(everything["log"], seen) {
 			d.t.Errorf("the log does not hold %q, so it is not the whole day", seen)
 		}
 	}
 	secrets := make(map[string][]string) // by how they begin
-	for _, secret := range append(secretsOf(d.payers...), d.keys()...) {
+	for _, secret := range slices.Concat(secretsOf(d.payers...), d.keys(), d.cookies) {
 		secrets[secret[:windowBytes]] = append(secrets[secret[:windowBytes]], secret)
 	}
 	for name, text := range everything {

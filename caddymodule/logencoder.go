@@ -41,6 +41,9 @@ func (e *logEncoder) Provision(ctx caddy.Context) error {
 	}
 	// Caddy leaves this one out by itself, unless a server logs credentials.
 	e.FieldsRaw["request>headers>Authorization"] = json.RawMessage(`{"filter":"regexp","regexp":"(?i)^\\s*Payment\\s.*","value":"REDACTED"}`)
+	// And cookies, in the same way; ours stands in both directions.
+	e.FieldsRaw["request>headers>Cookie"] = json.RawMessage(`{"filter":"cookie","actions":[{"type":"delete","name":"` + cookieName + `"}]}`)
+	e.FieldsRaw["resp_headers>Set-Cookie"] = json.RawMessage(`{"filter":"regexp","regexp":"^` + cookieName + `=.*","value":"REDACTED"}`)
 	return e.FilterEncoder.Provision(ctx)
 }
 

@@ -531,7 +531,7 @@ func (m *metering) writeTrailer(w *paidWriter) {
 		return
 	}
 	final := http.Header{}
-	x.writeStatusHeader(final, payword.Accepted)
+	final.Set(payword.HeaderState, payword.FormatStatus(x.status(payword.Accepted)))
 	if x.sent.form == formCredential {
 		x.writeReceipt(final)
 	}

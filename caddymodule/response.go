@@ -281,7 +281,24 @@ func (x *exchange) status(reason payword.Reason) payword.Status {
 }
 
 func (x *exchange) writeStatusHeader(header http.Header, reason payword.Reason) {
-	header.Set(payword.HeaderState, payword.FormatStatus(x.status(reason)))
+	state := payword.FormatStatus(x.status(reason))
+	header.Set(payword.HeaderState, state)
+	if x.sent.form == formCompact {
+		x.writeTiming(header, state)
+	}
+}
+
+// headerTiming is the field (W3C Server Timing) that scripts of a page read what
+// is said of its payment by: the other fields of a navigation's answer are out of
+// their reach.
+const headerTiming = "Server-Timing"
+
+// writeTiming repeats a Payword-State for scripts of the page, before what the
+// upstream says there: the first metric of a name counts.
+func (x *exchange) writeTiming(header http.Header, state string) {
+	others := slices.DeleteFunc(header.Values(headerTiming), func(value string) bool { return value == x.timing })
+	x.timing = `payword;desc="` + state + `"`
+	header[headerTiming] = append([]string{x.timing}, others...)
 }
 
 // receipt returns the receipt of the request, as things stand.

@@ -65,7 +65,7 @@ func (s *Strip) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		}
 	}
 	sent, refusal := takeSubmission(r, &s.identity)
-	if refusal.Reason != payword.PaymentRequired {
+	if refusal.Reason != payword.PaymentRequired || len(sent.cookies) > 0 {
 		r = r.WithContext(context.WithValue(r.Context(), takenKey{}, taken{sent, refusal}))
 	}
 	return next.ServeHTTP(w, r)
@@ -92,7 +92,9 @@ func takeSubmission(r *http.Request, id *identity) (submission, payword.Refusal)
 		id.strip(r.Header)
 		return earlier.sent, earlier.refusal
 	}
+	wanted, cookies := r.Header.Get(headerCookie) == "?1", takeCookies(r.Header)
 	sent, refusal := readSubmission(r)
+	sent.wantsCookie, sent.cookies = wanted, cookies
 	id.strip(r.Header)
 	return sent, refusal
 }

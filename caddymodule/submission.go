@@ -15,7 +15,9 @@ type submission struct {
 	commitment  string
 	reservation string
 	challenge   payword.Challenge
-	stream      string // that the payment is for; "" if none is named
+	stream      string   // that the payment is for; "" if none is named
+	cookies     []string // the values of our cookie
+	wantsCookie bool     // the payment is to come back in a cookie
 }
 
 // form is how a payment came.

@@ -17,7 +17,7 @@ export interface SiteConfig {
   name: string
   /**
    * Lines of the Caddyfile inside of the site's block. Replaced in them: `{origin}`
-   * by the site's origin, which is its vendor's name; `{files}` by the folder with
+   * by the site's origin, which is its vendor's name (a site without it is no vendor); `{files}` by the folder with
    * `files`; `{origin:name}` by the origin of another site of the test.
    */
   caddyfile: string
@@ -89,6 +89,7 @@ class RunningServers implements Servers {
   readonly gateAdmin: string
   readonly directory = mkdtempSync(join(tmpdir(), 'payword-test-'))
   readonly #sites = new Map<string, Site>()
+  readonly #vendors: string[]
   readonly #broker: ServerProcess
   readonly #gate: ServerProcess
 
@@ -97,6 +98,7 @@ class RunningServers implements Servers {
     this.gateAdmin = `http://127.0.0.1:${ports[1]}`
     sites.forEach((site, i) => this.#sites.set(site.name, { name: site.name, origin: `http://${site.host ?? '127.0.0.1'}:${ports[i + 2]}` }))
     if (this.#sites.size !== sites.length) throw new Error('two sites have the same name')
+    this.#vendors = sites.filter(site => site.caddyfile.includes('{origin}')).map(site => this.site(site.name).origin)
     writeFileSync(this.#path('admin-token'), this.broker.adminToken, { mode: 0o600 })
     writeFileSync(this.#path('Caddyfile'), this.#caddyfile(sites, options))
     this.#broker = new ServerProcess(this.directory, 'broker', `${this.broker.origin}/healthz`, [
@@ -150,7 +152,7 @@ ${blocks.join('')}`
     await this.#broker.run(['broker', 'key', '--out', this.#path('broker.key')])
     await this.startBroker()
     await this.startGate()
-    for (const { origin } of this.#sites.values()) await this.#administer('/v1/admin/vendors', { vendor: origin })
+    for (const vendor of this.#vendors) await this.#administer('/v1/admin/vendors', { vendor })
   }
 
   site(name: string): Site {
