@@ -3,7 +3,8 @@
  * so that a scenario is written once: Chromium by playwright-core, Firefox by
  * puppeteer-core over WebDriver BiDi.
  */
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -41,6 +42,8 @@ export interface Page {
   evaluate<T>(run: Run<T>, ...given: unknown[]): Promise<T>
   /** Waits until an expression is true in the page, at most `seconds` (10). */
   until(expression: string, seconds?: number): Promise<void>
+  /** Chromium: runs an expression or a function in the world of the extension's content script. */
+  evaluateAsContentScript<T>(run: Run<T>, ...given: unknown[]): Promise<T>
   /** Findings of axe, as sentences. */
   axe(): Promise<string[]>
   /** A picture for people, if PAYWORD_SCREENSHOTS names a folder. */
@@ -62,6 +65,8 @@ export interface Page {
 export interface BrowserOptions {
   /** Folder of an unpacked extension. */
   extension?: string
+  /** Folders of other extensions, such as a hostile one. */
+  others?: string[]
   /** Such as `de`. Left out: en-US. */
   language?: string
 }
@@ -181,23 +186,23 @@ const chromiumArguments = [
 async function startChromium(options: BrowserOptions): Promise<Browser> {
   const program = findProgram('chromium', 'chromium', 'chromium-browser')
   const profile = newProfile('chromium')
-  const extension = options.extension === undefined ? []
-    : [`--disable-extensions-except=${options.extension}`, `--load-extension=${options.extension}`]
+  const folders = foldersOf(options).join(',')
+  const extensions = folders === '' ? [] : [`--disable-extensions-except=${folders}`, `--load-extension=${folders}`]
   try {
     const context = await chromium.launchPersistentContext(profile, {
       executablePath: program,
       headless: false,
-      args: [...chromiumArguments, ...extension],
+      args: [...chromiumArguments, ...extensions],
       ignoreDefaultArgs: ['--disable-extensions', '--disable-back-forward-cache'],
       locale: options.language ?? 'en-US',
       viewport: null,
     })
-    const extensionOrigin = options.extension === undefined ? '' : await chromiumExtension(context)
+    const extensionOrigin = options.extension === undefined ? '' : await chromiumExtension(context, options.extension)
     return {
       name: 'chromium',
       extensionOrigin,
-      newPage: async () => chromiumPage(context, await context.newPage()),
-      pages: async () => context.pages().map(page => chromiumPage(context, page)),
+      newPage: async () => chromiumPage(context, await context.newPage(), extensionOrigin),
+      pages: async () => context.pages().map(page => chromiumPage(context, page, extensionOrigin)),
       killWorker: () => killChromiumWorker(context, extensionOrigin),
       async close() {
         await context.close()
@@ -210,9 +215,20 @@ async function startChromium(options: BrowserOptions): Promise<Browser> {
   }
 }
 
-async function chromiumExtension(context: BrowserContext): Promise<string> {
-  const worker = context.serviceWorkers()[0] ?? await context.waitForEvent('serviceworker', { timeout: 20_000 })
-  return `chrome-extension://${new URL(worker.url()).host}`
+function foldersOf(options: BrowserOptions): string[] {
+  return [...options.extension === undefined ? [] : [options.extension], ...options.others ?? []]
+}
+
+/** Chromium names an unpacked extension by the hash of its folder's path, in letters from a to p. */
+function chromiumId(folder: string): string {
+  const hash = createHash('sha256').update(realpathSync(folder)).digest('hex').slice(0, 32)
+  return [...hash].map(digit => String.fromCharCode(97 + parseInt(digit, 16))).join('')
+}
+
+async function chromiumExtension(context: BrowserContext, folder: string): Promise<string> {
+  const origin = `chrome-extension://${chromiumId(folder)}`
+  await eventually(`${folder} runs as ${origin}`, async () => context.serviceWorkers().some(worker => worker.url().startsWith(`${origin}/`)), 20)
+  return origin
 }
 
 async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
@@ -228,7 +244,24 @@ async function killChromiumWorker(context: BrowserContext, extensionOrigin: stri
   await session.detach()
 }
 
-function chromiumPage(context: BrowserContext, page: ChromiumPage): Page {
+async function evaluateInWorld(context: BrowserContext, page: ChromiumPage, extensionOrigin: string, expression: string): Promise<unknown> {
+  const session = await context.newCDPSession(page)
+  try {
+    let world: number | undefined
+    session.on('Runtime.executionContextCreated', ({ context: { id, origin } }) => {
+      if (origin === extensionOrigin) world = id
+    })
+    await session.send('Runtime.enable')
+    const contextId = await eventually(`a content script in ${page.url()}`, async () => world)
+    const { result, exceptionDetails } = await session.send('Runtime.evaluate', { expression, contextId, awaitPromise: true, returnByValue: true })
+    if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
+    return result.value
+  } finally {
+    await session.detach()
+  }
+}
+
+function chromiumPage(context: BrowserContext, page: ChromiumPage, extensionOrigin: string): Page {
   return {
     ...makePage({
       goto: url => page.goto(url),
@@ -238,6 +271,9 @@ function chromiumPage(context: BrowserContext, page: ChromiumPage): Page {
       back: () => page.goBack(),
       reload: () => page.reload(),
     }),
+    async evaluateAsContentScript<T>(run: Run<T>, ...given: unknown[]) {
+      return await evaluateInWorld(context, page, extensionOrigin, sourceOf(run, given)) as T
+    },
     async press(...keys) {
       for (const key of keys) await page.keyboard.press(key)
     },
@@ -278,7 +314,7 @@ async function startFirefox(options: BrowserOptions): Promise<Browser> {
       },
     })
     const started = browser
-    if (options.extension !== undefined) await started.installExtension(options.extension)
+    for (const folder of foldersOf(options)) await started.installExtension(folder)
     return {
       name: 'firefox',
       extensionOrigin: options.extension === undefined ? '' : `moz-extension://${uuid}`,
@@ -344,6 +380,7 @@ function firefoxPage(page: FirefoxPage): Page {
       back,
       reload: () => page.reload(),
     }),
+    evaluateAsContentScript: () => Promise.reject(new Error('Firefox has no way into the world of a content script from outside')),
     async press(...keys) {
       for (const key of keys) await page.keyboard.press(key as Parameters<typeof page.keyboard.press>[0])
     },

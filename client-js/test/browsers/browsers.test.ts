@@ -19,11 +19,14 @@ function writeExtension(): void {
     manifest_version: 3,
     name: 'harness',
     version: '1',
+    host_permissions: ['http://127.0.0.1/*'],
+    content_scripts: [{ matches: ['http://127.0.0.1/*'], js: ['content.js'] }],
     background: { service_worker: 'worker.js', scripts: ['worker.js'] },
     browser_specific_settings: { gecko: { id: 'harness@payword.example' } },
   }))
   writeFileSync(join(folder, 'worker.js'), `let asked = 0
     chrome.runtime.onMessage.addListener((message, sender, answer) => answer({ asked: ++asked, origin: sender.origin }))`)
+  writeFileSync(join(folder, 'content.js'), 'globalThis.secret = 7')
   writeFileSync(join(folder, 'page.html'), '<!doctype html><title>page</title>')
 }
 
@@ -54,6 +57,9 @@ for (const name of browserNames) {
       await page.until('document.title === "here"')
       await assert.rejects(page.until('document.title === "there"', 0.2), /still not/)
       assert.ok((await page.axe()).some(finding => finding.startsWith('image-alt')))
+
+      assert.equal(await page.evaluate('typeof secret'), 'undefined')
+      if (name === 'chromium') assert.equal(await page.evaluateAsContentScript('secret'), 7)
 
       const own = await browser.newPage()
       await own.goto(`${browser.extensionOrigin}/page.html`)
