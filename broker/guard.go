@@ -73,6 +73,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.broker.metrics.countRequest(pattern, counted, time.Now())
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if entry, found := g.routes[pattern]; found && entry.isForPages() {
+		allowPages(w.Header())
+	}
 	if p := g.broker.problemOf(r.Context(), pattern, g.broker.limitAddress(w.Header(), r), nil); p != nil {
 		writeProblem(counted, p)
 		return
@@ -84,7 +87,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *guard) admitted(w http.ResponseWriter, r *http.Request, pattern string) {
 	entry, found := g.routes[pattern]
 	if !found {
-		g.refuseRoute(w, r)
+		if !g.servePreflight(w, r) {
+			g.refuseRoute(w, r)
+		}
 		return
 	}
 	if p := checkTarget(r.URL); p != nil {
