@@ -11,15 +11,33 @@
 
 /** What content scripts send, for the page that they stand in. */
 export interface PageMessages {
-  /** The document is a 402 of ours. `challenge` is the text of the page's own script element, as untrusted as the page. */
-  challenge: { sent: { challenge: string, url: string }, back: { action: 'reload' | 'cookie' | 'nothing', headers?: Record<string, string> } }
-  /** The document is here: with which status, and what the gate said of the payment (Server-Timing), if anything. */
-  loaded: { sent: { url: string, status: number, state: string }, back: { } }
-  /** Parts of the page, of its own origin, that were answered 402. Those that come back may be asked for again. */
-  parts: { sent: { urls: string[] }, back: { ready: string[] } }
-  /** The page's own payFetch: a method of the Payer and its arguments. */
-  bridge: { sent: { method: string, arguments: unknown }, back: { result?: unknown, error?: WireError } }
+  /**
+   * The document is a 402. `challenge` is the text of the page's own script
+   * element, `state` what the gate said of the payment that the request brought
+   * (Server-Timing), '' if nothing: both as untrusted as the page. `headers`
+   * come back for a HEAD that proves the payment, whose outcome is told by `proved`.
+   */
+  challenge: { sent: { challenge: string, url: string, state: string }, back: { action: 'reload' | 'cookie' | 'nothing', headers?: Record<string, string> } }
+  /** The document is here, and is no 402. */
+  loaded: { sent: { url: string, status: number, state: string }, back: { isPaid: boolean } }
+  /** A document that was paid for is shown, or shows nothing at all. */
+  shown: { sent: { url: string, isEmpty: boolean }, back: { } }
+  /** What was answered to the HEAD that proves a payment; status 0: nothing came. */
+  proved: { sent: { url: string, status: number, state: string }, back: { action: 'reload' | 'nothing' } }
+  /**
+   * Parts of the page, of its own origin, that were answered 402: at most
+   * {@link maxParts}. `challenge` is the field WWW-Authenticate of a HEAD. Those
+   * that come back may be asked for again.
+   */
+  parts: { sent: { parts: { url: string, challenge: string }[] }, back: { ready: string[] } }
+  /** What came of parts that were paid for. Those that come back were refused for a reason that another payment may mend. */
+  partsLoaded: { sent: { parts: { url: string, status: number, state: string }[] }, back: { again: string[] } }
+  /** The page's own payFetch: a method of the Payer and its arguments, as src/extension_payer.ts writes them. */
+  bridge: { sent: { method: string, arguments: unknown[] }, back: { result: unknown } }
 }
+
+/** The most parts in one message, and the most that are paid for on one page at a time. */
+export const maxParts = 100
 
 /** What the extension's own pages send. */
 export interface OwnerMessages {
@@ -67,7 +85,7 @@ export interface OwnerMessages {
 
 export type Messages = PageMessages & OwnerMessages
 
-/** An error as it travels. `kind`, `reason` and `limit` are those of src/errors.ts. */
+/** An error as it travels. `kind`, `reason` and `limit` are those of src/errors.ts; the bridge's have more. */
 export interface WireError {
   kind: string
   message: string
