@@ -423,6 +423,7 @@ export function withBody(answer: Response, body: ReadableStream<Uint8Array<Array
 export function dress(made: Response, { url, redirected, type }: Pick<Response, 'url' | 'redirected' | 'type'>): Response {
   const clone = (): Response => dress(Response.prototype.clone.call(made), { url, redirected, type })
   return Object.defineProperties(made, {
-    url: { value: url }, redirected: { value: redirected }, type: { value: type }, clone: { value: clone },
+    url: { value: url, configurable: true }, redirected: { value: redirected, configurable: true }, type: { value: type, configurable: true },
+    clone: { value: clone, configurable: true },
   })
 }

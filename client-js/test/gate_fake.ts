@@ -95,7 +95,7 @@ export class FakeGate {
 
   constructor(web: FakeWeb, origin: string) {
     this.origin = origin
-    web.site(origin, request => this.#serve(request))
+    web.site(origin, request => this.serve(request))
   }
 
   /** Of all commitments, in micros: what can be claimed, and what was charged. */
@@ -113,7 +113,8 @@ export class FakeGate {
     return this.prices.get(path) ?? this.price
   }
 
-  async #serve(request: Request): Promise<Response> {
+  /** Answers a request. */
+  async serve(request: Request): Promise<Response> {
     const answered = this.before(request)
     if (answered !== undefined) return answered
     const path = new URL(request.url).pathname
