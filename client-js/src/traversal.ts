@@ -206,16 +206,20 @@ export class Chain {
    * schedule puts one exactly there; a higher one would be right too, and slower.
    */
   private storedAt(position: number): Bytes {
-    let [nearest, value] = [this.length, this.tip]
+    let nearest = this.length
+    let value = this.tip
     for (const pebble of this.pebbles) {
-      if (pebble.position >= position && pebble.position < nearest) [nearest, value] = [pebble.position, pebble.value]
+      if (pebble.position < position || pebble.position >= nearest) continue
+      nearest = pebble.position
+      value = pebble.value
     }
     return this.walk(value, nearest - position)
   }
 
   /** Computes every pebble's value, the payword at the index and the root in one walk from the tip. */
   private fill(): void {
-    let [at, value] = [this.length, this.tip]
+    let at = this.length
+    let value = this.tip
     const walkTo = (position: number): Bytes => {
       value = this.walk(value, at - position)
       at = position
