@@ -1,6 +1,6 @@
-import { randomBytes, randomUUID } from 'node:crypto'
 import type { Micros } from '../src/amount.js'
 import type { Limit } from '../src/budget.js'
+import { toBase64url } from '../src/encoding.js'
 import { BudgetError } from '../src/errors.js'
 import type { Grant, Mended, Offer, Payer, Receipt, Status, Terms, Ticket } from '../src/payer.js'
 
@@ -60,9 +60,9 @@ export class FakePayer implements Payer {
     account.released += release
     account.surplus += release - offer.price
     const ticket: Ticket = {
-      id: randomUUID(), vendor: offer.vendor, released: release, isRepeat: false,
+      id: crypto.randomUUID(), vendor: offer.vendor, released: release, isRepeat: false,
       payment: {
-        commitmentId: account.commitmentId, chain: 0, index: Number(account.released), payword: randomBytes(32).toString('base64url'),
+        commitmentId: account.commitmentId, chain: 0, index: Number(account.released), payword: randomText(32),
         number: account.nextNumber++, max: offer.price,
       },
       ...(!account.isConfirmed && { commitment: 'a.commitment.token', reservation: 'a.reservation.token' }),
@@ -123,9 +123,13 @@ export class FakePayer implements Payer {
     const found = this.#accounts.get(vendor)
     if (found !== undefined) return found
     const account: Account = {
-      commitmentId: randomBytes(16).toString('base64url'), released: 0n, surplus: 0n, nextNumber: 1, isConfirmed: false, lost: new Map(),
+      commitmentId: randomText(16), released: 0n, surplus: 0n, nextNumber: 1, isConfirmed: false, lost: new Map(),
     }
     this.#accounts.set(vendor, account)
     return account
   }
+}
+
+function randomText(size: number): string {
+  return toBase64url(crypto.getRandomValues(new Uint8Array(size)))
 }
