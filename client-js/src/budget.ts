@@ -1,4 +1,5 @@
-import type { Currency, Micros } from './amount.js'
+import { maxMicros, type Currency, type Micros } from './amount.js'
+import { BudgetError, PaywordError } from './errors.js'
 
 /**
  * The most that may be paid, in micros of the wallet's currency. Budgets count
@@ -28,4 +29,55 @@ export interface Left {
   limit: Limit
   left: Micros
   currency: Currency
+}
+
+/** What counts against the limits of a budget: what was released, in micros. */
+export interface Usage {
+  site: Micros
+  day: Micros
+  total: Micros
+  siteDay: Micros
+  siteMinute: Micros
+}
+
+/** How much may still be released, in micros, and which limit says so. */
+export function leftOf(budget: Budget, used: Usage): { left: Micros, limit: Limit } {
+  const limits: [Limit, Micros | undefined, Micros][] = [
+    ['perSite', budget.perSite, used.site],
+    ['perDay', budget.perDay, used.day],
+    ['total', budget.total, used.total],
+    ['perSiteAndDay', budget.perSiteAndDay, used.siteDay],
+    ['perSiteAndMinute', budget.perSiteAndMinute, used.siteMinute],
+  ]
+  let found: { left: Micros, limit: Limit } = { left: maxMicros, limit: 'total' }
+  for (const [limit, allowed, gone] of limits) {
+    if (allowed === undefined) continue
+    const left = allowed > gone ? allowed - gone : 0n
+    if (left < found.left) found = { left, limit }
+  }
+  return found
+}
+
+/** Throws a BudgetError for a price above the limit per request, of which the request has forfeited a part. Amounts are micros. */
+export function checkPrice(budget: Budget, price: Micros, forfeited: Micros, currency: Currency, vendor: string): void {
+  const left = budget.perRequest > forfeited ? budget.perRequest - forfeited : 0n
+  if (price > left) throw new BudgetError({ limit: 'perRequest', want: price, left, currency, vendor })
+}
+
+/** Throws a BudgetError if releasing `want` more, in micros, would break a limit. */
+export function checkRelease(budget: Budget, want: Micros, used: Usage, currency: Currency, vendor: string): void {
+  const { left, limit } = leftOf(budget, used)
+  if (want > left) throw new BudgetError({ limit, want, left, currency, vendor })
+}
+
+/** Throws a `usage` error for a limit that is no amount. */
+export function checkBudget(budget: Budget): void {
+  for (const limit of ['perRequest', 'perSite', 'perDay', 'total', 'perSiteAndDay', 'perSiteAndMinute'] as const) {
+    const value = budget[limit]
+    const isOptional = limit === 'perSiteAndDay' || limit === 'perSiteAndMinute'
+    if (value === undefined && isOptional) continue
+    if (typeof value !== 'bigint' || value < 0n || value > maxMicros) {
+      throw new PaywordError('usage', `budget: ${limit}: want micros as a bigint, 0 to ${maxMicros}`)
+    }
+  }
 }

@@ -73,6 +73,10 @@ export interface VendorRecord extends Total {
   day?: { day: number, released: string }
   /** This library's: released of late, for `Budget.perSiteAndMinute`: seconds since 1970 and micros, oldest first. */
   recent?: { at: number, released: string }[]
+  /** This library's: of late, at most 64. */
+  attempts?: AttemptRecord[]
+  /** This library's: who opens a commitment for all that wait, and until when that counts, seconds since 1970. */
+  opening?: { by: string, until: number }
 }
 
 /** One commitment and how far it was used. */
@@ -96,6 +100,74 @@ export interface CommitmentRecord {
   abandoned?: boolean
   maxStep: number
   told?: { accepted: string, spent: string, at: number }
-  /** This library's: the traversal of each chain, base64url; left out of backups, since the seed gives it. */
+  /** This library's: the traversal of each chain, '' where it has not been used; left out of backups, since the seed gives it. */
   traversals?: string[]
+  /** This library's: requests under way or in doubt, so that every tab and process knows of them; at most 512. */
+  tickets?: TicketRecord[]
+  /** This library's: how many debits there were. */
+  debits?: number
+  /** This library's: what only the vendor knew of, by chain; null: nothing. */
+  found?: (FoundRecord | null)[]
+}
+
+/** How far a vendor had a chain when the document did not know of it. */
+export interface FoundRecord {
+  index: number
+  /** Of the commitment until then. */
+  debits: number
+}
+
+/**
+ * A request whose outcome is open: `sent` is under way, `granted` was settled
+ * and its body is not here yet, `lost` has no answer and may be repeated under
+ * its number, `again` is sent once more as it is, by whoever asks for the same.
+ */
+export interface TicketRecord extends Tries {
+  id: string
+  state: 'sent' | 'granted' | 'lost' | 'again'
+  fingerprint: string
+  chain: number
+  index: number
+  number: number
+  /** In micros. */
+  max: string
+  /** When it was debited, seconds since 1970. */
+  at: number
+  /** Among the debits of its commitment. */
+  order: number
+  /** By its debit, in micros. */
+  released: string
+  /** No other request was under way or in doubt when it was debited. */
+  alone?: boolean
+  /** It was sent before, and may have been charged. */
+  repeat?: boolean
+  /** It was granted before, and its amount is accounted for. */
+  settled?: boolean
+  /** Its answer may be charged while it flows. */
+  metered?: boolean
+  /** What a stream did not cost was given back. */
+  returned?: boolean
+  /** It goes after HEAD requests that prove paywords on the way. */
+  stepped?: boolean
+}
+
+/** What was done for a request before, by tickets that were refused. Amounts are micros. */
+export interface Tries {
+  /** Released for it in all, by the ticket at hand too. */
+  triedReleased: string
+  /** Part of that which cannot pay for it any more. */
+  forfeited: string
+  /** A commitment was given up for it. */
+  abandoned?: boolean
+}
+
+/** A request that was refused and may be paid for again: the next ticket goes on from here. */
+export interface AttemptRecord extends Tries {
+  fingerprint: string
+  /** When it was refused, seconds since 1970. */
+  at: number
+  /** Id of the commitment that paid. */
+  commitment: string
+  /** Number that the next ticket has again; left out: a new one. */
+  number?: number
 }

@@ -73,6 +73,11 @@ export interface Ticket {
   released: Micros
   /** It was sent before, and may have been charged. */
   isRepeat: boolean
+  /**
+   * The vendor is too far behind to check the payment at once: these, which agree
+   * to pay nothing, go before it, in order, each in a HEAD request for the URL.
+   */
+  steps?: Payment[]
 }
 
 /** What a vendor says of a commitment: docs/protocol.md, section 7.3. */
@@ -119,7 +124,7 @@ export interface Receipt {
 export interface Mended {
   /** Whether to take a ticket again and send the request once more. */
   shouldRetry: boolean
-  /** What the vendor said is gone of what was released for this request, in micros: `Terms.forfeited` of the next take. */
+  /** Of all that was released for this request so far, what is gone, in micros: `Terms.forfeited` of the next take. */
   forfeited: Micros
 }
 
@@ -154,6 +159,6 @@ export interface Payer {
   lose(ticket: Ticket, isRepeatable: boolean): Promise<void>
   /** Undoes a debit whose ticket certainly never left. */
   takeBack(ticket: Ticket): Promise<void>
-  /** What a stream did not cost after all, in micros, of what `settle` counted. */
+  /** What a stream did not cost after all, in micros, of what `settle` counted: once, before `delivered`. */
   giveBack(ticket: Ticket, rest: Micros, url: string): Promise<Receipt>
 }
