@@ -245,6 +245,17 @@ function shape<T extends object>(members: { [K in keyof T]-?: Codec<Exclude<T[K]
   }
 }
 
+/** A list of at most so many items. */
+function list<T>(codec: Codec<T>, most: number): Codec<T[]> {
+  return {
+    write: items => items.map(item => codec.write(item)),
+    read(sent, at) {
+      if (!Array.isArray(sent) || sent.length > most) throw malformed(at, `a list of at most ${most}`)
+      return sent.map((item, k) => codec.read(item, `${at}, ${k}`))
+    },
+  }
+}
+
 const origin = text(270)
 const currency = text(32)
 const meter = shape<Meter>({ unitType: text(64), unitPrice: micros })
@@ -260,7 +271,8 @@ const payment = shape<Payment>({
 })
 const ticket = shape<Ticket>({
   id: text(100), vendor: origin, payment, commitment: text(3072), reservation: text(640), released: micros, isRepeat: isTrue,
-}, ['commitment', 'reservation'])
+  steps: list(payment, 16),
+}, ['commitment', 'reservation', 'steps'])
 const known = shape<NonNullable<Status['known']>>({
   accepted: micros, spent: micros, chain: whole, index: whole, tailHash: text(43),
 })

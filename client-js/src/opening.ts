@@ -4,7 +4,7 @@ import { commitmentsOf, dayOf, termsOf, turnDay, usageOf, valueOf, type Books } 
 import { unverifiedCertificate, type Certificate } from './certificate.js'
 import type { CommitmentRecord, HeldCertificate, VendorRecord, WalletDocument } from './document.js'
 import type { Offer } from './payer.js'
-import { expiryMarginSeconds, isUsable, retire } from './payment.js'
+import { attemptSeconds, expiryMarginSeconds, isUsable, retire } from './payment.js'
 import { checkServes } from './stall.js'
 import { least, most } from './sums.js'
 
@@ -31,6 +31,8 @@ export interface OpeningTerms {
   deposit: Micros
   /** Of the budget per request, in micros. */
   forfeited: Micros
+  /** Of the request. */
+  fingerprint: string
 }
 
 /** A certificate read and fit for the wallet; undefined if it cannot be read. */
@@ -127,12 +129,15 @@ export function endOpening(document: WalletDocument, origin: string, by: string)
  * less left or if the vendor has thrown commitments away, and a few pages' worth
  * if what others have reserved is all that the budget has, but at least the price.
  */
-function depositFor(books: Books, { offer, budget, deposit, forfeited }: OpeningTerms): Micros {
+function depositFor(books: Books, { offer, budget, deposit, forfeited, fingerprint }: OpeningTerms): Micros {
   const { document, now } = books
   const price = most(1n, offer.price)
-  checkPrice(budget, price, forfeited, offer.currency, offer.vendor)
-  turnDay(books)
   const vendor = document.vendors[offer.vendor]
+  const attempt = vendor?.attempts?.find(one => one.fingerprint === fingerprint && one.at > now - attemptSeconds && one.at <= now)
+  // What another commitment released pays for other requests at best.
+  const gone = most(forfeited, BigInt(attempt?.triedReleased ?? '0'))
+  checkPrice(budget, price, gone, offer.currency, offer.vendor)
+  turnDay(books)
   checkServes(vendor, price, now, offer.vendor)
   const used = usageOf(books, vendor)
   checkRelease(budget, price, used, offer.currency, offer.vendor)

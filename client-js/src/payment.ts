@@ -2,12 +2,12 @@ import { maxMicros, type Micros } from './amount.js'
 import { adopt, adoptCredit, isOvertaken, learn } from './adoption.js'
 import { checkPrice, checkRelease, type Budget } from './budget.js'
 import {
-  chainTerms, commitmentsOf, countRelease, findCommitment, paywordAt, termsOf, turnDay, usageOf, valueOf, type Books,
+  countRelease, findCommitment, paywordAt, termsOf, turnDay, usageOf, valueOf, type Books,
 } from './books.js'
 import type { AttemptRecord, CommitmentRecord, TicketRecord, Tries, VendorRecord, WalletDocument } from './document.js'
 import { toBase64url } from './encoding.js'
 import { maxNumber, maxStale, repeatSeconds } from './limits.js'
-import type { Grant, Offer, Payment, Receipt, Status, Ticket } from './payer.js'
+import type { Grant, Offer, Payment, Receipt, Ticket } from './payer.js'
 import { checkServes, failed, isOpenAgain, isServing, served } from './stall.js'
 import { least, minus, most, plus } from './sums.js'
 
@@ -28,7 +28,7 @@ const lostMarginSeconds = 10
 /** After which a request under way, of a tab that is gone perhaps, is forgotten: what it paid stays paid. */
 const forgottenSeconds = 15 * 60
 /** How long after a refusal the next ticket for the same request goes on from there. */
-const attemptSeconds = 60
+export const attemptSeconds = 60
 /** Bounds the requests of a commitment that are remembered; more are paid again when they are asked for again. */
 const maxTickets = 512
 /** Bounds the refused requests of a vendor that are remembered. */
@@ -248,14 +248,17 @@ export function lose(books: Books, commitment: CommitmentRecord, record: TicketR
 /** Notes what a granted request cost and what the vendor said of the commitment. */
 export function settle(books: Books, ticket: Ticket, grant: Grant): Receipt {
   const { document, now } = books
-  const { max } = ticket.payment
-  let amount = grant.amount < 0n ? 0n : least(grant.amount, max)
   const held = findTicket(document, ticket)
+  let amount = 0n // what was told before counts once
   if (held && held.record.state !== 'granted') {
     const { commitment, record } = held
+    const max = BigInt(record.max)
+    const charged = grant.amount < 0n ? 0n : least(grant.amount, max)
+    amount = record.settled ? 0n : charged // else its body broke off, and it came again
     if (grant.status) adopt(books, commitment, record.chain, grant.status)
-    if (record.settled) amount = 0n // its body broke off, and it came again
-    else if (!isOvertaken(commitment, record)) commitment.surplus[record.chain] = plus(commitment.surplus[record.chain], max - amount)
+    if (!record.settled && !isOvertaken(commitment, record)) {
+      commitment.surplus[record.chain] = plus(commitment.surplus[record.chain], max - amount)
+    }
     addSpent(books, ticket.vendor, amount)
     if (grant.status && learn(books, commitment, record, grant.status)) {
       commitment.confirmed = true
@@ -264,10 +267,10 @@ export function settle(books: Books, ticket: Ticket, grant: Grant): Receipt {
     if (grant.status && amount > 0n && !record.metered) sawPrice(document.vendors[ticket.vendor], grant.status.price)
     record.settled = true
     if (grant.isWhole) {
-      served(document, ticket.vendor, record, least(grant.amount, max))
+      served(document, ticket.vendor, record, charged)
       removeTicket(commitment, record)
     } else record.state = 'granted'
-  } else amount = 0n // it was told before, and counts once
+  }
   const receipt: Receipt = { time: now, url: receiptURL(grant.url), vendor: ticket.vendor, amount, currency: currencyOf(document, ticket) }
   if (amount > 0n) keepReceipt(document, receipt)
   return receipt
@@ -277,7 +280,7 @@ export function settle(books: Books, ticket: Ticket, grant: Grant): Receipt {
 export function delivered(books: Books, ticket: Ticket, amount: Micros): void {
   const held = findTicket(books.document, ticket)
   if (held?.record.state !== 'granted') return
-  served(books.document, ticket.vendor, held.record, amount < ticket.payment.max ? amount : ticket.payment.max)
+  served(books.document, ticket.vendor, held.record, least(most(0n, amount), BigInt(held.record.max)))
   removeTicket(held.commitment, held.record)
 }
 
@@ -376,5 +379,3 @@ export function keepAttempt(vendor: VendorRecord | undefined, attempt: AttemptRe
   if (!vendor) return
   vendor.attempts = [...vendor.attempts ?? [], attempt].slice(-maxAttempts)
 }
-
-export { commitmentsOf }

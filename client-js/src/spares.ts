@@ -22,7 +22,7 @@ export interface Asking {
  * checks what comes. Rejects with a BrokerError.
  */
 export async function requestCertificates(asking: Asking, first: number, count: number, prefixes: string[]): Promise<HeldCertificate[]> {
-  const { broker, client, secret } = asking
+  const { broker, secret } = asking
   const numbers = Array.from({ length: count }, (_, k) => first + k)
   const keys = await Promise.all(numbers.map(async number => (await secret.certificate(number)).publicKey))
   const question: Question = {

@@ -1,4 +1,7 @@
 import type { Currency, Micros } from './amount.js'
+import { dayOf, termsOf, valueOf } from './books.js'
+import type { WalletDocument } from './document.js'
+import { today } from './opening.js'
 import type { Receipt } from './payer.js'
 
 /** What a wallet tells of itself. It holds nothing secret. Amounts are micros. */
@@ -43,4 +46,30 @@ export interface SiteSummary {
   lastPaid: number
   /** Paid and not served of late. */
   unserved: Micros
+}
+
+/** What a document says at a time, in seconds since 1970. */
+export function summaryOf(document: WalletDocument, now: number, isSealed: boolean): Summary {
+  const { released: releasedToday, spent: spentToday } = today(document, now)
+  return {
+    isSealed, broker: document.broker, account: document.account, currency: document.currency,
+    spares: document.spares?.length ?? 0, released: BigInt(document.total.released), spent: BigInt(document.total.spent),
+    releasedToday, spentToday,
+    sites: Object.keys(document.vendors).sort().map(origin => siteOf(document, origin, now)),
+    history: (document.history ?? []).map(({ amount, returned, ...rest }) => ({
+      ...rest, amount: BigInt(amount), ...returned ? { returned: BigInt(returned) } : {},
+    })),
+  }
+}
+
+function siteOf(document: WalletDocument, origin: string, now: number): SiteSummary {
+  const vendor = document.vendors[origin]!
+  const { open, day } = vendor
+  const limit = BigInt(open?.cap ?? '0')
+  return {
+    vendor: origin, released: BigInt(vendor.released), spent: BigInt(vendor.spent),
+    releasedToday: day?.day === dayOf(now) ? BigInt(day.released) : 0n,
+    limit, left: open ? limit - valueOf(open) : 0n, expires: open ? termsOf(open).expires : 0,
+    lastPaid: vendor.lastPaid, unserved: BigInt(vendor.unserved ?? '0'),
+  }
 }
