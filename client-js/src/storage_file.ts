@@ -5,7 +5,7 @@ import { Changes, type Run } from './changes.js'
 import type { WalletDocument } from './document.js'
 import { formatWalletFile, maxFileLength, parseWalletFile, type WalletFile } from './document_file.js'
 import { PaywordError } from './errors.js'
-import { withFileLock } from './file_lock.js'
+import { withFileLock } from './storage_file_lock.js'
 import type { Storage, StoredSecret } from './storage.js'
 
 /**
