@@ -103,19 +103,19 @@ export class Wallet implements Payer {
    * far each chain was paid after the backup the vendor tells and proves when it
    * is paid next. Rejects with a `passphrase` or a `storage` error.
    */
-  static async restore(options: WalletOptions, fileText: string, passphrase?: string): Promise<Wallet> {
+  static async restore(options: WalletOptions, fileText: string, secret: { passphrase?: string } = {}): Promise<Wallet> {
     await mustBeEmpty(options.storage)
     const file = parseWalletFile(fileText)
-    const seed = await Secret.seed(file.secret, passphrase)
+    const seed = await Secret.seed(file.secret, secret.passphrase)
     const stored = await Secret.store(seed)
     if (file.secret.sealed !== undefined) stored.sealed = file.secret.sealed
     const document = withoutMoment(file.document)
     const { broker } = document
     if (broker !== undefined) {
-      const secret = await Secret.open(stored)
+      const opened = await Secret.open(stored)
       const before = structuredClone(document)
       try {
-        await catchUpDocument({ broker, client: clientOf(options, secret), secret, now: secondsOf(options) }, document)
+        await catchUpDocument({ broker, client: clientOf(options, opened), secret: opened, now: secondsOf(options) }, document)
       } catch (error) {
         if (!(error instanceof BrokerError)) throw error
         return make(options, stored, before) // what the backup holds is enough to go on
