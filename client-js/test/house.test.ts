@@ -56,10 +56,11 @@ const rules: Rule[] = [
     },
   },
   {
-    name: 'no semicolons end anything',
+    name: 'no semicolon ends a line',
     check(node, file, _path, find) {
       if (node.kind === SyntaxKind.SourceFile || file.text[node.end - 1] !== ';') return
-      find(node, 'a semicolon at the end')
+      // Between two statements of one line it is needed.
+      if (/^[ \t]*(\/\/.*)?(\r?\n|$)/.test(file.text.slice(node.end))) find(node, 'a semicolon at the end of a line')
     },
   },
   {
