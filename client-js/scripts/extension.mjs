@@ -35,6 +35,8 @@ function manifestFor(browser) {
         strict_min_version: oldest.firefox,
         data_collection_permissions: { required: ['financialAndPaymentInfo'] },
       },
+      // Knows that declaration since 142.
+      gecko_android: { strict_min_version: '142.0' },
     }
   }
   if (isForTests) {
