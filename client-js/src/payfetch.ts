@@ -19,7 +19,7 @@ export interface PayFetchOptions {
   fetch?: typeof fetch
   /** Limit of a commitment that has to be opened, in micros; the wallet's own unless set. */
   deposit?: Micros
-  /** Is told of every granted request, before its answer is handed out, and of what a stream brings or gives back. */
+  /** Is told of every request that a gate granted, before its answer is handed out, and of what a stream brings or gives back. */
   onReceipt?: (receipt: Receipt) => void
   /** Milliseconds since 1970; `Date.now` unless set. */
   now?: () => number

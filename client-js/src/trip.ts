@@ -302,7 +302,7 @@ class Trip {
     const grant: Grant = { url: url.href, amount, isWhole, ...(status && { status }) }
     // The answer is paid for: the caller has it even if that cannot be noted.
     const receipt = await payer.settle(ticket, grant).catch(() => undefined)
-    if (receipt !== undefined) tell(receipt)
+    if (receipt !== undefined && status !== undefined) tell(receipt)
     const { meter } = this.#offer
     const price = meter === undefined ? status?.price ?? 0n : ticket.payment.max
     if (status !== undefined) prices.paid(method, url, this.#offer, price, now())
