@@ -28,7 +28,8 @@ it should be.
 
 Usage: payword demo [--serve] [--keep <directory>]
 
-  --serve   keep everything running afterwards, to look at in a browser
+  --serve   keep everything running afterwards, to look at in a browser and to pay
+            with the extension: it makes a voucher for that and prints its code
   --keep    use this directory and leave it there (default: a temporary one,
             removed at the end)
 `

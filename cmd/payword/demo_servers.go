@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/broker"
@@ -74,28 +73,7 @@ func (d *demo) prepareBroker() error {
 }
 
 func (d *demo) prepareGate() error {
-	caddyfile := fmt.Sprintf(`{
-	admin %s
-	persist_config off
-	auto_https off
-	default_bind 127.0.0.1
-	log {
-		format payword json
-	}
-	payword {
-		broker %s
-		store %s
-		claim_delay 0s
-		redeem_interval 0
-	}
-}
-
-%s {
-	root * %s
-	payword /articles/* %s %s USD
-	file_server
-}
-`, d.adminURL[len("http://"):], d.brokerOrigin, d.path("gate"), d.siteURL, d.path("site"),
+	caddyfile := fmt.Sprintf(demoCaddyfile, d.adminURL[len("http://"):], d.brokerOrigin, d.path("gate"), d.siteURL, d.path("site"),
 		d.siteURL, demoPrice.Decimal())
 	if err := os.WriteFile(d.path("Caddyfile"), []byte(caddyfile), 0o600); err != nil {
 		return err
@@ -173,32 +151,4 @@ func (d *demo) ask(request *http.Request, answer any) error {
 		return fmt.Errorf("%s %s: %s: %s", request.Method, request.URL.Path, response.Status, body)
 	}
 	return json.Unmarshal(body, answer)
-}
-
-// serve keeps everything running until the user has seen enough.
-func (d *demo) serve(ctx context.Context) error {
-	header, err := d.preparedPayment(ctx)
-	if err != nil {
-		return err
-	}
-	article := d.siteURL + "/articles/hash-chain.html"
-	d.title("Everything keeps running. Stop it with Ctrl-C.")
-	d.say("the site              %s/", d.siteURL)
-	d.say("what the broker does  %s/openapi.json", d.brokerOrigin)
-	d.say("the gate's own word   %s%s", d.siteURL, payword.PathDiscovery)
-	d.say("files and logs        %s", d.directory)
-	d.say("")
-	d.say("ask for an article without paying:")
-	d.say("  curl -i %s", article)
-	d.say("pay for it, with a payword released for this:")
-	d.say("  curl -i -H '%s: %s' %s", payword.HeaderPayword, header, article)
-	d.say("let the wallet pay:")
-	executable, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	d.wallet.Close() // the command below needs the file
-	d.say("  %s pay %s --wallet %s", filepath.ToSlash(executable), article, d.path("wallet.json"))
-	<-ctx.Done()
-	return nil
 }
