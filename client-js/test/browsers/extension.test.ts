@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { SiteLimits, TabView } from '../../extension/src/messages.js'
+import { browserNames, type BrowserName, eventually, type Page } from '../browsers.js'
+import { type Owner, startOwner } from '../owner.js'
+import { type Servers, startServers, startUpstream, type Upstream } from '../servers.js'
+
+// The honest page, in both browsers, against the real gate and broker. What
+// hostile pages try is in attacks.test.ts.
+
+const limits: SiteLimits = { perRequest: '50000', perDay: '500000', total: '5000000' }
+const price = 1000n
+const picture = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64')
+
+let upstream: Upstream
+let servers: Servers
+
+before(async () => {
+  upstream = await startUpstream((request, response) => {
+    const path = (request.url ?? '').split('?')[0] ?? ''
+    if (path.endsWith('.png')) {
+      response.setHeader('Content-Type', 'image/png')
+      response.end(picture)
+      return
+    }
+    response.setHeader('Content-Type', 'text/html; charset=utf-8')
+    const images = path === '/gallery' ? Array.from({ length: 60 }, (_, at) => `<img src="/paid/${at}.png" alt="">`).join('') : ''
+    response.end(`<!doctype html><html lang="en"><title>${path}</title><h1>${path}</h1>${images}`)
+  })
+  const caddyfile = `payword /paid/* {origin} 0.001 USD\nreverse_proxy ${upstream.address}`
+  servers = await startServers(browserNames.flatMap(browser => [
+    { name: `${browser}-news`, caddyfile }, { name: `${browser}-gallery`, caddyfile }, { name: `${browser}-cookie`, caddyfile },
+    { name: `${browser}-killed`, caddyfile },
+  ]))
+})
+after(async () => {
+  await servers?.close()
+  await upstream?.close()
+})
+
+for (const name of browserNames) describe(name, () => tests(name))
+
+function tests(name: BrowserName): void {
+  let owner: Owner
+  before(async () => {
+    owner = await startOwner(name)
+    await owner.openWallet(servers, 20_000_000n)
+  })
+  after(() => owner?.close())
+
+  const origin = (site: string): string => servers.site(`${name}-${site}`).origin
+  const spent = async (site: string): Promise<bigint> => (await servers.taken(`${name}-${site}`)).spent
+
+  async function open(url: string): Promise<Page> {
+    const page = await owner.browser.newPage()
+    await page.goto(url)
+    return page
+  }
+
+  async function shows(page: Page, path: string): Promise<void> {
+    await page.until(`document.title === ${JSON.stringify(path)} && document.readyState === 'complete'`)
+  }
+
+  test(`${name}: the first visit asks, an allowed site is paid and shown, Back and reload are free`, { timeout: 60_000 }, async () => {
+    const news = origin('news')
+    const page = await open(`${news}/paid/one`)
+    assert.match(await page.evaluate('document.title'), /127\.0\.0\.1/)
+    assert.deepEqual(await spent('news'), 0n)
+
+    const tabId = await owner.page.evaluate<number>(
+      `chrome.tabs.query({}).then(tabs => Math.max(...tabs.map(tab => tab.id)))`)
+    const view: TabView = await owner.ask('tab', { tabId })
+    assert.deepEqual({ origin: view.origin, price: view.question?.price, site: view.site }, { origin: news, price: String(price), site: undefined })
+
+    await owner.ask('allow', { origin: news, limits, tabId })
+    await shows(page, '/paid/one')
+    assert.equal(await spent('news'), price)
+    await page.goto(`${news}/paid/two`)
+    await shows(page, '/paid/two')
+    assert.equal(await spent('news'), 2n * price)
+
+    await page.reload()
+    await shows(page, '/paid/two')
+    await page.back()
+    await shows(page, '/paid/one')
+    assert.equal(await spent('news'), 2n * price)
+
+    const { receipts } = await eventually('two receipts', async () => {
+      const found = await owner.ask('receipts', { skip: 0, count: 10 })
+      return found.receipts.filter(({ amount }) => amount !== '0').length === 2 && found
+    })
+    assert.ok(receipts.some(({ url, amount }) => url === `${news}/paid/one` && amount === String(price)))
+    await page.close()
+  })
+
+  test(`${name}: pay once pays for one page of a site that was not allowed`, { timeout: 60_000 }, async () => {
+    const page = await open(`${origin('killed')}/paid/once`)
+    const tabId = await owner.page.evaluate<number>(
+      `chrome.tabs.query({}).then(tabs => Math.max(...tabs.map(tab => tab.id)))`)
+    await owner.ask('payOnce', { tabId })
+    await shows(page, '/paid/once')
+    assert.equal(await spent('killed'), price)
+    await page.goto(`${origin('killed')}/paid/other`)
+    await page.until(`performance.getEntriesByType('navigation')[0].responseStatus === 402 && document.readyState === 'complete'`)
+    assert.equal(await spent('killed'), price)
+    assert.deepEqual((await owner.overview()).sites.map(site => site.origin).filter(site => site === origin('killed')), [])
+    await page.close()
+  })
+
+  test(`${name}: sixty parts of a page are loaded, each paid once`, { timeout: 60_000 }, async () => {
+    await owner.allow(origin('gallery'), limits)
+    const page = await open(`${origin('gallery')}/gallery`)
+    await page.until('[...document.images].length === 60 && [...document.images].every(image => image.complete && image.naturalWidth === 1)', 20)
+    assert.equal(await spent('gallery'), 60n * price)
+    const loads = upstream.requests.filter(({ url, headers }) => url.startsWith('/paid/') && url.endsWith('.png') && `http://${headers.host}` === origin('gallery'))
+    assert.equal(loads.length, 60)
+    await page.close()
+  })
+
+  if (name !== 'chromium') return
+  test('chromium: where no rule takes, a cookie carries the payment', { timeout: 60_000 }, async () => {
+    const cookie = origin('cookie')
+    await owner.allow(cookie, limits)
+    // Another rule, of a higher priority, takes the field off again: ours never arrives.
+    await owner.page.evaluate(`chrome.declarativeNetRequest.updateSessionRules({ addRules: [{ id: 1000000, priority: 100,
+      action: { type: 'modifyHeaders', requestHeaders: [{ header: 'Payword', operation: 'remove' }] },
+      condition: { urlFilter: ${JSON.stringify(`|${cookie}/paid/`)}, resourceTypes: ['main_frame'] } }] })`)
+    const page = await open(`${cookie}/paid/one`)
+    await shows(page, '/paid/one')
+    await page.goto(`${cookie}/paid/two`)
+    await shows(page, '/paid/two')
+    assert.equal(await spent('cookie'), 2n * price)
+    assert.equal((await servers.taken(`${name}-cookie`)).accepted, 2n * price)
+    await page.close()
+  })
+
+  test('chromium: a worker that was killed wakes, and what it knew is there', { timeout: 60_000 }, async () => {
+    const killed = origin('killed')
+    await owner.allow(killed, limits)
+    const before = await spent('killed')
+    const page = await owner.browser.newPage()
+    await owner.browser.killWorker()
+    await page.goto(`${killed}/paid/one`)
+    await shows(page, '/paid/one')
+    await owner.browser.killWorker()
+    await page.goto(`${killed}/paid/two`)
+    await shows(page, '/paid/two')
+    assert.equal(await spent('killed'), before + 2n * price)
+    await page.close()
+  })
+}
