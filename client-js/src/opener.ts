@@ -111,6 +111,7 @@ export class Opener {
     if (!vendor || !isRevoked) return
     vendor.key = 0
     vendor.certificate = ''
+    books.document.spares = [] // the owner may have revoked them all
     retire(books, vendor)
   }
 

@@ -362,6 +362,7 @@ export function abandon(books: Books, commitment: CommitmentRecord): void {
   if (!vendor || vendor.open !== commitment || commitment.abandoned) return // another request was faster
   commitment.abandoned = true
   for (const surplus of commitment.surplus) failed(books.document, origin, BigInt(surplus))
+  retire(books, vendor)
 }
 
 /** Takes what was done before for the request of a fingerprint. */
