@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"regexp"
 	"slices"
 	"time"
 
@@ -100,13 +101,18 @@ func (a *Agent) isSite(origin, token string) bool {
 	return slices.ContainsFunc(a.store.sites(), func(one site) bool { return one.Origin == origin && equal(one.Token, hash) })
 }
 
-// originOf returns the site that a request comes from. Browsers always say it
-// where one site asks another; what they say of files and frames without a home
-// is null, which is nobody.
+// extensionOrigin is what the pages of a browser's extension come from, in
+// Chromium and in Firefox. Only the browser can say so: no site has such an
+// origin. It counts for the extension as a whole, and in Firefox for one profile.
+var extensionOrigin = regexp.MustCompile(`^(chrome-extension://[a-p]{32}|moz-extension://[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+
+// originOf returns the site, or the extension, that a request comes from.
+// Browsers always say it where one site asks another; what they say of files and
+// frames without a home is null, which is nobody.
 func originOf(r *http.Request) (string, error) {
 	values := r.Header.Values("Origin")
-	if len(values) != 1 || payword.CheckOrigin(values[0]) != nil {
-		return "", errors.New("want a request of a page at an https:// origin")
+	if len(values) != 1 || payword.CheckOrigin(values[0]) != nil && !extensionOrigin.MatchString(values[0]) {
+		return "", errors.New("want a request of a page at an https:// origin, or of a browser's extension")
 	}
 	return values[0], nil
 }

@@ -177,6 +177,32 @@ func TestCodesAreGuessedInVain(t *testing.T) {
 	}
 }
 
+// The pages of an extension have no https origin, and are paired like a site.
+func TestExtensionsArePaired(t *testing.T) {
+	cases := []struct {
+		name, origin string
+		status       int
+	}{
+		{"Chromium's", "chrome-extension://" + strings.Repeat("abcdefgp", 4), http.StatusCreated},
+		{"Firefox's", "moz-extension://0b1d4d6e-9a3f-4c52-8e77-2f1c8a9b6d05", http.StatusCreated},
+		{"letters that no id has", "chrome-extension://" + strings.Repeat("abcdefgq", 4), http.StatusForbidden},
+		{"an id that is too long", "chrome-extension://" + strings.Repeat("a", 33), http.StatusForbidden},
+		{"with a path", "chrome-extension://" + strings.Repeat("a", 32) + "/popup.html", http.StatusForbidden},
+		{"of another browser", "safari-web-extension://0b1d4d6e-9a3f-4c52-8e77-2f1c8a9b6d05", http.StatusForbidden},
+		{"a file", "file://", http.StatusForbidden},
+	}
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := h.send("POST", h.origin+"/v1/pairings", `{"code":"`+h.code()+`"}`, map[string]string{"Origin": c.origin, "Content-Type": "application/json"})
+			allowed := got.header.Get("Access-Control-Allow-Origin")
+			if got.status != c.status || (c.status == http.StatusCreated) != (allowed == c.origin) {
+				t.Errorf("got %d %q, readable by %q, want %d", got.status, got.body, allowed, c.status)
+			}
+		})
+	}
+}
+
 // A browser asks before it sends anything across origins.
 func TestPreflights(t *testing.T) {
 	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 1), "", nil)
