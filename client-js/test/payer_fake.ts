@@ -26,6 +26,8 @@ export class FakePayer implements Payer {
   /** Limit of a commitment, in micros. */
   cap: Micros = 500_000n
   hasAccount = true
+  /** Whether each ticket is of a commitment of its own. */
+  isRestless = false
 
   /** Released to a vendor, or to all, in micros. */
   released(vendor?: string): Micros {
@@ -52,6 +54,7 @@ export class FakePayer implements Payer {
     const over = (limit: Limit, left: Micros): never => {
       throw new BudgetError({ limit, vendor: offer.vendor, want: offer.price, left, currency: offer.currency })
     }
+    if (this.isRestless) Object.assign(account, { commitmentId: randomText(16), surplus: 0n, isConfirmed: false })
     const release = offer.price > account.surplus ? offer.price - account.surplus : 0n
     if (offer.price + forfeited > budget.perRequest) over('perRequest', budget.perRequest - forfeited)
     if (account.released + release > budget.perSite) over('perSite', budget.perSite - account.released)

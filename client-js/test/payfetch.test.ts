@@ -306,3 +306,30 @@ test('a guess that the budget does not allow is no reason to refuse a page that 
   await assert.rejects(fetch(`${news}/b`), (error: unknown) => error instanceof BudgetError && error.limit === 'perSite')
   assert.equal(payer.released(), 1000n)
 })
+
+test('what a cache kept of another payment is no receipt', async () => {
+  const { gate, fetch, receipts } = start()
+  gate.editStatus = status => ({ ...status, number: 999 })
+  assert.equal(await textOf(fetch(`${news}/a`)), 'content of /a')
+  assert.deepEqual(receipts, [])
+})
+
+test('a server that calls too high what was agreed to is asked once', async () => {
+  const { web, gate, fetch } = start()
+  gate.refuseAll = 'price-over-max'
+  await assert.rejects(fetch(`${news}/a`), { reason: 'price-over-max' })
+  assert.equal(web.seen.filter(({ headers }) => headers.has('Payword')).length, 1)
+})
+
+test('all commitments of one request together stay within its budget', async () => {
+  const { web, gate, payer, fetch } = start()
+  payer.isRestless = true
+  gate.price = 3000n
+  gate.before = request => {
+    if (request.headers.has('Payword')) gate.price = 4000n
+    return undefined
+  }
+  await assert.rejects(fetch(`${news}/a`), (error: unknown) => error instanceof BudgetError && error.limit === 'perRequest')
+  assert.equal(web.seen.filter(({ headers }) => headers.has('Payword')).length, 1, 'only what the budget allows was sent')
+  assert.equal(payer.count('takeBack'), 1)
+})
