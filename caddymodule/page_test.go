@@ -41,10 +41,10 @@ func TestPageSpeaksTheReadersLanguage(t *testing.T) {
 		accepted, language string
 		want               []string
 	}{
-		{"en-GB,en;q=0.9", "en", []string{"This page costs", "0.001 USD", "a tenth of a cent", "within one minute"}},
-		{"de-CH,de;q=0.9,en;q=0.5", "de", []string{"Diese Seite kostet", "0,001 USD", "ein zehntel Cent", "innerhalb von einer Minute"}},
-		{"fr", "fr", []string{"Cette page coûte", "0,001 USD", "un dixième de cent"}},
-		{"es-MX", "es", []string{"Esta página cuesta", "0,001 USD", "una décima de centavo"}},
+		{"en-GB,en;q=0.9", "en", []string{"This page costs", "0.001 USD", "a tenth of a cent", "within one minute", "the payword extension"}},
+		{"de-CH,de;q=0.9,en;q=0.5", "de", []string{"Diese Seite kostet", "0,001 USD", "ein zehntel Cent", "innerhalb von einer Minute", "die payword-Erweiterung"}},
+		{"fr", "fr", []string{"Cette page coûte", "0,001 USD", "un dixième de cent", "l’extension payword"}},
+		{"es-MX", "es", []string{"Esta página cuesta", "0,001 USD", "una décima de centavo", "la extensión payword"}},
 		{"tlh", "en", []string{"This page costs"}},
 	}
 	for _, c := range cases {
