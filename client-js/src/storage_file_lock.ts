@@ -9,6 +9,10 @@ import { PaywordError } from './errors.js'
 const patienceMilliseconds = 30_000
 /** Between two looks. */
 const pauseMilliseconds = 3
+/** How long a process waits for the Go client, whose commands are short. */
+const systemPatienceMilliseconds = 5_000
+/** Between two looks for it. */
+const systemPauseMilliseconds = 20
 
 /** Who has a lock, as its file says. */
 interface Holder {
@@ -27,14 +31,16 @@ interface Holder {
  */
 export async function withFileLock<T>(path: string, work: () => Promise<T>): Promise<T> {
   const lock = `${path}.writing`
-  await acquire(lock)
-  try {
-    if (await isLockedBySystem(`${path}.lock`)) {
-      throw new PaywordError('storage', `the wallet ${path} is open in another program, which has it alone`)
+  for (const end = performance.now() + systemPatienceMilliseconds; ;) {
+    await acquire(lock)
+    try {
+      // After the lock is there: the Go client looks for it once it has its own.
+      if (!await isLockedBySystem(`${path}.lock`)) return await work()
+    } finally {
+      await unlink(lock)
     }
-    return await work()
-  } finally {
-    await unlink(lock)
+    if (performance.now() > end) throw new PaywordError('storage', `the wallet ${path} is open in another program, which has it alone`)
+    await wait(systemPauseMilliseconds)
   }
 }
 

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import { formatPayment, headerCommitment, headerPayword, headerReservation, headerState, parseStatus } from '../src/header.js'
 import { maxMicros } from '../src/amount.js'
 import type { Budget } from '../src/budget.js'
+import { toBase64url, toUtf8 } from '../src/encoding.js'
 import type { Payer, Ticket } from '../src/payer.js'
 import { Refusal } from '../src/reason.js'
 
@@ -22,7 +22,7 @@ export function headersOf(ticket: Ticket): Record<string, string> {
  */
 export async function payPage(payer: Payer, url: string, price: bigint, budget: Budget = noLimits, ask: typeof fetch = fetch): Promise<Response> {
   const { origin } = new URL(url)
-  const fingerprint = createHash('sha256').update(url).digest('base64url')
+  const fingerprint = toBase64url(new Uint8Array(await crypto.subtle.digest('SHA-256', toUtf8(url))))
   let forfeited: bigint | undefined
   for (let attempt = 1; ; attempt++) {
     const offer = { origin, vendor: origin, price, currency: 'usd-micro', maxStep: 4096, unreserved: false }
