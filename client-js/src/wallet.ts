@@ -7,6 +7,7 @@ import type { WalletDocument } from './document.js'
 import { formatWalletFile, parseWalletFile, withoutMoment } from './document_file.js'
 import { toBase64url } from './encoding.js'
 import { BrokerError, PaywordError, RefusedError } from './errors.js'
+import { thumbprint } from './keys.js'
 import { maxChainLength, seedBytes } from './limits.js'
 import { refused } from './mend.js'
 import { newDocument, defaultDeposit, knownTo } from './opening.js'
@@ -18,7 +19,7 @@ import { catchUpDocument, restoredDocument } from './restoration.js'
 import { Secret } from './secret.js'
 import { formatSeed, parseSeed } from './seed.js'
 import { unverifiedCertificate } from './certificate.js'
-import { unverifiedCommitment } from './commitment.js'
+import { commitmentId, unverifiedCommitment } from './commitment.js'
 import { Notices } from './notices.js'
 import type { Storage, StoredSecret } from './storage.js'
 import { summaryOf, type Summary } from './summary.js'
@@ -49,6 +50,8 @@ const maxTries = 3
 const maxTipTries = 8
 /** Bounds the commitments whose tips are kept in memory; when it is full it begins anew. */
 const maxTips = 256
+/** How many keys are derived at the same time. */
+const keysAtOnce = 64
 /** Bounds what tells a request from others, in characters. */
 const maxFingerprint = 200
 
@@ -222,6 +225,22 @@ export class Wallet implements Payer {
   async summary(): Promise<Summary> {
     const { secret, document } = await this.#load()
     return summaryOf(document, this.#now(), secret.sealed !== undefined)
+  }
+
+  /**
+   * What tells a commitment of this wallet from one that somebody made up: the
+   * thumbprints of all keys that it ever derived for certificates, and how far
+   * the chains of the commitments that it remembers were released, by their ids.
+   */
+  async signed(): Promise<{ keyIds: Set<string>, released: Map<string, readonly number[]> }> {
+    const { nextKey, vendors } = await this.#document()
+    const keyIds = new Set<string>()
+    for (let first = 0; first < nextKey; first += keysAtOnce) {
+      const numbers = Array.from({ length: Math.min(keysAtOnce, nextKey - first) }, (_, k) => first + k)
+      for (const { publicKey } of await Promise.all(numbers.map(number => this.#secret.certificate(number)))) keyIds.add(thumbprint(publicKey))
+    }
+    const commitments = Object.values(vendors).flatMap(({ open, old }) => [...open ? [open] : [], ...old ?? []])
+    return { keyIds, released: new Map(commitments.map(({ token, released }) => [commitmentId(token), released])) }
   }
 
   /** Has the broker revoke the certificates that these vendors know the wallet by; without any, all. Resolves with how many. */
