@@ -192,6 +192,8 @@ export interface StatementView {
   /** Came in, was paid to vendors, and is there, in micros. */
   cameIn: string
   paid: string
+  /** Sentences on what does not add up in the account as a whole. */
+  problems?: string[]
   commitments: {
     commitment: string
     vendor: string
