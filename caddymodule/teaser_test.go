@@ -79,7 +79,7 @@ func TestTeaser(t *testing.T) {
 	}
 	mustHold(t, body, "They came back early.", `"isAccessibleForFree":false`, `"cssSelector":".payword-paid"`,
 		`<section class="payword-paid" lang="de" dir="ltr"`, "Der Rest dieser Seite kostet", "0,001&#xa0;USD", "ein zehntel Cent",
-		testIssuer, "the payword extension", `<script type="application/payword+json">{"id":"`, "</main>")
+		testIssuer, "die payword-Erweiterung", `<script type="application/payword+json">{"id":"`, "</main>")
 	if strings.Contains(body, "SECRET") || strings.Contains(body, "payword:paid") {
 		t.Errorf("what is paid for is shown:\n%s", body)
 	}
