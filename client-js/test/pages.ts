@@ -98,12 +98,12 @@ export async function axe(page: Page, rule?: string): Promise<string[]> {
   return [...found.violations, ...unsure].flatMap(one => one.nodes.map(node => `${one.id}: ${node.html}: ${node.failureSummary ?? one.help}`))
 }
 
-/** A picture for people, if PAYWORD_SCREENSHOTS names a folder. */
-export async function picture(page: Page, name: string): Promise<void> {
+/** A picture of the whole page, or of what the window shows of it, for people, if PAYWORD_SCREENSHOTS names a folder. */
+export async function picture(page: Page, name: string, isWindow = false): Promise<void> {
   const to = process.env['PAYWORD_SCREENSHOTS']
   if (to === undefined) return
   await mkdir(to, { recursive: true })
-  await page.screenshot({ path: join(to, `${name}.png`), fullPage: true })
+  await page.screenshot({ path: join(to, `${name}.png`), fullPage: !isWindow })
 }
 
 /** What stands out of the window sideways, or of its own box, as sentences. */

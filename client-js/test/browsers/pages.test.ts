@@ -161,6 +161,17 @@ test('popup: a site is allowed by keyboard, with the limits that were typed', as
   assert.equal(await focused(page), 'Pause this site', 'the focus goes on in what replaced the question')
 })
 
+test('an ordinary page is asked about without warnings; the pictures of the documentation', async () => {
+  const { priceBefore: _before, vendor: _vendor, ...rest } = question
+  const plain = { ...rest, origin: news.origin, price: '20000', description: 'The harbour that moved: a story in five parts' }
+  const page = await pages.open('popup.html', fakeWorker({ tab: { origin: news.origin, question: plain } }), popupWindow)
+  assert.equal(await page.locator('.warning').count(), 0)
+  assert.match(await page.textContent('#here') ?? '', /0\.02\u00a0USD.*2 cents.*The harbour/)
+  await picture(page, 'extension-popup')
+  const options = await pages.open('options.html', fakeWorker({ overview: { ...overview, sites: [news] } }), { viewport: { width: 800, height: 1330 } })
+  await picture(options, 'extension-options', true)
+})
+
 test('popup: pay once, and a no of the browser', async () => {
   const fake = fakeWorker({ tab: { origin: question.origin, question }, isGranted: false })
   const page = await pages.open('popup.html', fake, popupWindow)
