@@ -31,7 +31,8 @@ export function refused(books: Books, ticket: Ticket, status: Status): Mended {
   const held = findTicket(books.document, ticket)
   if (!held || held.record.state === 'granted') return { shouldRetry: false, forfeited: 0n }
   const { commitment, record } = held
-  const before = record.triedReleased
+  const [before, forfeitedBefore] = [record.triedReleased, record.forfeited]
+  if (ticket.isRepeat) record.repeat = true // whoever sent it knows best whether it went out twice
   const next = mend({ books, commitment, record, status, hadCommitment: ticket.commitment !== undefined })
   if (next === 'again') {
     record.state = 'again'
@@ -45,7 +46,7 @@ export function refused(books: Books, ticket: Ticket, status: Status): Mended {
       ...abandoned ? { abandoned } : {}, ...next === 'same number' && before === triedReleased ? { number: record.number } : {},
     })
   }
-  return { shouldRetry: next !== 'none', forfeited: BigInt(record.forfeited) }
+  return { shouldRetry: next !== 'none', forfeited: BigInt(minus(record.forfeited, BigInt(forfeitedBefore))) }
 }
 
 function mend(refusal: Refused): Next {

@@ -69,7 +69,7 @@ export interface Ticket {
   commitment?: string
   /** Goes along with `commitment`. */
   reservation?: string
-  /** Released by this debit, in micros. */
+  /** Released by this take, in micros: 0 for a request that is sent again. */
   released: Micros
   /** It was sent before, and may have been charged. */
   isRepeat: boolean
@@ -124,7 +124,7 @@ export interface Receipt {
 export interface Mended {
   /** Whether to take a ticket again and send the request once more. */
   shouldRetry: boolean
-  /** Of all that was released for this request so far, what is gone, in micros: `Terms.forfeited` of the next take. */
+  /** What turned out to be gone of what was released for this request, in micros: one more part of `Terms.forfeited` of the next take. */
   forfeited: Micros
 }
 

@@ -15,7 +15,7 @@ export function takeOnce(books: Books, offer: Offer, terms: Terms): Ticket | und
   const commitment = vendor.open
   const { fingerprint } = terms
   const lost = findLost(books, commitment, fingerprint)
-  if (lost) return ticketOf(books, commitment, lost)
+  if (lost) return { ...ticketOf(books, commitment, lost), released: 0n }
   const { id } = termsOf(commitment)
   const attempt = takeAttempt(books, vendor, fingerprint)
   // What another commitment released pays for other requests at best.

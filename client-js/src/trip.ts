@@ -9,7 +9,7 @@ import { BudgetError, PaywordError, RefusedError, StalledError } from './errors.
 import { formatPayment, headerCommitment, headerPayword, headerReservation, headerState, headerStream, parseStatus } from './header.js'
 import { isPayable, readOffer } from './offer.js'
 import type { Buyer, Discoveries } from './offer.js'
-import type { Grant, Offer, Payer, Receipt, Status, Ticket } from './payer.js'
+import type { Grant, Offer, Payer, Payment, Receipt, Status, Ticket } from './payer.js'
 import type { Prices } from './prices.js'
 import { Refusal } from './reason.js'
 import type { Reason } from './reason.js'
@@ -128,6 +128,15 @@ function send(till: Till, asked: Outgoing, ticket: Ticket | undefined): Promise<
   })
 }
 
+/** Proves paywords on the way, which agree to pay nothing. One that is lost makes the payment itself be refused. */
+async function sendSteps(till: Till, { url, rest, signal }: Outgoing, steps: Payment[]): Promise<void> {
+  const base = till.fetch
+  for (const step of steps) {
+    const headers = { [headerPayword]: formatPayment(step) }
+    await base(url.href, { ...rest, method: 'HEAD', headers, redirect: 'manual', ...(signal && { signal }) }).catch(() => undefined)
+  }
+}
+
 function statusOf(answer: Response, ticket: Ticket): Status | undefined {
   const field = answer.headers.get(headerState)
   const status = field === null ? undefined : parseStatus(field)
@@ -239,6 +248,7 @@ class Trip {
     const { payer } = this.#till
     const { signal, body, url } = this.#asked
     try {
+      if (ticket.steps) await sendSteps(this.#till, this.#asked, ticket.steps)
       return await send(this.#till, this.#asked, ticket)
     } catch (error) {
       if (neverLeft(error) && !ticket.isRepeat) {

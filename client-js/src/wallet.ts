@@ -332,7 +332,7 @@ export class Wallet implements Payer {
       const held = findTicket(books.document, ticket)
       if (held?.record.state !== 'sent') return
       // A repeat was sent before: it may have been charged, and can be asked for again.
-      if (held.record.repeat) lose(books, held.commitment, held.record, true)
+      if (held.record.repeat || ticket.isRepeat) lose(books, held.commitment, held.record, true)
       else takeBack(books, held.commitment, held.record)
     })
   }

@@ -44,7 +44,7 @@ export async function payPage(payer: Payer, url: string, price: bigint, budget: 
       return answer
     }
     const mended = await payer.refused(ticket, status)
-    forfeited = mended.forfeited
+    forfeited = (forfeited ?? 0n) + mended.forfeited
     if (!mended.shouldRetry || attempt === 3) return answer
     price = status.price > price ? status.price : price
   }

@@ -126,7 +126,7 @@ export async function payFor(
     const terms = { budget, fingerprint: request, ...forfeited === undefined ? {} : { forfeited } }
     const ticket = await payer.take(offerOf(vendor, price), terms)
     world.leak.note(ticket, request)
-    if (!ticket.isRepeat) released += ticket.released
+    released += ticket.released
     last = await vendor.serve(ticket, request)
     if (isLost(attempt)) {
       await payer.lose(ticket, true)
@@ -137,7 +137,7 @@ export async function payFor(
       return { isGranted: true, released, last }
     }
     const mended: Mended = await payer.refused(ticket, last)
-    forfeited = mended.forfeited
+    forfeited = (forfeited ?? 0n) + mended.forfeited
     if (!mended.shouldRetry) break
     if (last.reason === 'price-over-max') price = last.price
   }

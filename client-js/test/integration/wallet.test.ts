@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-import { FileStorage, MemoryStorage, Wallet } from '../../src/node.js'
-import { payPage } from '../paying.js'
+import { FileStorage, MemoryStorage, payFetch, Wallet } from '../../src/node.js'
+import { noLimits, payPage } from '../paying.js'
 import { startServers, type Servers } from '../servers.js'
 
 const price = 1000n
@@ -55,6 +55,17 @@ test('thirty payments at once are each granted once, and release no more than th
   const answers = await Promise.all(Array.from({ length: 30 }, (_, k) => payPage(wallet, `${origin}/many/${k}`, price)))
   assert.deepEqual(answers.map(({ status }) => status), answers.map(() => 200))
   assert.equal((await wallet.summary()).spent, 30n * price)
+})
+
+test('payFetch pays with it, inside the budget', async () => {
+  const payer = await funded(await Wallet.create({ storage: new MemoryStorage() }))
+  const { origin } = servers.site('news')
+  const paying = payFetch({ payer, budget: { ...noLimits, perSite: 10n * price } })
+  const bodies = await Promise.all(Array.from({ length: 10 }, async (_, k) => (await paying(`${origin}/fetched/${k}`)).text()))
+  assert.deepEqual(bodies, bodies.map(() => 'page'))
+  await assert.rejects(paying(`${origin}/fetched/more`), { kind: 'budget', limit: 'perSite' })
+  const { released, spent } = await payer.summary()
+  assert.deepEqual([released, spent], [10n * price, 10n * price])
 })
 
 test('the Go client opens a file and a backup of ours and pays on, and we pay on after it', async () => {
