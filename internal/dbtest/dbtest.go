@@ -35,15 +35,21 @@ var running *Server
 // only a file can be.
 //
 // Where all tests of the package are run, those on PostgreSQL begin at once, in a
-// process of their own beside this one.
+// process of their own beside this one, and Main fails if they do.
 func Main(m *testing.M, prepare func(location string) error, skip string) int {
 	if !IsPostgreSQL() {
 		onPostgreSQL.skip = skip
-		if isWhole() {
-			onPostgreSQL.start()
-			defer onPostgreSQL.stop()
+		if !isWhole() {
+			return m.Run()
 		}
-		return m.Run()
+		onPostgreSQL.start()
+		code := m.Run()
+		// Not in a test: everything that comes after it would wait as well.
+		if complaint := onPostgreSQL.wait(); complaint != "" {
+			fmt.Fprintln(os.Stderr, complaint)
+			return 1
+		}
+		return code
 	}
 	server, err := Start()
 	if err == nil && prepare != nil {
@@ -99,7 +105,6 @@ type twin struct {
 	command *exec.Cmd // nil before start
 	output  bytes.Buffer
 	failed  error // to start
-	isDone  bool
 }
 
 // onPostgreSQL is the one of this process.
@@ -119,40 +124,31 @@ func (w *twin) start() {
 	w.failed = w.command.Start()
 }
 
-// wait returns what the process said, when it has ended.
-func (w *twin) wait() (output string, err error) {
-	w.isDone = true
-	if w.failed != nil {
-		return "", w.failed
+// wait waits until the process ends and returns what is wrong, or "".
+func (w *twin) wait() (complaint string) {
+	err := w.failed
+	if err == nil {
+		err = w.command.Wait()
 	}
-	err = w.command.Wait()
-	return w.output.String(), err
-}
-
-// stop ends the process if nobody has waited for it: no test asked how it went.
-// Its server ends with it, as servers of tests do.
-func (w *twin) stop() {
-	if !w.isDone && w.failed == nil {
-		_ = w.command.Process.Signal(os.Interrupt) // it may have ended
-		_, _ = w.wait()
+	switch {
+	case err != nil:
+		return fmt.Sprintf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, w.output.String())
+	case !strings.Contains(w.output.String(), "PASS"):
+		return "on PostgreSQL nothing ran:\n" + w.output.String()
 	}
+	return ""
 }
 
 // OnPostgreSQL makes sure that all tests of the package pass on PostgreSQL, too,
-// but for those that Main was told to skip.
+// but for those that Main was told to skip. Where Main has begun with them it
+// sees to that itself.
 func OnPostgreSQL(t *testing.T) {
 	t.Helper()
-	if IsPostgreSQL() {
-		return // this is that process
+	if IsPostgreSQL() || onPostgreSQL.command != nil {
+		return
 	}
-	if onPostgreSQL.command == nil { // some tests alone were asked for, and this is one of them
-		onPostgreSQL.start()
-	}
-	output, err := onPostgreSQL.wait()
-	if err != nil {
-		t.Fatalf("on PostgreSQL (%s=postgres go test ./... runs it alone): %v\n%s", variable, err, output)
-	}
-	if !strings.Contains(output, "PASS") {
-		t.Fatalf("on PostgreSQL nothing ran:\n%s", output)
+	onPostgreSQL.start() // some tests alone were asked for, and this is one of them
+	if complaint := onPostgreSQL.wait(); complaint != "" {
+		t.Fatal(complaint)
 	}
 }
