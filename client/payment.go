@@ -323,7 +323,7 @@ func (w *Wallet) settle(t *ticket, amount money.Amount, status payword.Status, l
 	w.doc.Total.Spent = addCapped(w.doc.Total.Spent, amount)
 	if w.learn(t, status) {
 		c.Confirmed = true
-		w.adoptCredit(t, status)
+		w.adoptCredit(t, status, amount-min(status.Price, amount))
 	}
 	receipt := Receipt{
 		Time: w.now().Unix(), URL: receiptURL(link), Vendor: t.vendor, Amount: amount, Currency: c.terms.Currency,
@@ -383,9 +383,10 @@ func (w *Wallet) learn(t *ticket, status payword.Status) bool {
 }
 
 // adoptCredit adds to the surplus what the vendor says is left and the wallet
-// did not count, such as the price of a request that never arrived. If others
-// came between, the vendor's numbers are not the newest. mu is held.
-func (w *Wallet) adoptCredit(t *ticket, status payword.Status) {
+// did not count, such as the price of a request that never arrived. Of that the
+// answer may still take an amount, in micros, if it is a stream. If others came
+// between, the vendor's numbers are not the newest. mu is held.
+func (w *Wallet) adoptCredit(t *ticket, status payword.Status, untaken money.Amount) {
 	c := t.commitment
 	if !t.alone || t.order != c.debits || status.Accepted != c.value() {
 		return
@@ -394,7 +395,7 @@ func (w *Wallet) adoptCredit(t *ticket, status payword.Status) {
 	for _, surplus := range c.Surplus {
 		counted += surplus
 	}
-	if credit := status.Accepted - status.Spent; credit > counted {
+	if credit := status.Accepted - status.Spent - untaken; credit > counted {
 		c.Surplus[t.payment.Chain] += credit - counted
 		w.isOpenAgain(t.vendor, credit-counted)
 	}

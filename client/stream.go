@@ -22,6 +22,9 @@ const (
 	eventNeedVoucher = "payment-need-voucher"
 	eventReceipt     = "payment-receipt"
 
+	// maxStreamIDBytes bounds the name of a stream; a gate's has 22.
+	maxStreamIDBytes = 64
+
 	// maxNoticeBytes bounds a line that is looked at; a notice has a few hundred.
 	maxNoticeBytes = 8192
 
@@ -83,10 +86,10 @@ func (m meter) bytes(amount money.Amount) int64 {
 // follow returns the body of a granted answer that counted as counted, which is
 // followed if it is a stream, or an event stream that ends with what it cost.
 func (t *trip) follow(answer *http.Response, counted money.Amount) io.ReadCloser {
-	id := answer.Header.Get(headerStream)
+	id := streamOf(answer)
 	events := strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream")
 	endsWithCost := events && t.offer.meter.price > 0
-	if id == "" && !endsWithCost || len(id) > 64 || answer.StatusCode == http.StatusSwitchingProtocols {
+	if id == "" && !endsWithCost || answer.StatusCode == http.StatusSwitchingProtocols {
 		return answer.Body
 	}
 	t.locked(func() { t.ticket.commitment.streams++ })
@@ -94,6 +97,15 @@ func (t *trip) follow(answer *http.Response, counted money.Amount) io.ReadCloser
 		ReadCloser: answer.Body, trip: t, ticket: *t.ticket, id: id, meter: t.offer.meter, agreed: t.ticket.payment.Max,
 		counted: counted, events: events,
 	}
+}
+
+// streamOf returns the stream that an answer names, or "".
+func streamOf(answer *http.Response) string {
+	id := answer.Header.Get(headerStream)
+	if len(id) > maxStreamIDBytes {
+		return ""
+	}
+	return id
 }
 
 // Read implements io.Reader. What the vendor says of payment is content too, and
@@ -195,16 +207,16 @@ func (f *followed) lookAtLine(line string) {
 	}
 }
 
-// settle takes back what the stream did not cost.
+// settle takes back what was counted for the stream and it did not cost. All
+// else that was agreed to is credit already.
 func (f *followed) settle(cost money.Amount) {
-	rest := f.agreed - min(cost, f.agreed)
-	f.agreed -= rest
+	f.agreed = min(f.agreed, cost)
 	unspent := f.counted - min(cost, f.counted)
 	f.counted -= unspent
 	var receipt Receipt
 	f.trip.locked(func() {
 		if !f.ticket.overtaken() {
-			f.ticket.commitment.Surplus[f.ticket.payment.Chain] += rest
+			f.ticket.commitment.Surplus[f.ticket.payment.Chain] += unspent
 			f.trip.Wallet.unsaved = true
 		}
 		receipt = f.trip.Wallet.unspend(f.ticket, unspent, f.trip.request.URL)

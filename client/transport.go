@@ -465,7 +465,9 @@ func (t *trip) brokeOff(granted ticket) func() {
 
 // charged returns what a granted request cost, in micros, never more than was
 // agreed to: what the receipt says, or else the price, for the answers that cost
-// anything. paid is false if the answer says nothing of a payment.
+// anything. A stream may take all that was agreed to, whatever it begins with:
+// that is no credit for others until it ends. paid is false if the answer says
+// nothing of a payment.
 func (t *trip) charged(answer *http.Response, status payword.Status, stated bool) (amount money.Amount, paid bool) {
 	most := t.ticket.payment.Max
 	if receipt, err := payword.ParseReceipt(answer.Header.Get(payword.HeaderPaymentReceipt)); err == nil {
@@ -478,6 +480,9 @@ func (t *trip) charged(answer *http.Response, status payword.Status, stated bool
 	delivers := answer.StatusCode/100 == 2 || answer.StatusCode == http.StatusSwitchingProtocols
 	if !stated || !delivers || t.request.Method == http.MethodHead {
 		return 0, stated
+	}
+	if streamOf(answer) != "" {
+		return most, true
 	}
 	return min(status.Price, most), true
 }
