@@ -73,14 +73,15 @@ export function learn(books: Books, commitment: CommitmentRecord, ticket: { chai
 
 /**
  * Adds to the surplus what the vendor says is left and the wallet did not count,
- * such as the price of a request that never arrived. If others came between, the
- * vendor's numbers are not the newest.
+ * such as the price of a request that never arrived. Of that the answer may still
+ * take `untaken` micros, if it is a stream. If others came between, the vendor's
+ * numbers are not the newest.
  */
-export function adoptCredit(books: Books, commitment: CommitmentRecord, ticket: TicketRecord, status: Status): void {
+export function adoptCredit(books: Books, commitment: CommitmentRecord, ticket: TicketRecord, status: Status, untaken: Micros): void {
   const { known } = status
   if (!known || !ticket.alone || ticket.order !== (commitment.debits ?? 0) || known.accepted !== valueOf(commitment)) return
   const counted = commitment.surplus.reduce((sum, surplus) => sum + BigInt(surplus), 0n)
-  const more: Micros = known.accepted - known.spent - counted
+  const more: Micros = known.accepted - known.spent - untaken - counted
   if (more <= 0n) return
   commitment.surplus[ticket.chain] = plus(commitment.surplus[ticket.chain], more)
   isOpenAgain(books.document, termsOf(commitment).vendor, more)

@@ -262,7 +262,7 @@ export function settle(books: Books, ticket: Ticket, grant: Grant): Receipt {
     addSpent(books, ticket.vendor, amount)
     if (grant.status && learn(books, commitment, record, grant.status)) {
       commitment.confirmed = true
-      adoptCredit(books, commitment, record, grant.status)
+      adoptCredit(books, commitment, record, grant.status, most(0n, amount - grant.status.price))
     }
     if (grant.status && amount > 0n && !record.metered) sawPrice(document.vendors[ticket.vendor], grant.status.price)
     record.settled = true

@@ -2,6 +2,7 @@ import { maxMicros } from './amount.js'
 import type { Micros } from './amount.js'
 import type { Watcher } from './body.js'
 import { PaywordError } from './errors.js'
+import { headerStream } from './header.js'
 import type { Meter, Ticket } from './payer.js'
 
 /** What a vendor says inside of an event stream, and how a followed stream is paid on. */
@@ -32,15 +33,24 @@ const maxFruitless = 3
 // more is brought, in milliseconds. Nothing can be said inside of it.
 const stallMilliseconds = 300
 
+// Bounds the name of a stream, in characters; a gate's has 22.
+const maxStreamIdCharacters = 64
+
+/** The stream that an answer names: it may take all that was agreed to, whatever it begins with. */
+export function streamIdOf(headers: Headers): string | undefined {
+  const id = headers.get(headerStream) ?? ''
+  return id === '' || id.length > maxStreamIdCharacters ? undefined : id
+}
+
 /**
  * What follows the body of an answer that is charged while it flows, and brings
  * more when the vendor waits for it; undefined for an answer that is none.
  */
 export function followStream(headers: Headers, trip: StreamTrip): Pick<Watcher, 'piece' | 'waiting' | 'failure'> | undefined {
-  const id = headers.get('Payword-Stream') ?? ''
+  const id = streamIdOf(headers)
   const isEvents = /^text\/event-stream\b/i.test(headers.get('Content-Type') ?? '')
   const endsWithCost = isEvents && trip.meter !== undefined
-  if (id === '' && !endsWithCost || id.length > 64) return undefined
+  if (id === undefined && !endsWithCost) return undefined
   const stream = new Stream(id, trip)
   if (isEvents) {
     const lines = new Lines(line => stream.line(line))
@@ -58,7 +68,7 @@ export function followStream(headers: Headers, trip: StreamTrip): Pick<Watcher, 
 
 /** One stream: what was agreed to and what came. */
 class Stream {
-  readonly #id: string
+  readonly #id: string | undefined
   readonly #trip: StreamTrip
   #agreed: Micros
   #counted: Micros
@@ -68,7 +78,7 @@ class Stream {
   /** Why nothing more was brought. */
   failure: { error: unknown } | undefined
 
-  constructor(id: string, trip: StreamTrip) {
+  constructor(id: string | undefined, trip: StreamTrip) {
     this.#id = id
     this.#trip = trip
     this.#agreed = trip.ticket.payment.max
@@ -96,28 +106,28 @@ class Stream {
   /** Brings more for a body that has used up what was agreed to. */
   async stalled(): Promise<void> {
     const paidBytes = bytesFor(this.#trip.meter, this.#agreed)
-    if (this.#id === '' || this.failure || paidBytes === undefined || this.#receivedBytes < paidBytes) return
+    if (this.#id === undefined || this.failure || paidBytes === undefined || this.#receivedBytes < paidBytes) return
     // If that fails, the reader is told when the vendor sends on or closes the stream.
-    await this.#bring(this.#trip.ticket.payment.max).catch((error: unknown) => {
+    await this.#bring(this.#id, this.#trip.ticket.payment.max).catch((error: unknown) => {
       this.failure = { error }
     })
   }
 
   async #needed(notice: Record<string, unknown>): Promise<void> {
-    if (this.#id === '' || notice['stream'] !== this.#id) return
+    if (this.#id === undefined || notice['stream'] !== this.#id) return
     const required = amountOf(notice['required'])
     const spent = amountOf(notice['spent'])
     if (required === undefined || spent === undefined) return
     const missing = required > spent ? required - spent : 0n
     const piece = this.#trip.ticket.payment.max
-    await this.#bring(missing > piece ? missing : piece)
+    await this.#bring(this.#id, missing > piece ? missing : piece)
   }
 
-  async #bring(amount: Micros): Promise<void> {
+  async #bring(id: string, amount: Micros): Promise<void> {
     if (++this.#fruitless > maxFruitless) {
       throw new PaywordError('lost', `paying ${this.#trip.ticket.vendor}: the stream asks to be paid again and again and sends nothing`)
     }
-    await this.#trip.bring(this.#id, amount, this.#agreed)
+    await this.#trip.bring(id, amount, this.#agreed)
     this.#agreed += amount
     this.#counted += amount
   }

@@ -13,7 +13,7 @@ import type { Grant, Offer, Payer, Payment, Receipt, Status, Ticket } from './pa
 import type { Prices } from './prices.js'
 import { Refusal } from './reason.js'
 import type { Reason } from './reason.js'
-import { followStream } from './stream.js'
+import { followStream, streamIdOf } from './stream.js'
 
 /** What all requests of one `payFetch` have in common. */
 export interface Till {
@@ -389,10 +389,15 @@ class Trip {
   }
 }
 
-/** What a granted request cost, in micros, never more than was agreed to: the price, for the answers that cost anything. */
+/**
+ * What a granted request cost, in micros, never more than was agreed to: the
+ * price, for the answers that cost anything. A stream may take all that was agreed
+ * to: that is no credit for others until it ends.
+ */
 function chargedFor(ticket: Ticket, answer: Response, status: Status | undefined, method: string): Micros {
   if (status === undefined || !answer.ok || method === 'HEAD') return 0n
-  return status.price < ticket.payment.max ? status.price : ticket.payment.max
+  const { max } = ticket.payment
+  return status.price < max && streamIdOf(answer.headers) === undefined ? status.price : max
 }
 
 /** Whether the answer leaves open what became of the payment: the gate's store failed, or something between. */

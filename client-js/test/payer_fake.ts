@@ -34,6 +34,11 @@ export class FakePayer implements Payer {
     return [...this.#accounts].reduce((sum, [name, { released }]) => vendor === undefined || name === vendor ? sum + released : sum, 0n)
   }
 
+  /** What was released and no request agreed to, in micros. */
+  credit(): Micros {
+    return [...this.#accounts.values()].reduce((sum, { surplus }) => sum + surplus, 0n)
+  }
+
   /** How often a method was called. */
   count(method: string): number {
     return this.calls.filter(call => call === method).length

@@ -18,6 +18,8 @@ interface Script {
   slice?: Micros
   type?: string
   unitType?: string
+  /** Whether it names itself. */
+  isNamed?: boolean
 }
 
 function start(script: Script, limits = budget): { gate: FakeGate, payer: FakePayer, web: FakeWeb, receipts: Receipt[], ask: () => Promise<string> } {
@@ -42,7 +44,7 @@ function start(script: Script, limits = budget): { gate: FakeGate, payer: FakePa
   return { web, gate, payer, receipts, ask }
 }
 
-function streamOf({ says, slice = 1000n, type = 'text/event-stream' }: Script, gate: FakeGate, payer: FakePayer): Response {
+function streamOf({ says, slice = 1000n, type = 'text/event-stream', isNamed = true }: Script, gate: FakeGate, payer: FakePayer): Response {
   const rest = [...says]
   let wanted = gate.taken.accepted
   const body = new ReadableStream<Uint8Array>({
@@ -56,7 +58,7 @@ function streamOf({ says, slice = 1000n, type = 'text/event-stream' }: Script, g
       controller.enqueue(new TextEncoder().encode(next ?? notice('payment-need-voucher', { stream: streamId, required: String(wanted), accepted: String(accepted), spent: String(accepted), charged: String(accepted), max: '9000' })))
     },
   }, { highWaterMark: 0 })
-  return new Response(body, { headers: { 'Content-Type': type, 'Payword-Stream': streamId } })
+  return new Response(body, { headers: { 'Content-Type': type, ...isNamed && { 'Payword-Stream': streamId } } })
 }
 
 function notice(event: string, data: object): string {
@@ -148,4 +150,24 @@ test('bytes that have used up what was agreed to are paid on after a while', asy
   }, { highWaterMark: 0 }), { headers: { 'Payword-Stream': streamId } })
   assert.equal(await ask(), piece.repeat(3))
   assert.equal(payer.released(), 3000n)
+})
+
+test('what a stream did not cost is credit once, however little it begins with', async () => {
+  const rows: [name: string, begin: Micros, says: string[], cost: Micros, isNamed?: false][] = [
+    ['the ceiling is charged', 1000n, [receiptOf(700n)], 700n, false], ['less is charged than was agreed to', 400n, [receiptOf(250n)], 250n, false],
+    ['it costs what was charged', 400n, [receiptOf(400n)], 400n, false], ['a stream that begins with all', 1000n, [receiptOf(700n)], 700n],
+    ['a stream that begins with less', 400n, [receiptOf(250n)], 250n], ['a stream that takes more later', 400n, [receiptOf(900n)], 900n],
+    ['a stream that takes all', 400n, [receiptOf(1000n)], 1000n], ['a receipt of more than was agreed to', 400n, [receiptOf(5000n)], 1000n],
+    ['the same receipt twice', 400n, [receiptOf(600n), receiptOf(600n)], 600n],
+  ]
+  for (const [name, begin, says, cost, isNamed = true] of rows) {
+    const script: Script = { says: [receiptOf(1000n)], isNamed }
+    const { gate, payer, receipts, ask } = start(script)
+    await ask()
+    gate.price = begin
+    script.says = says
+    await ask()
+    const told = receipts.reduce((sum, { amount, returned = 0n }) => sum + amount - returned, 0n)
+    assert.deepEqual([told, payer.released() - payer.credit()], [1000n + cost, 1000n + cost], name)
+  }
 })

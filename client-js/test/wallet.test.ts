@@ -46,6 +46,20 @@ test('every outcome of a ticket counts once, whoever tells it and however often'
   assert.equal((await world.wallet.summary()).released, 2n * price)
 })
 
+test('what a stream may still take is no credit, whatever the vendor says is left when it begins', async () => {
+  const world = await newWorld()
+  const url = 'https://news.example/stream'
+  world.vendor.price = 400n // of the 1000 that are agreed to
+  const ticket = await world.wallet.take({ ...offerOf(world.vendor, price), meter: { unitType: 'event', unitPrice: 10n } }, { budget: noLimits, fingerprint: 'stream' })
+  const status = await world.vendor.serve(ticket, 'stream')
+  const credit = async (): Promise<bigint> => (await world.document()).vendors[world.vendor.origin]!.open!.surplus.reduce((sum, one) => sum + BigInt(one), 0n)
+  await world.wallet.settle(ticket, { url, amount: price, status, isWhole: false })
+  assert.deepEqual([status.known?.spent, await credit(), (await world.wallet.summary()).spent], [400n, 0n, price])
+  await world.wallet.giveBack(ticket, 100n, url)
+  await world.wallet.delivered(ticket, 900n)
+  assert.deepEqual([await credit(), (await world.wallet.summary()).spent], [100n, 900n])
+})
+
 test('a request whose answer was lost is asked for again under its number, in another tab too, and costs once', async () => {
   const world = await newWorld()
   await payFor(world, 'first')
