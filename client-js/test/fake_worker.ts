@@ -30,6 +30,7 @@ export interface Deed {
  * nothing but its argument.
  */
 export function installFakeWorker(fake: FakeWorker): void {
+  localStorage.clear()
   const done: Deed[] = []
   let underWay = 0
   const { overview } = fake

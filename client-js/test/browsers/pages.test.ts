@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
-import type { BrowserContextOptions, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import type { Overview, Question, ReceiptView, SiteView } from '../../extension/src/messages.js'
 import type { FakeWorker } from '../fake_worker.js'
 import { axe, deeds, overflows, picture, space, startPages, texts, until, type Pages } from '../pages.js'
@@ -63,7 +63,7 @@ const states: { name: string, path: string, fake: () => FakeWorker, isPopup?: bo
   { name: 'welcome-done', path: 'welcome.html', fake: () => fakeWorker() },
 ]
 
-const popupWindow: BrowserContextOptions = { viewport: { width: 384, height: 600 } }
+const popupWindow = { width: 384, height: 600 }
 
 /** Opens what can be opened, so that axe and the eye see all of it. The look for an agent has ended. */
 async function openAll(page: Page): Promise<void> {
@@ -73,7 +73,7 @@ async function openAll(page: Page): Promise<void> {
 
 for (const { name, path, fake, isPopup, isWhole } of states) {
   test(`${name}: nobody is shut out`, async () => {
-    const page = await pages.open(path, fake(), isPopup ? popupWindow : {})
+    const page = await pages.open(path, fake(), isPopup ? popupWindow : undefined)
     await picture(page, name)
     await openAll(page)
     assert.deepEqual(await axe(page), [])
@@ -106,7 +106,7 @@ for (const language of ['de', 'fr', 'es']) {
     assert.match(await page.textContent('.price') ?? '', /0,001\u00a0USD/)
     await page.setViewportSize({ width: 320, height: 600 })
     assert.deepEqual(await overflows(page), [])
-    const options = await pages.open('options.html', fakeWorker({ language }), { viewport: { width: 320, height: 600 } })
+    const options = await pages.open('options.html', fakeWorker({ language }), { width: 320, height: 600 })
     await openAll(options)
     assert.deepEqual(await overflows(options), [])
     await picture(options, `options-${language}`)
@@ -168,7 +168,7 @@ test('an ordinary page is asked about without warnings; the pictures of the docu
   assert.equal(await page.locator('.warning').count(), 0)
   assert.match(await page.textContent('#here') ?? '', /0\.02\u00a0USD.*2 cents.*The harbour/)
   await picture(page, 'extension-popup')
-  const options = await pages.open('options.html', fakeWorker({ overview: { ...overview, sites: [news] } }), { viewport: { width: 800, height: 1330 } })
+  const options = await pages.open('options.html', fakeWorker({ overview: { ...overview, sites: [news] } }), { width: 800, height: 1330 })
   await picture(options, 'extension-options', true)
 })
 
