@@ -44,9 +44,11 @@ function balanceList(account: Account, balance: Balance | undefined): HTMLElemen
 
 function statementTable(statement: StatementView): HTMLElement[] {
   const { currency, commitments, problems = [] } = statement
-  const wrong = commitments.filter(commitment => commitment.problem !== undefined).length + problems.length
-  const verdict = wrong === 0 ? element('p', {}, plural('statement_right', commitments.length))
-    : element('div', { class: 'problem' }, element('p', {}, element('strong', {}, plural('statement_wrong', wrong))), ...problems.map(problem => element('p', {}, foreign(problem))), element('p', {}, text('statement_wrong_do')))
+  const wrong = commitments.filter(commitment => commitment.problem !== undefined).length
+  const said = wrong > 0 ? plural('statement_wrong', wrong) : text('statement_wrong_account')
+  const verdict = wrong === 0 && problems.length === 0 ? element('p', {}, plural('statement_right', commitments.length))
+    : element('div', { class: 'problem' }, element('p', {}, element('strong', {}, said)),
+      ...problems.map(problem => element('p', {}, foreign(problem))), element('p', {}, text('statement_wrong_do')))
   const rows = commitments.map(commitment => element('tr', {},
     element('td', { class: 'long' }, foreign(commitment.vendor, { dir: 'ltr' }), ...commitment.problem === undefined ? [] : [element('p', { class: 'complaint' }, foreign(commitment.problem))]),
     element('td', { class: 'figure' }, money(commitment.paid, currency)),

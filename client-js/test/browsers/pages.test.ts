@@ -294,6 +294,12 @@ test('options: the statement is checked, and what is wrong is said', async () =>
   await picture(page, 'options-statement')
 })
 
+test('options: an account that does not add up is no right one', async () => {
+  const page = await pages.open('options.html', fakeWorker({ statement: { ...statement, commitments: [], problems: ['the broker lists less than came in <b>'] } }))
+  await page.click('text=Check the statement')
+  await until(page, '/does not add up.*less than came in <b>.*cannot prove/.test(document.querySelector("#account-parts").textContent)')
+})
+
 test('options: backup, and a wallet that is removed only by its name', async () => {
   const page = await pages.open('options.html', fakeWorker())
   const [file] = await Promise.all([page.waitForEvent('download'), page.click('text=Save a backup')])
