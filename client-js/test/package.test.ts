@@ -58,6 +58,13 @@ test('the package holds what src gives, the licence and the page for npm', () =>
   assert.equal(readFileSync(join(folder, 'LICENSE'), 'utf8'), readFileSync(join(folder, '..', 'LICENSE'), 'utf8'), 'one licence')
 })
 
+test('every dependency is imported by what is published, and nothing else is', () => {
+  const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Record<string, Record<string, string>>
+  const imported = filesUnder(join(folder, 'src')).flatMap(path => [...readFileSync(path, 'utf8').matchAll(/^(?:import|export|\})[^'\n]* from '([^'.\n][^'\n]*)'/gm)].map(match => match[1] ?? ''))
+  const packages = imported.filter(name => !name.startsWith('node:')).map(name => name.split('/').slice(0, name.startsWith('@') ? 2 : 1).join('/'))
+  assert.deepEqual([...new Set(packages)].sort(), Object.keys({ ...dependencies, ...peerDependencies }).sort())
+})
+
 test('publint finds nothing', async () => {
   const tarball = readFileSync(pack.tarball)
   const { messages, pkg } = await publint({
