@@ -206,7 +206,7 @@ func (t *trip) step(payment payword.Payment) error {
 		return fmt.Errorf("a HEAD request on the way was lost")
 	}
 	defer discard(answer)
-	status, stated := statusOf(answer)
+	status, stated := statusOf(answer, payment)
 	onTheWay := *t.ticket
 	onTheWay.payment = payment
 	learned := false

@@ -259,7 +259,7 @@ func (f *followed) bring(amount money.Amount) {
 		return
 	}
 	defer discard(answer)
-	status, stated := statusOf(answer)
+	status, stated := statusOf(answer, taken.payment)
 	if !stated || status.Reason != payword.Accepted {
 		t.locked(func() { t.Wallet.lose(taken, false) })
 		f.failed = t.refusal(status.Reason, amount, answer.StatusCode, "payment for a stream was refused")

@@ -18,7 +18,8 @@ import (
 // Transport is an http.RoundTripper that pays for what it is asked to pay for,
 // inside a budget. It answers a 402 that offers the payword method with the intent
 // session, and no other; a request with any other answer is passed through
-// untouched; so is a 503, which is never paid for again.
+// untouched; so are a 503, and any other 5xx that does not say what became of the
+// payment: it may have been charged, and a GET for the same soon costs no more.
 //
 // A redirect is a request of its own to RoundTrip: what is sent to one origin is
 // never sent on to another. Paywords travel over https only, and over plain http
@@ -214,9 +215,9 @@ func (t *trip) pay() (*http.Response, error) {
 			}
 			continue
 		}
-		status, stated := statusOf(answer)
+		status, stated := statusOf(answer, t.ticket.payment)
 		switch {
-		case answer.StatusCode == http.StatusServiceUnavailable:
+		case couldNotTell(answer, stated):
 			t.locked(func() { t.Wallet.lose(*t.ticket, t.safe) })
 			return answer, nil
 		case answer.StatusCode != http.StatusPaymentRequired && (!stated || status.Reason == payword.Accepted):
@@ -406,14 +407,25 @@ func (r *reach) watch(ctx context.Context) context.Context {
 // asked for, and none was had. A Base that does not say counts as having sent.
 func (r *reach) nowhere() bool { return r.asked.Load() && !r.connected.Load() }
 
-// statusOf returns what an answer says of the commitment.
-func statusOf(answer *http.Response) (payword.Status, bool) {
+// couldNotTell reports whether an answer leaves open what became of the payment:
+// the gate's store failed, or something between. A proxy that waited for the gate
+// in vain says so with 502 or 504, and the gate may have charged.
+func couldNotTell(answer *http.Response, stated bool) bool {
+	return answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode >= 500 && !stated
+}
+
+// statusOf returns what the answer to a payment says of the commitment.
+func statusOf(answer *http.Response, sent payword.Payment) (payword.Status, bool) {
 	values := answer.Header.Values(payword.HeaderState)
 	if len(values) != 1 {
 		return payword.Status{}, false
 	}
 	status, refusal := payword.ParseStatus(values[0])
-	return status, !refusal.Refused()
+	// What a cache kept is of another payment.
+	if refusal.Refused() || status.Number != 0 && status.Number != sent.Number {
+		return payword.Status{}, false
+	}
+	return status, true
 }
 
 // granted settles the account of a request that was granted.
