@@ -132,10 +132,15 @@ export function turnDay(books: Books): void {
 /** The seconds of `Budget.perSiteAndMinute`. */
 const minuteSeconds = 60
 
+/** Whether a time is less than a minute away. One far ahead is of a clock that was wrong, and must not block a site until then. */
+function isOfMinute(at: number, now: number): boolean {
+  return Math.abs(now - at) < minuteSeconds
+}
+
 /** What counts against a budget, in micros. The totals of the day have to be of today. */
 export function usageOf(books: Books, vendor: VendorRecord | undefined): Usage {
   const { document, now } = books
-  const recent = (vendor?.recent ?? []).filter(one => one.at > now - minuteSeconds)
+  const recent = (vendor?.recent ?? []).filter(one => isOfMinute(one.at, now))
   return {
     site: BigInt(vendor?.released ?? '0'),
     day: BigInt(document.day.released),
@@ -154,7 +159,7 @@ export function countRelease(books: Books, vendor: VendorRecord | undefined, amo
   vendor.released = plus(vendor.released, amount)
   if (!vendor.day || vendor.day.day < document.day.day) vendor.day = { day: document.day.day, released: '0' }
   vendor.day.released = plus(vendor.day.released, amount)
-  vendor.recent = (vendor.recent ?? []).filter(one => one.at > now - minuteSeconds)
+  vendor.recent = (vendor.recent ?? []).filter(one => isOfMinute(one.at, now))
   const last = vendor.recent.at(-1)
   if (last && last.at >= now) last.released = plus(last.released, amount)
   else vendor.recent.push({ at: now, released: String(amount) })

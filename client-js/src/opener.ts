@@ -3,16 +3,17 @@ import type { Micros } from './amount.js'
 import { commitmentsOf, type Books, type Tips } from './books.js'
 import { isToken, isUnavailable, readAccount, wrongAnswer, type BrokerClient } from './broker.js'
 import { Chain } from './chain.js'
-import { signCommitment, unverifiedCommitment } from './commitment.js'
+import { signCommitment, unverifiedCommitment, type Commitment } from './commitment.js'
 import type { CommitmentRecord, HeldCertificate, WalletDocument } from './document.js'
 import { toBase64url } from './encoding.js'
-import { BrokerError, PaywordError, RefusedError } from './errors.js'
+import { BrokerError, BudgetError, PaywordError, RefusedError, StalledError } from './errors.js'
 import { nonceBytes } from './limits.js'
 import {
   beginOpening, commitmentSeconds, endOpening, isFresh, isGood, isHalfOver, keepOpened, knownTo, maxOpenedLength,
-  readHeld, takeSpare, unitsFor, dropOldSpares, type OpeningTerms, type Place,
+  giveSpare, readHeld, takeSpare, unitsFor, dropOldSpares, type OpeningTerms, type Place,
 } from './opening.js'
 import { retire } from './payment.js'
+import { mismatchOf, unverifiedReservation, type Reservation } from './reservation.js'
 import type { Secret } from './secret.js'
 import { maxCertificatesPerRequest, renewCertificates, requestCertificates, spareCount, type Asking } from './spares.js'
 import { least, most } from './sums.js'
@@ -43,7 +44,7 @@ export class Opener {
   readonly #wallet: Fields
   /** Who opens, in the claims of `beginOpening`: this wallet of this tab. */
   readonly #id = toBase64url(crypto.getRandomValues(new Uint8Array(9)))
-  readonly #openings = new Map<string, Promise<void>>()
+  readonly #openings = new Map<string, Promise<boolean>>()
   #tending: Promise<void> | undefined
 
   constructor(fields: Fields) {
@@ -53,14 +54,20 @@ export class Opener {
   /**
    * Opens a commitment to a vendor unless one is open. One opening at a time is
    * under way for a vendor, in whichever tab or process, and serves all who wait.
+   * Resolves with whether it made one for these terms; if not, look what is open.
    */
-  async ensure(vendor: string, terms: OpeningTerms): Promise<void> {
-    let current = this.#openings.get(vendor)
-    if (!current) {
-      current = this.#open(terms).finally(() => this.#openings.delete(vendor))
-      this.#openings.set(vendor, current)
+  async ensure(vendor: string, terms: OpeningTerms): Promise<boolean> {
+    const others = this.#openings.get(vendor)
+    if (others) {
+      await others.catch((error: unknown) => {
+        // What is too much for the budget of one may be little to another.
+        if (!(error instanceof BudgetError || error instanceof StalledError || error instanceof RefusedError)) throw error
+      })
+      return false
     }
-    await current
+    const own = this.#open(terms).finally(() => this.#openings.delete(vendor))
+    this.#openings.set(vendor, own)
+    return own
   }
 
   /** Waits until what it does in the background is done, but not for long. */
@@ -80,12 +87,12 @@ export class Opener {
     return account
   }
 
-  async #open(terms: OpeningTerms): Promise<void> {
+  async #open(terms: OpeningTerms): Promise<boolean> {
     const { vendor } = terms.offer
     const end = performance.now() + openingMilliseconds
     for (let isAgain = false; ;) {
       const place = await this.#wallet.change(books => beginOpening(books, terms, this.#id))
-      if (place.kind === 'open') return
+      if (place.kind === 'open') return false
       if (place.kind === 'wait') {
         if (performance.now() > end) throw new PaywordError('storage', `another tab or program takes long to open a commitment to ${vendor}`)
         await this.#notice()
@@ -94,7 +101,7 @@ export class Opener {
       try {
         await this.#openOnce(terms, place)
         this.#tend()
-        return
+        return true
       } catch (error) {
         const isRevoked = error instanceof BrokerError && error.reason === 'certificate-revoked'
         await this.#wallet.change(books => this.#give(books, vendor, isRevoked)).catch(() => undefined) // the claim ends by itself
@@ -121,8 +128,16 @@ export class Opener {
     if (place.kind === 'reserve') token = place.token
     else {
       const held = await this.#certificateFor(offer.vendor)
-      const commitment = await this.#make(offer, held, place.limit)
-      if (!await change(books => keepOpened(books, offer.vendor, commitment, held))) return
+      const commitment = await this.#make(offer, held, place.limit).catch(async (error: unknown) => {
+        await change(books => giveSpare(books, offer.vendor, held))
+        throw error
+      })
+      const isKept = await change(books => {
+        if (keepOpened(books, offer.vendor, structuredClone(commitment), held)) return true
+        endOpening(books.document, offer.vendor, this.#id)
+        return false
+      })
+      if (!isKept) return
       token = commitment.token
     }
     const { limit } = unverifiedCommitment(token)
@@ -200,7 +215,11 @@ export class Opener {
       return { first, missing, prefixes: document.prefixes ?? [] }
     })
     if (missing <= 0) return
-    const spares = await requestCertificates(asking, first, missing, prefixes)
+    const spares = await requestCertificates(asking, first, missing, prefixes).catch(async (error: unknown) => {
+      // Asked again for the same, the broker gives what it issued and nobody got.
+      if (isUnavailable(error)) await change(({ document }) => { if (document.nextKey === first + missing) document.nextKey = first })
+      throw error
+    })
     await change(({ document }) => { document.spares = [...document.spares ?? [], ...spares] })
   }
 
@@ -242,13 +261,13 @@ export class Opener {
     let amount = wanted
     for (let attempt = 1; ; attempt++) {
       try {
-        return { reservation: await this.#askReservation(token, amount), amount }
+        return await this.#askReservation(token, amount)
       } catch (error) {
         if (!(error instanceof BrokerError) || attempt > maxReserveTries || amount <= floor) throw error
         if (error.reason === 'insufficient-funds') {
           const { available } = await this.balance().catch(() => { throw error })
-          if (available < floor || available >= amount) throw error
-          amount = available
+          if (available >= amount) throw error
+          amount = most(floor, available) // with too little left, a part may be reserved already
         } else if (error.reason === 'over-account-limit') {
           amount = attempt === maxReserveTries ? floor : most(floor, amount / 2n)
         } else throw error
@@ -256,13 +275,13 @@ export class Opener {
     }
   }
 
-  async #askReservation(commitment: string, amount: Micros): Promise<string> {
+  async #askReservation(commitment: string, amount: Micros): Promise<{ reservation: string, amount: Micros }> {
     const { broker, client } = await this.#asking()
     const action = 'reserving'
     const answer = await client.ask(broker, { action, method: 'POST', path: '/v1/reservations', body: { commitment, amount: String(amount) } })
     const { reservation } = (answer ?? {}) as { reservation?: unknown }
     if (!isToken(reservation)) throw wrongAnswer(broker, action, 'the reservation has no form that fits a header')
-    return reservation
+    return { reservation, amount: reservedFor(unverifiedCommitment(commitment), reservation, detail => wrongAnswer(broker, action, detail)) }
   }
 
   /**
@@ -287,6 +306,19 @@ export class Opener {
       })
     })
   }
+}
+
+/** The amount of a reservation, in micros, which must fit its commitment: what was reserved before may be more or less than is asked for. */
+function reservedFor(commitment: Commitment, token: string, wrong: (detail: string) => Error): Micros {
+  let reservation: Reservation
+  try {
+    reservation = unverifiedReservation(token)
+  } catch (error) {
+    throw wrong((error as Error).message)
+  }
+  const mismatch = mismatchOf(reservation, commitment)
+  if (mismatch !== undefined) throw wrong(mismatch)
+  return reservation.amount
 }
 
 function pause(milliseconds: number): Promise<void> {

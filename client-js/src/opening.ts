@@ -80,6 +80,11 @@ export function takeSpare(books: Books): HeldCertificate | undefined {
   return books.document.spares?.shift()
 }
 
+/** Puts a certificate back that was taken for a vendor and not used, unless the vendor knows it. */
+export function giveSpare({ document }: Books, origin: string, held: HeldCertificate): void {
+  if (knownTo(document, origin)?.key !== held.key) document.spares = [held, ...document.spares ?? []]
+}
+
 /** Forgets spares that are about to expire. */
 export function dropOldSpares({ document, now }: Books): void {
   document.spares = (document.spares ?? []).filter(held => isGood(held, now))

@@ -106,11 +106,12 @@ export function debit(books: Books, vendor: VendorRecord, commitment: Commitment
   const { now } = books
   const terms = termsOf(commitment)
   const { offer: { price }, budget } = wanted
-  const forfeited = BigInt(wanted.tries.forfeited)
   checkPrice(budget, price, 0n, terms.currency, terms.vendor)
-  const need = cheapest(commitment, price, most(0n, budget.perRequest - forfeited))
+  // All that is released for the request counts, also what is credit of its own by now.
+  const tried = BigInt(wanted.tries.triedReleased)
+  const need = cheapest(commitment, price, most(0n, budget.perRequest - tried))
   if (!need) {
-    checkPrice(budget, price, forfeited, terms.currency, terms.vendor) // another commitment would not do either
+    checkPrice(budget, price, tried, terms.currency, terms.vendor) // another commitment would not do either
     return undefined
   }
   const { chain, steps, release } = need
@@ -159,10 +160,22 @@ function keepTicket(commitment: CommitmentRecord, ticket: TicketRecord): void {
   commitment.tickets.splice(0, Math.max(0, commitment.tickets.length - maxTickets))
 }
 
+/** Makes surplus of what a request agreed to spend. */
+function unagree(commitment: CommitmentRecord, record: TicketRecord): void {
+  if (isOvertaken(commitment, record)) return
+  commitment.surplus[record.chain] = plus(commitment.surplus[record.chain], BigInt(record.max))
+  commitment.agreed = minus(commitment.agreed, BigInt(record.max))
+}
+
 /** Forgets requests that are too old to matter. */
 function forgetTickets(commitment: CommitmentRecord, now: number): void {
   const oldest = now - repeatSeconds + lostMarginSeconds
-  commitment.tickets = (commitment.tickets ?? []).filter(one => one.state === 'lost' ? one.at >= oldest : one.at >= now - forgottenSeconds)
+  const isKept = ({ state, at }: TicketRecord) => state === 'lost' ? at >= oldest : at >= now - (state === 'again' ? attemptSeconds : forgottenSeconds)
+  for (const one of commitment.tickets ?? []) {
+    // It was refused, and nobody asks any more: what it paid pays for others.
+    if (one.state === 'again' && !one.repeat && !isKept(one)) unagree(commitment, one)
+  }
+  commitment.tickets = (commitment.tickets ?? []).filter(isKept)
 }
 
 /** Where a ticket's record stands; undefined if its outcome is known, or it was forgotten. */
@@ -230,10 +243,8 @@ function stepsTo(books: Books, commitment: CommitmentRecord, record: TicketRecor
 export function takeBack(books: Books, commitment: CommitmentRecord, record: TicketRecord): void {
   removeTicket(commitment, record)
   if (isOvertaken(commitment, record)) return
-  const max = BigInt(record.max)
-  commitment.surplus[record.chain] = plus(commitment.surplus[record.chain], max)
-  commitment.agreed = minus(commitment.agreed, max)
-  if (commitment.abandoned) failed(books.document, termsOf(commitment).vendor, max) // nothing can use it
+  unagree(commitment, record)
+  if (commitment.abandoned) failed(books.document, termsOf(commitment).vendor, BigInt(record.max)) // nothing can use it
 }
 
 /** Notes that the answer to a request did not come, or left open whether it was charged. */

@@ -14,6 +14,7 @@ export function takeOnce(books: Books, offer: Offer, terms: Terms): Ticket | und
   if (!vendor || !isUsable(vendor.open, books.now)) return undefined
   const commitment = vendor.open
   const { fingerprint } = terms
+  commitment.maxStep = offer.maxStep
   const lost = findLost(books, commitment, fingerprint)
   if (lost) return { ...ticketOf(books, commitment, lost), released: 0n }
   const { id } = termsOf(commitment)

@@ -44,8 +44,10 @@ export interface SecretOptions {
   workFactor?: number
 }
 
-/** How often a debit is tried, each time with another commitment. */
-const maxTries = 3
+/** How many commitments a request opens to be debited from, if others use them up first. */
+const maxOpenings = 3
+/** How many that others opened it tries: the parts of a page may share small ones. */
+const maxTries = 64
 /** How often a change asks for the tips of a commitment: those of the open one and of one that was opened meanwhile. */
 const maxTipTries = 8
 /** Bounds the commitments whose tips are kept in memory; when it is full it begins anew. */
@@ -150,9 +152,7 @@ export class Wallet implements Payer {
   async openAccount(broker: string): Promise<Account> {
     checkOrigin(broker)
     const known = await this.account()
-    if (known && known.broker !== broker) {
-      throw new PaywordError('usage', `the wallet has an account at ${known.broker} already; use another wallet`)
-    }
+    if (known && known.broker !== broker) throw anotherBroker(known.broker)
     const challenged = await this.#client.ask(broker, { action: 'asking for a challenge', method: 'POST', path: '/v1/challenges', isSigned: false })
     const { challenge } = (challenged ?? {}) as { challenge?: unknown }
     const action = 'opening an account'
@@ -161,9 +161,8 @@ export class Wallet implements Payer {
     const body = { key: { crv: 'Ed25519', kty: 'OKP', x: publicKey }, challenge }
     const account = readAccount(await this.#client.ask(broker, { action, method: 'POST', path: '/v1/accounts', body }), broker, action)
     await this.#change(({ document }) => {
-      document.broker ??= broker
-      document.account = account.account
-      document.currency ??= account.currency
+      if (document.broker !== undefined && document.broker !== broker) throw anotherBroker(document.broker) // another tab was faster
+      Object.assign(document, { broker, account: account.account, currency: account.currency })
     })
     return account
   }
@@ -299,13 +298,14 @@ export class Wallet implements Payer {
     const { origin, vendor, price } = offer
     const wrong = (reason: string, detail: string) => new RefusedError({ origin, reason, detail, price, currency: offer.currency })
     if (offer.currency !== currency) throw wrong('wrong-currency', `the account is in ${currency}`)
-    for (let attempt = 0; attempt < maxTries; attempt++) {
+    for (let tries = 0, openings = 0; ; tries++) {
       const ticket = await this.#change(books => takeOnce(books, offer, terms))
       if (ticket) return ticket
+      if (openings === maxOpenings || tries === maxTries) throw wrong('chain-exhausted', 'no commitment that can be opened covers the price')
       const deposit = terms.deposit ?? this.#options.deposit ?? defaultDeposit
-      await this.#opener.ensure(vendor, { offer, budget: terms.budget, deposit, forfeited: terms.forfeited ?? 0n, fingerprint: terms.fingerprint })
+      const isOwn = await this.#opener.ensure(vendor, { offer, budget: terms.budget, deposit, forfeited: terms.forfeited ?? 0n, fingerprint: terms.fingerprint })
+      if (isOwn) openings++
     }
-    throw wrong('chain-exhausted', 'no commitment that can be opened covers the price')
   }
 
   async settle(ticket: Ticket, grant: Grant): Promise<Receipt> {
@@ -397,6 +397,10 @@ export class Wallet implements Payer {
       return this.#client.ask(broker, keyed)
     }
   }
+}
+
+function anotherBroker(known: string): PaywordError {
+  return new PaywordError('usage', `the wallet has an account at ${known} already; use another wallet`)
 }
 
 function secondsOf(options: WalletOptions): number {
