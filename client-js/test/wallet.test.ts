@@ -21,6 +21,7 @@ test('two tabs of one storage give no index and no number out twice, and open on
   const outcomes = await Promise.all(Array.from({ length: 90 }, (_, k) => payFor(world, `page ${k}`, { payer: tabs[k % 3]! })))
   assert.ok(outcomes.every(({ isGranted }) => isGranted))
   assert.deepEqual([world.vendor.spent, world.leak.released(), world.vendor.states.size], [90n * price, 90n * price, 1])
+  assert.equal(world.broker.count('POST', '/v1/reservations'), 1)
   assert.equal((await world.wallet.summary()).released, 90n * price)
 })
 

@@ -3,10 +3,10 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { MemoryStorage, PaywordError, Wallet } from '../src/index.js'
 import type { Budget } from '../src/budget.js'
-import type { Status } from '../src/payer.js'
+import type { Offer, Payer, Status, Terms } from '../src/payer.js'
 import { reasons } from '../src/reason.js'
 import { noLimits } from './paying.js'
-import { FaultyStorage, newWorld, payFor, type World } from './wallet_world.js'
+import { FaultyStorage, newWorld, offerOf, payFor, type World } from './wallet_world.js'
 import { FakeVendor } from './vendor_fake.js'
 
 const amounts = [0n, 1n, 500n, 1000n, 1001n, 5000n, 500_000n, 999_999_999_999_999n]
@@ -81,6 +81,59 @@ async function attempt(world: World, request: string, settings: Parameters<typeo
 
 test('whatever vendors say, no more is released than every limit allows, and the document knows of it', async () => {
   await fc.assert(fc.asyncProperty(budgets, fc.array(events, { minLength: 1, maxLength: 14 }), keepsTo), { numRuns: 40 })
+})
+
+/** Loses the answers of some requests, so that a vendor can say credibly that it has spent what it got. */
+async function loseSome(world: World): Promise<void> {
+  for (let k = 0; k < 8; k++) {
+    const ticket = await world.wallet.take(offerOf(world.vendor), { budget: noLimits, fingerprint: `lost ${k}` })
+    world.leak.note(ticket, `lost ${k}`)
+    await world.vendor.serve(ticket, `lost ${k}`)
+    await world.wallet.lose(ticket, false)
+  }
+}
+
+const robberies: Record<string, (status: Status) => Status> = {
+  'all credit is gone, again and again': status => ({ ...status, reason: 'insufficient-credit', ...status.known ? { known: { ...status.known, spent: status.known.accepted } } : {} }),
+  'every commitment is closed': ({ price }) => ({ reason: 'commitment-closed', price }),
+  'the price rises': ({ price }) => ({ reason: 'price-over-max', price: price + 1n }),
+}
+
+for (const [name, lie] of Object.entries(robberies)) {
+  test(`one request never takes more than its limit, even if its caller keeps no count: ${name}`, async () => {
+    for (const isTold of [true, false]) {
+      for (const perRequest of [1000n, 2500n]) {
+        const world = await newWorld()
+        await loseSome(world)
+        world.vendor.lie = lie
+        const before = world.leak.released()
+        const payer: Payer = isTold ? world.wallet : Object.assign(Object.create(world.wallet) as Payer, {
+          take: (offer: Offer, { forfeited: _, ...terms }: Terms) => world.wallet.take(offer, terms),
+          refused: (...given: Parameters<Payer['refused']>) => world.wallet.refused(...given),
+        })
+        await payFor(world, 'page', { payer, budget: { ...noLimits, perRequest } }).catch((error: unknown) => assert.ok(error instanceof PaywordError, String(error)))
+        assert.ok(world.leak.released() - before <= perRequest, `${world.leak.released() - before} released, ${perRequest} allowed`)
+      }
+    }
+  })
+}
+
+test('what cannot be true of a commitment is not believed', async () => {
+  const lies: ((status: Status) => Status)[] = [
+    status => ({ ...status, known: { ...status.known!, index: status.known!.index + 5 } }),
+    status => ({ ...status, known: { ...status.known!, tailHash: 'A'.repeat(43) } }),
+    status => ({ ...status, known: { ...status.known!, accepted: status.known!.accepted + 1n } }),
+    status => ({ ...status, known: { ...status.known!, accepted: 0n, spent: 0n } }),
+    status => ({ ...status, known: { ...status.known!, spent: status.known!.spent + 1n } }),
+  ]
+  for (const lie of lies) {
+    const world = await newWorld()
+    await payFor(world, 'first')
+    world.vendor.lie = status => lie({ ...status, reason: 'insufficient-credit' })
+    const { isGranted, released } = await payFor(world, 'second')
+    assert.deepEqual([isGranted, released], [false, 1000n], String(lie))
+    assert.equal((await world.wallet.summary()).released, 2000n, String(lie))
+  }
 })
 
 /** What a wallet does in the test of crash points. */
