@@ -83,7 +83,10 @@ test('whatever vendors say, no more is released than every limit allows, and the
   await fc.assert(fc.asyncProperty(budgets, fc.array(events, { minLength: 1, maxLength: 14 }), keepsTo), { numRuns: 40 })
 })
 
-/** Loses the answers of some requests, so that a vendor can say credibly that it has spent what it got. */
+/**
+ * Loses the answers of some requests, and a request of a coarser chain, so that
+ * a vendor can say credibly that it has spent all that it got.
+ */
 async function loseSome(world: World): Promise<void> {
   for (let k = 0; k < 8; k++) {
     const ticket = await world.wallet.take(offerOf(world.vendor), { budget: noLimits, fingerprint: `lost ${k}` })
@@ -91,6 +94,10 @@ async function loseSome(world: World): Promise<void> {
     await world.vendor.serve(ticket, `lost ${k}`)
     await world.wallet.lose(ticket, false)
   }
+  const ticket = await world.wallet.take(offerOf(world.vendor, 16_000n), { budget: noLimits, fingerprint: 'dear' })
+  world.leak.note(ticket, 'dear')
+  assert.notEqual(ticket.payment.chain, 0)
+  await world.wallet.lose(ticket, false)
 }
 
 const robberies: Record<string, (status: Status) => Status> = {
