@@ -101,6 +101,17 @@ func (a *Agent) isSite(origin, token string) bool {
 	return slices.ContainsFunc(a.store.sites(), func(one site) bool { return one.Origin == origin && equal(one.Token, hash) })
 }
 
+// siteOf returns the site whose token it is.
+func (a *Agent) siteOf(token string) (origin string, isKnown bool) {
+	hash := hashOf(token)
+	for _, one := range a.store.sites() {
+		if equal(one.Token, hash) {
+			return one.Origin, true
+		}
+	}
+	return "", false
+}
+
 // extensionOrigin is what the pages of a browser's extension come from, in
 // Chromium and in Firefox. Only the browser can say so: no site has such an
 // origin. It counts for the extension as a whole, and in Firefox for one profile.

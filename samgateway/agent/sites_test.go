@@ -132,6 +132,32 @@ func TestTokensAreOfOneSite(t *testing.T) {
 	}
 }
 
+// An extension that may read all of this machine's pages looks without an Origin,
+// and sends one with whatever changes something.
+func TestExtensionsLookWithoutAnOrigin(t *testing.T) {
+	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 100_00), "", nil)
+	h.pair()
+	asked := h.ask(payment("wss://gateway.example/relay"))
+	address := h.origin + "/v1/requests/" + asked.Request
+	cases := []struct {
+		name, method, token string
+		status              int
+	}{
+		{"with its token", "GET", h.token, http.StatusOK},
+		{"with a wrong one", "GET", h.token + "a", http.StatusForbidden},
+		{"with none", "GET", "", http.StatusForbidden},
+		{"to take the request back", "DELETE", h.token, http.StatusForbidden},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := h.send(c.method, address, "", map[string]string{"Authorization": "Bearer " + c.token})
+			if got.status != c.status || got.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("got %d %q %v, want %d, and that no page may read it", got.status, got.body, got.header, c.status)
+			}
+		})
+	}
+}
+
 func TestCodesAreGuessedInVain(t *testing.T) {
 	h := newHome(t, newCard(t, pursetest.Keys(t), cardID, 0+1), "", nil)
 	try := func(origin, code string) int {
