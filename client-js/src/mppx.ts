@@ -6,7 +6,7 @@ import type { Budget } from './budget.js'
 import { formatChallenge, parseChallenges, paymentMethod, type Challenge } from './challenge.js'
 import { formatCredential, newPayload } from './credential.js'
 import { toBase64url, toUtf8 } from './encoding.js'
-import { PaywordError } from './errors.js'
+import { BudgetError, PaywordError } from './errors.js'
 import { maxProblemBytes } from './limits.js'
 import { MalformedError } from './malformed.js'
 import { Discoveries, readOffer } from './offer.js'
@@ -45,9 +45,17 @@ interface Known {
   challenge: Challenge
   offer: Offer | PaywordError
   fingerprint: string
-  /** Of what was released for this request before, in micros. */
+  before: Before
+}
+
+/** What was done for a request before this challenge came. Amounts are micros. */
+interface Before {
+  released: Micros
+  /** Of that, what cannot pay for it any more. */
   forfeited: Micros
 }
+
+const nothing: Before = { released: 0n, forfeited: 0n }
 
 interface Sent extends Known {
   ticket: Ticket
@@ -112,12 +120,17 @@ class Counter {
     if (!known) throw new PaywordError('usage', 'the challenge did not come by the fetch of paywordForMppx: give that to Mppx.create as well')
     if (known.offer instanceof PaywordError) throw known.offer
     const { payer, budget, deposit } = this.#options
-    const { fingerprint, forfeited } = known
+    const { fingerprint, before: { released, forfeited } } = known
     const ticket = await payer.take(known.offer, { budget, fingerprint, ...forfeited > 0n && { forfeited }, ...deposit !== undefined && { deposit } })
+    if (released + ticket.released > budget.perRequest) {
+      await payer.takeBack(ticket)
+      const [want, left] = [released + ticket.released, budget.perRequest - released]
+      throw new BudgetError({ limit: 'perRequest', vendor: ticket.vendor, want, left, currency: known.offer.currency })
+    }
     const { commitment, reservation } = ticket
     const tokens = commitment === undefined ? {} : { commitment, ...reservation !== undefined && { reservation } }
     const credential = formatCredential({ challenge: known.challenge, payload: newPayload(ticket.payment, tokens) })
-    remember(this.#sent, credential, { ...known, ticket })
+    remember(this.#sent, credential, { ...known, ticket, before: { released: released + ticket.released, forfeited } })
     return credential
   }
 
@@ -129,7 +142,7 @@ class Counter {
     this.#sent.delete(credential)
     const asked = { method: (init.method ?? (input instanceof Request ? input.method : 'GET')).toUpperCase(), url: urlOf(input) }
     const send = this.#fetch
-    if (!sent) return this.#note(asked, await send(input, init), 0n)
+    if (!sent) return this.#note(asked, await send(input, init), nothing)
     let answer: Response
     try {
       answer = await send(input, { ...init, redirect: 'manual' })
@@ -141,7 +154,7 @@ class Counter {
   }
 
   /** Checks the offers of a 402 before mppx chooses. */
-  async #note(asked: { method: string, url: URL }, answer: Response, forfeited: Micros): Promise<Response> {
+  async #note(asked: { method: string, url: URL }, answer: Response, before: Before): Promise<Response> {
     const field = answer.headers.get('WWW-Authenticate')
     if (answer.status !== 402 || field === null) return answer
     const account = await this.#options.payer.account()
@@ -154,7 +167,7 @@ class Counter {
         throw error
       })
       const fingerprint = toBase64url(sha256(toUtf8(`${asked.method}\n${url.href}\n${challenge.digest ?? ''}`)))
-      if (offer) remember(this.#known, challenge.id, { challenge, offer, fingerprint, forfeited })
+      if (offer) remember(this.#known, challenge.id, { challenge, offer, fingerprint, before })
     }
     return answer
   }
@@ -188,7 +201,7 @@ class Counter {
     const status = statusOf(text) ?? { reason: 'payment-required', price: sent.ticket.payment.max }
     const { shouldRetry, forfeited } = await this.#options.payer.refused(sent.ticket, status)
     const field = answer.headers.get('WWW-Authenticate')
-    if (shouldRetry || field === null) return this.#note(asked, answer, sent.forfeited + forfeited)
+    if (shouldRetry || field === null) return this.#note(asked, answer, { ...sent.before, forfeited: sent.before.forfeited + forfeited })
     const headers = new Headers(answer.headers)
     headers.delete('WWW-Authenticate')
     for (const challenge of others(field)) headers.append('WWW-Authenticate', formatChallenge(challenge))

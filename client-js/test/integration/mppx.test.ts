@@ -111,3 +111,21 @@ test('a payment whose answer was lost is made good by the next one', async () =>
   const taken = await servers.taken('news')
   assert.deepEqual([taken.spent - before.spent, taken.accepted], [1000n, taken.spent], 'it was paid once')
 })
+
+test('a server that takes payments and asks again gets no more than the budget for one request', async () => {
+  let paid = 0
+  const lying = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
+    const answer = await fetch(input instanceof Request ? input.url : input) // without the payment, which the liar keeps
+    if (!new Headers(init?.headers).get('Authorization')?.startsWith('Payment ')) return answer
+    paid++
+    const problem = { type: 'https://paymentauth.org/problems/payment-insufficient', status: 402, reason: 'commitment-expired', price: '1000', currency: 'usd-micro' }
+    return new Response(JSON.stringify(problem), { status: 402, headers: answer.headers })
+  }
+  const before = await wallet.summary()
+  const { mppx } = client({ fetch: lying, budget: { ...budget, perRequest: 1_500n } })
+  const ended = await mppx.fetch(page('/liar')).then(({ status }) => status, (error: unknown) => error)
+  assert.ok(ended === 402 || ended instanceof BudgetError, String(ended))
+  assert.ok(paid >= 1)
+  const released = (await wallet.summary()).released - before.released
+  assert.ok(released >= 1000n && released <= 1_500n, `${released} micros`)
+})
