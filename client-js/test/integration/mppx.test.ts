@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { Credential, Method, z } from 'mppx'
 import { Mppx } from 'mppx/client'
-import { BudgetError, MemoryStorage, Wallet, maxMicros, type Budget, type Receipt } from '../../src/node.js'
+import { BudgetError, MemoryStorage, Wallet, maxMicros, type Budget, type Payer, type Receipt } from '../../src/node.js'
 import { paywordForMppx } from '../../src/mppx.js'
 import { startServers, type Servers } from '../servers.js'
 
@@ -122,7 +122,14 @@ test('a server that takes payments and asks again gets no more than the budget f
     return new Response(JSON.stringify(problem), { status: 402, headers: answer.headers })
   }
   const before = await wallet.summary()
-  const { mppx } = client({ fetch: lying, budget: { ...budget, perRequest: 1_500n } })
+  // A payer that would always try once more: the wallet itself knows better.
+  const eager: Payer = {
+    account: () => wallet.account(), take: (offer, terms) => wallet.take(offer, { ...terms, fingerprint: `${terms.fingerprint} ${paid}` }),
+    settle: (ticket, grant) => wallet.settle(ticket, grant), delivered: (ticket, amount) => wallet.delivered(ticket, amount),
+    lose: (ticket, isRepeatable) => wallet.lose(ticket, isRepeatable), takeBack: ticket => wallet.takeBack(ticket),
+    giveBack: (ticket, rest, url) => wallet.giveBack(ticket, rest, url), refused: async () => ({ shouldRetry: true, forfeited: 0n }),
+  }
+  const { mppx } = client({ payer: eager, fetch: lying, budget: { ...budget, perRequest: 1_500n } })
   const ended = await mppx.fetch(page('/liar')).then(({ status }) => status, (error: unknown) => error)
   assert.ok(ended === 402 || ended instanceof BudgetError, String(ended))
   assert.ok(paid >= 1)
