@@ -65,8 +65,9 @@ function offerOf({ challenge, request }: Quote, url: string, account: { broker: 
   const { origin } = new URL(url)
   const { methodDetails: details, recipient, currency, amount, unitType } = request
   const refuse = (reason: string, detail: string): RefusedError => new RefusedError({ reason, origin, detail, price: amount, currency })
-  const end = challenge.expires === undefined || challenge.expires === '' ? undefined : parseTimestamp(challenge.expires)
-  if (end !== undefined && now >= end + skewSeconds) throw refuse('challenge-expired', `the quote ended at ${challenge.expires}`)
+  const hasEnd = challenge.expires !== undefined && challenge.expires !== ''
+  const end = hasEnd ? parseTimestamp(challenge.expires ?? '') : undefined
+  if (hasEnd && (end === undefined || now >= end + skewSeconds)) throw refuse('challenge-expired', `the quote ended at ${challenge.expires}`)
   if (details.version !== methodVersion) throw refuse('method-unsupported', `the quote is for version ${details.version}`)
   if (details.httpMethod !== 'GET' || !isFor(details.url, url, [origin, recipient])) {
     throw refuse('wrong-resource', `the quote is for ${details.httpMethod} ${details.url}`)

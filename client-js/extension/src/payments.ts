@@ -47,6 +47,10 @@ export async function begin(asker: Asker, url: string, offer: Offer, isPart: boo
     const key = attemptKey(asker.tabId, url)
     const before = state.attempts[key]
     if (before !== undefined && !mayTryAgain(before)) return undefined
+    if (!isPart && unheardOf(state, asker, url) >= maxUnheardOf) {
+      refused({ action: 'refuse', refusal: { kind: 'stalled', price: String(offer.price) } })
+      return undefined
+    }
     const once = state.once[asker.tabId]
     const isOnce = !isPart && once?.url === url
     const lately = state.lately[asker.origin] ?? []
@@ -66,6 +70,18 @@ export async function begin(asker: Asker, url: string, offer: Offer, isPart: boo
     state.attempts[key] = attempt
     return structuredClone(attempt)
   })
+}
+
+/**
+ * The most documents of one tab that were paid for and of which nothing was heard
+ * since. A page may go on to the next address before its script here is run, and
+ * would be paid for nothing at one address after the other without a complaint.
+ */
+const maxUnheardOf = 3
+
+function unheardOf({ attempts }: State, { tabId, origin }: Asker, url: string): number {
+  return Object.values(attempts).filter(attempt => attempt.tabId === tabId && attempt.origin === origin && attempt.url !== url
+    && !attempt.isPart && ['sent', 'unseen', 'cookie', 'proved'].includes(attempt.phase)).length
 }
 
 function mayTryAgain({ phase, tries, worker }: Attempt): boolean {
@@ -250,6 +266,7 @@ export async function endOverdue(): Promise<boolean> {
   })
   const late = overdue.filter(({ at }) => now - at >= answerSeconds)
   await abandon(late)
+  for (const attempt of late) if (!attempt.isPart) await complain(attempt)
   return underWay.length > late.length
 }
 

@@ -1,3 +1,5 @@
+import { isOrigin } from '../../src/origin.js'
+
 /**
  * The origins and URLs that the extension pays for, as the browsers write them.
  */
@@ -16,6 +18,7 @@ export function payableOrigin(url: string): string | undefined {
   if (url.length > maxUrlLength || !URL.canParse(url)) return undefined
   const { protocol, hostname, origin, username, password } = new URL(url)
   if (username !== '' || password !== '' || origin.length > maxOriginLength) return undefined
+  if (!isOrigin(origin)) return undefined
   if (protocol === 'https:') return origin
   return protocol === 'http:' && ['localhost', '127.0.0.1'].includes(hostname) ? origin : undefined
 }
