@@ -56,6 +56,8 @@ export interface Page {
   type(text: string): Promise<void>
   /** Width in CSS pixels, and whether the reader likes it dark. */
   look(look: { width?: number, height?: number, isDark?: boolean }): Promise<void>
+  /** Brings the tab to the front. */
+  show(): Promise<void>
   back(): Promise<void>
   reload(): Promise<void>
   close(): Promise<void>
@@ -97,7 +99,7 @@ const require = createRequire(import.meta.url)
 const axeSource = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 /** Messages of navigations that ended otherwise than by the load of what was asked for. */
-const otherEnds = /interrupted|ERR_ABORTED|ERR_HTTP_RESPONSE_CODE_FAILURE|Download is starting|NS_BINDING_ABORTED|navigation canceled|Navigation aborted|NS_ERROR_NET_EMPTY_RESPONSE|frame was detached|unknown error|aborted/i
+const otherEnds = /interrupted|ERR_ABORTED|ERR_HTTP_RESPONSE_CODE_FAILURE|Download is starting|NS_BINDING_ABORTED|navigation canceled|Navigation aborted|NS_ERROR_NET_EMPTY_RESPONSE|frame was detached|Not attached to an active page|unknown error|aborted/i
 
 /** Messages of evaluations that lost their document to a navigation. */
 const lostDocuments = /context was destroyed|navigat|no such frame|detached|Cannot find context|actor|destroyed|abort/i
@@ -193,7 +195,7 @@ async function startChromium(options: BrowserOptions): Promise<Browser> {
       executablePath: program,
       headless: false,
       args: [...chromiumArguments, ...extensions],
-      ignoreDefaultArgs: ['--disable-extensions', '--disable-back-forward-cache'],
+      ignoreDefaultArgs: ['--disable-extensions', '--disable-back-forward-cache', '--disable-popup-blocking'],
       locale: options.language ?? 'en-US',
       viewport: null,
     })
@@ -232,15 +234,18 @@ async function chromiumExtension(context: BrowserContext, folder: string): Promi
 }
 
 async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
-  const browser = context.browser()
-  if (browser === null) throw new Error('the browser is gone')
-  const session = await browser.newBrowserCDPSession()
+  const page = context.pages().find(each => each.url().startsWith(`${extensionOrigin}/`))
+  if (page === undefined) throw new Error('open one of the extension\'s own pages first: its worker is stopped from there')
+  const session = await context.newCDPSession(page)
   async function workers(): Promise<string[]> {
     const { targetInfos } = await session.send('Target.getTargets')
     return targetInfos.filter(({ type, url }) => type === 'service_worker' && url.startsWith(extensionOrigin)).map(({ targetId }) => targetId)
   }
-  for (const targetId of await workers()) await session.send('Target.closeTarget', { targetId })
-  await eventually('the worker is gone', async () => (await workers()).length === 0)
+  const killed = await workers()
+  await session.send('ServiceWorker.enable')
+  await session.send('ServiceWorker.stopAllWorkers')
+  // Another one may run by now.
+  await eventually('the worker is gone', async () => !(await workers()).some(targetId => killed.includes(targetId)))
   await session.detach()
 }
 
@@ -279,6 +284,7 @@ function chromiumPage(context: BrowserContext, page: ChromiumPage, extensionOrig
     },
     click: selector => page.locator(selector).first().click({ timeout: 10_000 }),
     type: text => page.keyboard.type(text),
+    show: () => page.bringToFront(),
     async look({ width, height, isDark }) {
       if (width !== undefined) await page.setViewportSize({ width, height: height ?? 800 })
       if (isDark !== undefined) await page.emulateMedia({ colorScheme: isDark ? 'dark' : 'light' })
@@ -309,6 +315,7 @@ async function startFirefox(options: BrowserOptions): Promise<Browser> {
       extraPrefsFirefox: {
         'intl.accept_languages': options.language ?? 'en-US',
         'intl.locale.requested': options.language ?? 'en-US',
+        'dom.disable_open_during_load': true,
         // So that the origin of the extension's pages is known.
         'extensions.webextensions.uuids': JSON.stringify({ [id]: uuid }),
       },
@@ -386,6 +393,7 @@ function firefoxPage(page: FirefoxPage): Page {
     },
     click: selector => page.click(selector),
     type: text => page.keyboard.type(text),
+    show: () => page.bringToFront(),
     async look({ width, height, isDark }) {
       if (width !== undefined) await page.setViewport({ width, height: height ?? 800 })
       if (isDark !== undefined) await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' }])
