@@ -56,7 +56,9 @@ export class Prices {
       return undefined
     }
     const known = this.#prices.get(keyOf(method, url))
-    const price = known?.price ?? likelyPrice(site, most)
+    // Where nobody knows that it costs anything, what may be done only once is not tried.
+    const isHarmless = method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+    const price = known?.price ?? (isHarmless ? likelyPrice(site, most) : 0n)
     if (price === 0n) return undefined
     const { meter: _, ...plain } = site.offer
     return { ...plain, price, ...(known?.meter && { meter: known.meter }) }

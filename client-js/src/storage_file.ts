@@ -71,7 +71,11 @@ export class FileStorage implements Storage {
   }
 
   async #read(): Promise<WalletFile> {
-    if ((await lstat(this.path)).size > maxFileLength) throw new PaywordError('storage', `the wallet ${this.path} is too large to be one`)
+    const found = await lstat(this.path)
+    if (found.isSymbolicLink()) { // replacing it would make two wallets of one
+      throw new PaywordError('storage', `the wallet ${this.path} is a symbolic link: name the file that it leads to`)
+    }
+    if (found.size > maxFileLength) throw new PaywordError('storage', `the wallet ${this.path} is too large to be one`)
     return parseWalletFile(await readFile(this.path, 'utf8'))
   }
 

@@ -177,11 +177,12 @@ class Trip {
     try {
       const answer = await this.pay()
       // Nobody asked for this payment: the redirect may be a free one.
-      return answer.type === 'opaqueredirect' && this.#asked.redirect === 'follow' && this.#asked.body.canSend ? undefined : answer
+      return answer.type === 'opaqueredirect' && this.#asked.redirect === 'follow' && this.#isSafe ? undefined : answer
     } catch (error) {
       // The guess may have been too high, or wrong of a page that is free.
       const isRefusedHere = error instanceof BudgetError || error instanceof StalledError
-      if (isRefusedHere && this.#asked.body.canSend) return undefined
+      const isUnsent = this.#paidOn === undefined && error instanceof PaywordError
+      if ((isRefusedHere || isUnsent) && this.#asked.body.canSend) return undefined
       throw error
     }
   }
@@ -308,7 +309,9 @@ class Trip {
     const { payer, prices, tell, now } = this.#till
     const { method, url } = this.#asked
     const amount = chargedFor(ticket, answer, status, method)
-    const isWhole = !this.#isSafe || answer.body === null
+    // What a stream did not cost is told at its end.
+    const isStream = streamIdOf(answer.headers) !== undefined || this.#offer.meter !== undefined
+    const isWhole = answer.body === null || !this.#isSafe && !isStream
     const grant: Grant = { url: url.href, amount, isWhole, ...(status && { status }) }
     // The answer is paid for: the caller has it even if that cannot be noted.
     const receipt = await payer.settle(ticket, grant).catch(() => undefined)
@@ -328,9 +331,13 @@ class Trip {
       ticket, meter: this.#offer.meter, counted, bring: (id, amount, agreed) => this.#bring(ticket, id, amount, agreed),
       giveBack: rest => this.#giveBack(ticket, rest),
     })
-    if (answer.body === null || !this.#isSafe && stream === undefined) return answer
+    if (answer.body === null) return answer
     const ended = (): void => {
-      if (this.#isSafe) payer.delivered(ticket, counted).catch(() => {})
+      payer.delivered(ticket, counted).catch(() => {})
+    }
+    if (!this.#isSafe && stream === undefined) {
+      if (this.#offer.meter !== undefined) ended()
+      return answer
     }
     const body = watchBody(answer.body, {
       ...stream, ended,
@@ -341,6 +348,7 @@ class Trip {
           return error
         }
         if (this.#isSafe) await payer.lose(ticket, true).catch(() => {})
+        else ended()
         return lost(ticket.vendor, this.#isSafe, error)
       },
     })

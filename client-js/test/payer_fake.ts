@@ -23,6 +23,8 @@ export class FakePayer implements Payer {
   readonly calls: string[] = []
   readonly #accounts = new Map<string, Account>()
   readonly #fingerprints = new Map<string, string>()
+  /** Of tickets whose request is over. */
+  readonly #ended = new Set<string>()
   /** Limit of a commitment, in micros. */
   cap: Micros = 500_000n
   hasAccount = true
@@ -82,6 +84,7 @@ export class FakePayer implements Payer {
   async settle(ticket: Ticket, grant: Grant): Promise<Receipt> {
     this.calls.push('settle')
     const account = this.#accountOf(ticket.vendor)
+    if (grant.isWhole) this.#ended.add(ticket.id)
     account.surplus += ticket.payment.max - grant.amount
     if (grant.status?.known !== undefined) account.isConfirmed = true
     return { time: 0, url: grant.url, vendor: ticket.vendor, amount: grant.amount, currency: 'usd-micro' }
@@ -106,8 +109,9 @@ export class FakePayer implements Payer {
     return { shouldRetry: true, forfeited: gone }
   }
 
-  async delivered(): Promise<void> {
+  async delivered(ticket: Ticket): Promise<void> {
     this.calls.push('delivered')
+    this.#ended.add(ticket.id)
   }
 
   async lose(ticket: Ticket, isRepeatable: boolean): Promise<void> {
@@ -123,6 +127,7 @@ export class FakePayer implements Payer {
 
   async giveBack(ticket: Ticket, rest: Micros, url: string): Promise<Receipt> {
     this.calls.push('giveBack')
+    if (this.#ended.has(ticket.id)) rest = 0n
     this.#accountOf(ticket.vendor).surplus += rest
     return { time: 0, url, vendor: ticket.vendor, amount: 0n, currency: 'usd-micro', returned: rest }
   }

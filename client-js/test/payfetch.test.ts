@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Budget } from '../src/budget.js'
-import { BudgetError, PaywordError, RefusedError } from '../src/errors.js'
+import { BrokerError, BudgetError, PaywordError, RefusedError } from '../src/errors.js'
 import { payFetch } from '../src/payfetch.js'
 import type { PayFetchOptions } from '../src/payfetch.js'
 import type { Receipt } from '../src/payer.js'
@@ -332,4 +332,30 @@ test('all commitments of one request together stay within its budget', async () 
   await assert.rejects(fetch(`${news}/a`), (error: unknown) => error instanceof BudgetError && error.limit === 'perRequest')
   assert.equal(web.seen.filter(({ headers }) => headers.has('Payword')).length, 1, 'only what the budget allows was sent')
   assert.equal(payer.count('takeBack'), 1)
+})
+
+test('a page that is free is had though the wallet cannot pay what was guessed', async () => {
+  const { web, gate, payer, fetch } = start()
+  await textOf(fetch(`${news}/a`))
+  gate.prices.set('/free', 0n)
+  const { take } = payer
+  for (const error of [new BrokerError({ broker: payer.broker, action: 'reserving', detail: 'it is away' }), new PaywordError('storage', 'the disk is full')]) {
+    payer.take = () => Promise.reject(error)
+    const path = `/free?${error.kind}`
+    assert.equal(await textOf(fetch(`${news}${path}`)), 'content of /free')
+    await assert.rejects(fetch(`${news}/b`), { kind: error.kind })
+  }
+  payer.take = take
+  assert.ok(web.seen.slice(2).every(({ headers }) => headers.get('Payword') === null))
+})
+
+test('a POST whose answer is a redirect that the browser hides is sent once', async () => {
+  const { web, gate, fetch } = start()
+  web.isBrowser = true
+  await textOf(fetch(`${news}/a`))
+  gate.prices.set('/order', 0n)
+  gate.prices.set('/thanks', 0n)
+  gate.upstream = request => new URL(request.url).pathname === '/order' ? new Response(null, { status: 303, headers: { Location: `${news}/thanks` } }) : new Response('thanks')
+  assert.equal(await textOf(fetch(`${news}/order`, { method: 'POST', body: 'one' })), 'thanks')
+  assert.equal(web.seen.filter(({ method, url }) => method === 'POST' && url === `${news}/order`).length, 1)
 })

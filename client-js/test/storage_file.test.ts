@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
@@ -111,4 +111,11 @@ test('a file that is damaged, or is none, is said to be and left as it is', asyn
   assert.equal(await count(), 1)
   assert.equal(await new FileStorage(join(folder, 'none.json')).load(), undefined)
   await assert.rejects(new FileStorage(join(folder, 'no folder', 'wallet.json')).create({ seed: 'A' }, (await new FileStorage(path).load())!.document), isStorageError)
+})
+
+test('a wallet is not written through a symbolic link, which would make two of it', async () => {
+  const link = join(folder, 'link.json')
+  symlinkSync(path, link)
+  await assert.rejects(count(new FileStorage(link)), isStorageError)
+  assert.equal(await count(), 1)
 })

@@ -20,6 +20,7 @@ interface Script {
   unitType?: string
   /** Whether it names itself. */
   isNamed?: boolean
+  method?: string
 }
 
 function start(script: Script, limits = budget): { gate: FakeGate, payer: FakePayer, web: FakeWeb, receipts: Receipt[], ask: () => Promise<string> } {
@@ -35,7 +36,7 @@ function start(script: Script, limits = budget): { gate: FakeGate, payer: FakePa
   const fetch = payFetch({ payer, budget: limits, fetch: web.fetch, onReceipt: receipt => receipts.push(receipt) })
   const ask = async (): Promise<string> => {
     try {
-      return await (await fetch(`${ai}/chat`)).text()
+      return await (await fetch(`${ai}/chat`, { method: script.method ?? 'GET' })).text()
     } catch (error) {
       const { reason, limit, kind } = error as { reason?: string, limit?: string, kind?: string }
       return reason ?? limit ?? kind ?? String(error)
@@ -85,6 +86,13 @@ test('pieces may be cut anywhere', async () => {
     assert.equal(await ask(), whole)
     assert.equal(receipts.at(-1)?.returned, 600n, `cut at ${at}`)
   }
+})
+
+test('a stream that answers a POST is given back what it did not cost, once', async () => {
+  const { payer, receipts, ask } = start({ method: 'POST', says: ['data: one\n\n', undefined, 'data: two\n\n', receiptOf(1400n), receiptOf(1400n)] })
+  assert.match(await ask(), /data: two/)
+  assert.deepEqual(receipts.map(({ amount, returned }) => [amount, returned]), [[1000n, undefined], [1000n, undefined], [0n, 600n]])
+  assert.deepEqual([payer.count('delivered'), payer.count('lose')], [1, 0], 'it is over')
 })
 
 test('a stream ends where the budget does', async () => {
