@@ -15,10 +15,20 @@ func isPreflight(r *http.Request) bool {
 		r.ContentLength == 0 && r.Header.Get("Upgrade") == ""
 }
 
+// paymentFields are the request headers of a payment. The gate takes them out
+// before anything behind it sees them.
+const paymentFields = "Payword, Payword-Commitment, Payword-Reservation, Payword-Stream, Payment-Authorization"
+
 // servePreflight lets the site answer a preflight, in headers alone: what looks
-// at no method would answer with its content.
+// at no method would answer with its content. Which origins may ask is the site's
+// to say; that those may bring a payment the gate adds.
 func servePreflight(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	return next.ServeHTTP(&headersOnly{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}, r)
+	answer := &headersOnly{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	err := next.ServeHTTP(answer, r)
+	if err == nil && !answer.wroteHeader {
+		answer.WriteHeader(http.StatusOK)
+	}
+	return err
 }
 
 // headersOnly writes the header of an answer and none of its content.
@@ -30,6 +40,7 @@ type headersOnly struct {
 // WriteHeader writes the header without what describes content.
 func (w *headersOnly) WriteHeader(status int) {
 	w.wroteHeader = true
+	w.Header().Add("Access-Control-Allow-Headers", paymentFields)
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Type", "Etag"} {
 		w.Header().Del(name)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,6 +57,33 @@ func TestPreflightCarriesNoContent(t *testing.T) {
 	response, body := gate.do(t, http.MethodOptions, "/page", preflight)
 	if response.StatusCode != http.StatusOK || body != "" || response.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("%s %q %v", response.Status, body, response.Header)
+	}
+}
+
+// TestPreflightAllowsPayments asks a site that names headers of its own, and one
+// that lets nobody in.
+func TestPreflightAllowsPayments(t *testing.T) {
+	tests := []struct{ name, rest, origin, own string }{
+		{"headers of its own", "header {\nAccess-Control-Allow-Origin https://app.example\nAccess-Control-Allow-Headers X-Own\n}\nrespond 204", "https://app.example", "X-Own"},
+		{"no header named", "header Access-Control-Allow-Origin *\nrespond 204", "*", ""},
+		{"nobody is let in", "respond 204", "", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			gate := startGate(t, site{rest: test.rest})
+			response, _ := gate.do(t, http.MethodOptions, "/page", map[string]string{
+				"Origin": "https://app.example", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "payword",
+			})
+			allowed := strings.Split(strings.Join(response.Header.Values("Access-Control-Allow-Headers"), ", "), ", ")
+			for _, name := range []string{"Payword", "Payword-Commitment", "Payword-Reservation", "Payword-Stream"} {
+				if !slices.Contains(allowed, name) {
+					t.Errorf("%s is not allowed: %q", name, allowed)
+				}
+			}
+			if slices.Contains(allowed, "X-Own") != (test.own != "") || response.Header.Get("Access-Control-Allow-Origin") != test.origin {
+				t.Errorf("what the site says is changed: %v", response.Header)
+			}
+		})
 	}
 }
 
