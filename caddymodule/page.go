@@ -43,8 +43,10 @@ var pageSource string
 var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
 // pagePolicy lets the built-in page use its own styles and nothing else. The
-// empty icon keeps browsers from asking for /favicon.ico.
-const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// empty icon keeps browsers from asking for /favicon.ico. The page itself asks for
+// nothing, but in Firefox it is this policy that lets an extension send a payment
+// by HEAD from it (docs/protocol.md, section 7.6).
+const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Page is what a template of the page that asks for payment is given. The
 // names stay as they are; more may come.

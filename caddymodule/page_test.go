@@ -258,6 +258,13 @@ func TestErrorRoutesShowThePage(t *testing.T) {
 }
 
 // A HEAD is answered with the headers of the page.
+func TestPageLetsExtensionsAskItsOwnSite(t *testing.T) {
+	response, _ := startGate(t, site{}).do(t, http.MethodGet, "/article", reader("en"))
+	if policy := response.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none';") || !strings.Contains(policy, " connect-src 'self';") {
+		t.Errorf("the page's policy is %q", policy)
+	}
+}
+
 func TestHeadOfThePage(t *testing.T) {
 	gate := startGate(t, site{})
 	_, body := gate.do(t, http.MethodGet, "/article", reader("en"))
