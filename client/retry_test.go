@@ -294,6 +294,20 @@ func TestCertificateThatExpires(t *testing.T) {
 	}
 }
 
+// A page may be free that the wallet wanted to pay by guessing.
+func TestFreePageWhileTheBrokerIsDown(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.Deposit = 3000
+	w.gate.set(func() { w.gate.prices["/free"] = -1 })
+	for page := range 3 {
+		w.mustGet(fmt.Sprintf("/%d", page))
+	}
+	w.broker.set(func() { w.broker.down = true })
+	w.mustGet("/free")
+	refusedBy[*client.BrokerError](t, w.get("/more"))
+	w.wantReleased(3000)
+}
+
 func TestBrokerDown(t *testing.T) {
 	w := newWorld(t, 1000)
 	if err := w.wallet.Certificates(t.Context(), 3); err != nil {

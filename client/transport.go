@@ -114,11 +114,13 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // isRefusedHere reports whether the wallet did not release anything for what was
-// guessed of a page.
+// guessed of a page: the budget, what the vendor left unserved, or the broker, of
+// whom a new commitment was wanted, is in the way.
 func isRefusedHere(err error) bool {
 	var over *BudgetError
 	var stalled *StalledError
-	return errors.As(err, &over) || errors.As(err, &stalled)
+	var broker *BrokerError
+	return errors.As(err, &over) || errors.As(err, &stalled) || errors.As(err, &broker)
 }
 
 func (t *Transport) check() error {
