@@ -227,14 +227,16 @@ const isOurs = ({ method, intent }: Challenge): boolean => method === paymentMet
 const ours = (field: string): Challenge[] => challengesOf(field).filter(isOurs)
 const others = (field: string): Challenge[] => challengesOf(field).filter(challenge => !isOurs(challenge))
 
-/** What the answer says it cost, at most what was agreed to; undefined if it says nothing. */
+/** What the answer says it cost, at most what was agreed to; undefined if it says nothing. Errors and redirects cost nothing. */
 function chargedFor(ticket: Ticket, answer: Response): Micros | undefined {
   const field = answer.headers.get('Payment-Receipt')
-  if (field === null) return undefined
+  if (field === null) return answer.ok || answer.status >= 500 ? undefined : 0n
   try {
     const { reference, amount } = parsePaymentReceipt(field)
     const { commitmentId, number, max } = ticket.payment
     if (reference !== `${commitmentId}.${number}`) return undefined
+    // The receipt of a repeat is for nothing, but the request agreed to pay once.
+    if (ticket.isRepeat && amount === 0n) return max
     return amount < max ? amount : max
   } catch (error) {
     if (error instanceof MalformedError) return undefined

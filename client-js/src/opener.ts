@@ -9,7 +9,7 @@ import { toBase64url } from './encoding.js'
 import { BrokerError, BudgetError, PaywordError, RefusedError, StalledError } from './errors.js'
 import { nonceBytes } from './limits.js'
 import {
-  beginOpening, commitmentSeconds, endOpening, isFresh, isGood, isHalfOver, keepOpened, knownTo, maxOpenedLength,
+  beginOpening, commitmentSeconds, endOpening, isFresh, isGood, isHalfOver, keepOpened, keepOpening, knownTo, maxOpenedLength,
   giveSpare, readHeld, takeSpare, unitsFor, dropOldSpares, type OpeningTerms, type Place,
 } from './opening.js'
 import { retire } from './payment.js'
@@ -20,6 +20,8 @@ import { least, most } from './sums.js'
 
 /** How long one opening may take, with every question to the broker, or with waiting for another tab that does it. */
 const openingMilliseconds = 60_000
+/** How often a wallet that opens says that it still does. */
+const beatMilliseconds = 1_000
 /** How long a wallet that waits for another tab looks away, if no notice comes. */
 const lookMilliseconds = 250
 /** How often a smaller amount is tried where a limit of the account is in the way: what is left of it the broker alone knows. */
@@ -98,6 +100,9 @@ export class Opener {
         await this.#notice()
         continue
       }
+      const beat = setInterval(() => {
+        this.#wallet.change(books => keepOpening(books, vendor, this.#id)).catch(() => clearInterval(beat))
+      }, beatMilliseconds)
       try {
         await this.#openOnce(terms, place)
         this.#tend()
@@ -107,6 +112,8 @@ export class Opener {
         await this.#wallet.change(books => this.#give(books, vendor, isRevoked)).catch(() => undefined) // the claim ends by itself
         if (!isRevoked || isAgain) throw error
         isAgain = true
+      } finally {
+        clearInterval(beat)
       }
     }
   }
@@ -133,7 +140,7 @@ export class Opener {
         throw error
       })
       const isKept = await change(books => {
-        if (keepOpened(books, offer.vendor, structuredClone(commitment), held)) return true
+        if (keepOpened(books, offer.vendor, structuredClone(commitment), held, this.#id)) return true
         endOpening(books.document, offer.vendor, this.#id)
         return false
       })

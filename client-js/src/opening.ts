@@ -20,8 +20,8 @@ export const maxOpenedLength = 65_536n
 const fewPages = 16n
 /** How many vendors a wallet remembers. It is written whole for each group of payments, so it has to stay small. */
 const maxSites = 1000
-/** How long one tab or process may take to open a commitment until another one does: as long as all questions to the broker may take. */
-const openingSeconds = 60
+/** How long it counts that a tab or process opens a commitment. It says so again each second, unless it was closed or killed. */
+const openingSeconds = 5
 
 /** What a new commitment has to keep to. */
 export interface OpeningTerms {
@@ -100,6 +100,12 @@ export type Place =
   /** One is to be made, of this limit in micros. */
   | { kind: 'make', limit: Micros }
 
+/** Whether another than `by` opens a commitment. What the clock cannot have granted is no claim: one that was set back must not block the vendor. */
+function isOpening(vendor: VendorRecord | undefined, by: string, now: number): boolean {
+  const opening = vendor?.opening
+  return !!opening && opening.by !== by && now < opening.until && opening.until <= now + openingSeconds
+}
+
 /**
  * Says what has to be done so that a commitment to the vendor is open, and takes
  * that on for `by`, so that one at a time does it. Throws a BudgetError or a
@@ -110,9 +116,7 @@ export function beginOpening(books: Books, terms: OpeningTerms, by: string): Pla
   const { vendor: origin, price } = terms.offer
   const vendor = document.vendors[origin]
   if (vendor && isUsable(vendor.open, now)) return { kind: 'open' }
-  // What the clock cannot have granted is no claim: a clock that was set back must not block the vendor.
-  const isClaimed = vendor?.opening && vendor.opening.by !== by && now < vendor.opening.until && vendor.opening.until <= now + openingSeconds
-  if (isClaimed) return { kind: 'wait' }
+  if (isOpening(vendor, by, now)) return { kind: 'wait' }
   const unfinished = vendor?.open
   const canFinish = unfinished && !unfinished.reservation && !unfinished.unreserved && termsOf(unfinished).limit >= price &&
     now + expiryMarginSeconds < termsOf(unfinished).expires
@@ -121,6 +125,12 @@ export function beginOpening(books: Books, terms: OpeningTerms, by: string): Pla
   if (unfinished && !canFinish) retire(books, record)
   record.opening = { by, until: now + openingSeconds }
   return place
+}
+
+/** Says that what `beginOpening` took on is still under way. */
+export function keepOpening({ document, now }: Books, origin: string, by: string): void {
+  const vendor = document.vendors[origin]
+  if (vendor?.opening?.by === by) vendor.opening.until = now + openingSeconds
 }
 
 /** Gives up what `beginOpening` took on. */
@@ -198,10 +208,10 @@ export function unitsFor(price: Micros, limit: Micros): Micros[] {
   return units
 }
 
-/** Makes a new commitment the vendor's open one, unless another one is open already. Returns whether it is. */
-export function keepOpened(books: Books, origin: string, commitment: CommitmentRecord, held: HeldCertificate): boolean {
+/** Makes a new commitment of `by` the vendor's open one, unless another one is open already or being opened. Returns whether it is. */
+export function keepOpened(books: Books, origin: string, commitment: CommitmentRecord, held: HeldCertificate, by: string): boolean {
   const vendor = vendorOf(books, origin)
-  if (isUsable(vendor.open, books.now)) return false
+  if (isUsable(vendor.open, books.now) || isOpening(vendor, by, books.now)) return false
   if (vendor.open) retire(books, vendor)
   vendor.key = held.key
   vendor.certificate = held.certificate

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import type { Budget } from '../src/budget.js'
 import { BudgetError, PaywordError } from '../src/errors.js'
 import { MemoryStorage, Wallet } from '../src/index.js'
@@ -131,4 +132,47 @@ test('a request that is given up after a refusal leaves what it paid to the next
   const before = (await world.wallet.summary()).released
   assert.ok((await payFor(world, 'another')).isGranted)
   assert.equal((await world.wallet.summary()).released, before)
+})
+
+test('a tab that is closed while it opens a commitment keeps another one waiting for some seconds only', async () => {
+  const world = await newWorld()
+  let isAsked = false
+  const hanging: typeof fetch = () => new Promise(() => { isAsked = true })
+  const tab = (await Wallet.open({ storage: world.storage, fetch: hanging, now: () => world.clock.seconds * 1000 }))!
+  void payFor(world, 'never', { payer: tab })
+  while (!isAsked) await setTimeout(5)
+  await tab.close()
+  world.clock.seconds += 4
+  let isPaid = false
+  const paying = payFor(world, 'page').then(() => { isPaid = true })
+  await setTimeout(600)
+  assert.ok(!isPaid, 'it may still be there')
+  world.clock.seconds += 4
+  await Promise.race([paying, setTimeout(2000)])
+  assert.ok(isPaid)
+})
+
+test('a tab that waits for a slow broker stays the one that opens', async () => {
+  const world = await newWorld()
+  let answer = (): void => undefined
+  let isAsked = false
+  const slow: typeof fetch = async (input, init) => {
+    isAsked = true
+    await new Promise<void>(resolve => { answer = resolve })
+    return world.broker.fetch(input, init)
+  }
+  const tab = (await Wallet.open({ storage: world.storage, fetch: slow, now: () => world.clock.seconds * 1000 }))!
+  const first = payFor(world, 'first', { payer: tab })
+  while (!isAsked) await setTimeout(5)
+  for (let second = 0; second < 3; second++) {
+    world.clock.seconds += 4
+    await setTimeout(1100)
+  }
+  const second = payFor(world, 'second')
+  await setTimeout(300)
+  const answering = setInterval(() => answer(), 5)
+  const outcomes = await Promise.all([first, second])
+  clearInterval(answering)
+  assert.ok(outcomes.every(({ isGranted }) => isGranted))
+  assert.equal(world.broker.count('POST', '/v1/reservations'), 1)
 })

@@ -12,7 +12,7 @@ let wallet: Wallet
 const budget: Budget = { perRequest: 10_000n, perSite: maxMicros, perDay: maxMicros, total: 1_000_000n }
 
 before(async () => {
-  servers = await startServers([{ name: 'news', caddyfile: 'payword {\n\tvendor {origin}\n\tprice 0.001 USD\n}\nrespond "page of {uri}"' }])
+  servers = await startServers([{ name: 'news', caddyfile: 'payword {\n\tvendor {origin}\n\tprice 0.001 USD\n}\nrespond /missing/* 404\nrespond "page of {uri}"' }])
   wallet = await Wallet.create({ storage: new MemoryStorage() })
   await servers.fund((await wallet.openAccount(servers.broker.origin)).account, 2_000_000n)
 })
@@ -67,6 +67,17 @@ test('mppx pays a gate, and every receipt is settled', async () => {
   assert.deepEqual([released, spent], [5000n, 5000n])
   assert.deepEqual(receipts.map(({ amount, vendor }) => [amount, vendor]), receipts.map(() => [1000n, servers.site('news').origin]))
   assert.equal(receipts.length, 5)
+})
+
+test('an answer that is not charged costs nothing', async () => {
+  const { mppx } = client()
+  await (await mppx.fetch(page('/there'))).text()
+  const { released, spent } = await wallet.summary()
+  for (let k = 0; k < 4; k++) assert.equal((await mppx.fetch(page(`/missing/${k}`))).status, 404)
+  const after = await wallet.summary()
+  assert.equal(after.spent, spent)
+  assert.ok(after.released - released <= 1000n, `${after.released - released} released for nothing`)
+  assert.equal(after.sites[0]!.unserved, 0n)
 })
 
 test('beside a method that is listed first, ours is taken where only we can pay', async () => {
