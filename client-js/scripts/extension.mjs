@@ -150,9 +150,10 @@ function zip(from) {
   return Buffer.concat([...local, ...central, end])
 }
 
-rmSync(target, { recursive: true, force: true })
+// Nothing else of the folder: build/extension also has what the compiler wrote.
 for (const browser of ['chromium', 'firefox']) {
   const to = join(target, browser)
+  rmSync(to, { recursive: true, force: true })
   mkdirSync(to, { recursive: true })
   const manifest = manifestFor(browser)
   copyStatic(to)
