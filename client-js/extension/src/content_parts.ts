@@ -13,10 +13,12 @@ const questionsAtOnce = 8
 
 /** Parts that were paid for and asked for again. */
 const underWay = new Set<string>()
-/** Parts that were answered 402 and wait to be paid for. */
-const waiting = new Set<string>()
+/** When each part was asked for with a payment last, by the page's clock. */
+const askedAt = new Map<string, number>()
+/** Parts that were answered 402 and wait to be paid for, and when the page had asked for them. */
+const waiting = new Map<string, number>()
 /** Those that no element was found for yet. */
-const unmatched = new Set<string>()
+const unmatched = new Map<string, number>()
 const answered: { url: string, status: number, state: string }[] = []
 let timer: ReturnType<typeof setTimeout> | undefined
 
@@ -26,7 +28,7 @@ export function watchParts(): void {
     for (const entry of list.getEntries()) see(entry as PerformanceResourceTiming)
   }).observe({ type: 'resource', buffered: true })
   addEventListener('load', () => {
-    for (const url of unmatched) if (elementsOf(url).length > 0) waiting.add(url)
+    for (const [url, since] of unmatched) if (elementsOf(url).length > 0) waiting.set(url, since)
     unmatched.clear()
     gather()
   }, { once: true })
@@ -34,16 +36,24 @@ export function watchParts(): void {
 
 function see(entry: PerformanceResourceTiming): void {
   const url = ownUrl(entry.name)
-  if (url === undefined || entry.responseStatus === 0) return
+  if (url === undefined || entry.responseStatus === 0 || isStale(url, entry.startTime)) return
   if (underWay.delete(url)) {
     answered.push({ url, status: entry.responseStatus, state: stateIn(entry) })
     gather()
   } else if (entry.responseStatus === 402 && partTypes.includes(entry.initiatorType)) {
     const isKnown = entry.initiatorType === 'css' || elementsOf(url).length > 0
-    if (isKnown) waiting.add(url)
-    else if (document.readyState !== 'complete') unmatched.add(url)
+    if (isKnown) waiting.set(url, entry.startTime)
+    else if (document.readyState !== 'complete') unmatched.set(url, entry.startTime)
     gather()
   }
+}
+
+/**
+ * Whether a request was made before the one that brings the payment: browsers
+ * that look ahead ask twice, and tell of the first when the second was paid.
+ */
+function isStale(url: string, startTime: number): boolean {
+  return startTime < (askedAt.get(url) ?? 0)
 }
 
 const partTypes = ['img', 'image', 'input', 'script', 'link', 'css', 'video', 'audio', 'source', 'track']
@@ -67,18 +77,20 @@ function gather(): void {
 async function settle(): Promise<void> {
   while (answered.length > 0) {
     const again = (await send('partsLoaded', { parts: answered.splice(0, maxParts) }))?.again ?? []
-    for (const url of again) waiting.add(url)
+    for (const url of again) waiting.set(url, performance.now())
     if (again.length > 0) gather()
   }
 }
 
 async function pay(): Promise<void> {
-  const urls = [...waiting].slice(0, maxParts)
-  for (const url of urls) waiting.delete(url)
-  const parts = await quotesOf(urls)
+  const since = new Map([...waiting].slice(0, maxParts))
+  for (const url of since.keys()) waiting.delete(url)
+  const isWanted = (url: string): boolean => !isStale(url, since.get(url) ?? 0)
+  const parts = (await quotesOf([...since.keys()].filter(isWanted))).filter(({ url }) => isWanted(url))
   if (parts.length === 0) return
   for (const url of (await send('parts', { parts }))?.ready ?? []) {
     underWay.add(url)
+    askedAt.set(url, performance.now())
     loadAgain(url)
   }
   gather()

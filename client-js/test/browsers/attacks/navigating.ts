@@ -9,7 +9,6 @@ const parts = Array.from({ length: 60 }, (_, i) => `/paid/part-${i}.${['png', 'j
 export const navigating: Attack[] = [
   {
     title: 'a page of sixty paid parts is loaded completely, and each part is paid once',
-    only: 'chromium',
     pages: {
       '/paid/sixty': `<!doctype html><html lang="en"><title>sixty</title><link rel="icon" href="data:,">${parts.map(path =>
         path.endsWith('.png') ? `<img src="${path}" alt="">` : path.endsWith('.js') ? `<script src="${path}"></script>` : `<link rel="stylesheet" href="${path}">`).join('')}`,
