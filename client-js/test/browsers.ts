@@ -9,7 +9,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { chromium, type BrowserContext, type Page as ChromiumPage } from 'playwright-core'
+import { chromium, type BrowserContext, type Page as ChromiumPage, type Worker } from 'playwright-core'
 import { launch, type Browser as FirefoxBrowser, type Page as FirefoxPage } from 'puppeteer-core'
 
 export type BrowserName = 'chromium' | 'firefox'
@@ -30,6 +30,13 @@ export interface Browser {
   pages(): Promise<Page[]>
   /** Chromium: kills the extension's worker, as the browser does when it idles, and resolves when it is gone. */
   killWorker(): Promise<void>
+  /**
+   * Chromium: has the extension's worker stop for ever in its next payment, right
+   * after the debit, after the ticket is stored too, or after the rule is in place too.
+   */
+  holdWorker(after: 'debit' | 'store' | 'rule'): Promise<void>
+  /** Chromium: kills the worker when it has come where {@link Browser.holdWorker} stops it. */
+  killHeldWorker(): Promise<void>
   /** Ends the browser and removes its profile. */
   close(): Promise<void>
 }
@@ -206,6 +213,16 @@ async function startChromium(options: BrowserOptions): Promise<Browser> {
       newPage: async () => chromiumPage(context, await context.newPage(), extensionOrigin),
       pages: async () => context.pages().map(page => chromiumPage(context, page, extensionOrigin)),
       killWorker: () => killChromiumWorker(context, extensionOrigin),
+      holdWorker: after => chromiumWorker(context, extensionOrigin).then(worker => worker.evaluate(holdPayment, after)),
+      async killHeldWorker() {
+        const worker = await chromiumWorker(context, extensionOrigin)
+        await eventually('the worker is where it stops', () => worker.evaluate('globalThis.isHeld === true'))
+        const session = await context.newCDPSession(extensionPage(context, extensionOrigin))
+        await session.send('ServiceWorker.enable')
+        // Whoever waits for its answer starts another one at once, of the same name.
+        await session.send('ServiceWorker.stopAllWorkers')
+        await session.detach()
+      },
       async close() {
         await context.close()
         removeProfile(profile)
@@ -233,10 +250,38 @@ async function chromiumExtension(context: BrowserContext, folder: string): Promi
   return origin
 }
 
-async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
+function extensionPage(context: BrowserContext, extensionOrigin: string): ChromiumPage {
   const page = context.pages().find(each => each.url().startsWith(`${extensionOrigin}/`))
-  if (page === undefined) throw new Error('open one of the extension\'s own pages first: its worker is stopped from there')
-  const session = await context.newCDPSession(page)
+  if (page === undefined) throw new Error('open one of the extension\'s own pages first: its worker is reached from there')
+  return page
+}
+
+/** The worker, started if need be. */
+async function chromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<Worker> {
+  await extensionPage(context, extensionOrigin).evaluate(`chrome.runtime.sendMessage({ type: 'overview', sent: {} })`)
+  return eventually('the worker runs', async () => context.serviceWorkers().findLast(worker => worker.url().startsWith(`${extensionOrigin}/`)))
+}
+
+// Runs in the extension's worker.
+function holdPayment(after: 'debit' | 'store' | 'rule'): void {
+  const world = globalThis as { isHeld?: boolean }
+  const hold = (): Promise<never> => new Promise(() => { world.isHeld = true })
+  const { session } = chrome.storage
+  const set = session.set.bind(session) as (items: object) => Promise<void>
+  const { updateSessionRules } = chrome.declarativeNetRequest
+  if (after === 'debit') {
+    session.set = ((items: object) => JSON.stringify(items).includes('"ticket":') ? hold() : set(items)) as typeof session.set
+  } else {
+    chrome.declarativeNetRequest.updateSessionRules = (async (options: chrome.declarativeNetRequest.UpdateRuleOptions) => {
+      if (options.addRules === undefined) return updateSessionRules(options)
+      if (after === 'rule') await updateSessionRules(options)
+      return hold()
+    }) as typeof updateSessionRules
+  }
+}
+
+async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
+  const session = await context.newCDPSession(extensionPage(context, extensionOrigin))
   async function workers(): Promise<string[]> {
     const { targetInfos } = await session.send('Target.getTargets')
     return targetInfos.filter(({ type, url }) => type === 'service_worker' && url.startsWith(extensionOrigin)).map(({ targetId }) => targetId)
@@ -327,7 +372,9 @@ async function startFirefox(options: BrowserOptions): Promise<Browser> {
       extensionOrigin: options.extension === undefined ? '' : `moz-extension://${uuid}`,
       newPage: async () => firefoxPage(await started.newPage()),
       pages: async () => (await started.pages()).map(firefoxPage),
-      killWorker: () => Promise.reject(new Error('Firefox has no way to kill the worker of an extension from outside')),
+      killWorker: () => Promise.reject(new Error(noWorkers)),
+      holdWorker: () => Promise.reject(new Error(noWorkers)),
+      killHeldWorker: () => Promise.reject(new Error(noWorkers)),
       async close() {
         await started.close()
         removeProfile(profile)
@@ -339,6 +386,8 @@ async function startFirefox(options: BrowserOptions): Promise<Browser> {
     throw error
   }
 }
+
+const noWorkers = 'Firefox has no way to the worker of an extension from outside'
 
 function geckoId(extension: string): string {
   const manifest = JSON.parse(readFileSync(join(extension, 'manifest.json'), 'utf8')) as { browser_specific_settings?: { gecko?: { id?: string } } }

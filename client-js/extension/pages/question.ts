@@ -71,7 +71,7 @@ export function makeQuestion(question: Question, overview: Overview, tabId: numb
     })
   })
   onAction(once, area, async () => {
-    await ask('payOnce', { tabId })
+    await ask('payOnce', { tabId, url: question.url, price: question.price })
     await done(text('question_paid'))
     return undefined
   })

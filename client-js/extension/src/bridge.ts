@@ -85,7 +85,9 @@ async function take(asker: Asker, wallet: Payer, offer: Offer, terms: Terms): Pr
   await stateStore.update(({ tickets }) => {
     const before = Object.entries(tickets).filter(([, { origin }]) => origin === asker.origin)
     for (const [id] of before.slice(0, Math.max(0, before.length - maxTickets + 1))) delete tickets[id]
-    tickets[ticket.id] = { origin: asker.origin, at: seconds(), ticket: writeResult('take', ticket) }
+    // What goes along with it is long, and the wallet needs none of it again: the area holds 10 MB.
+    const { commitment: _commitment, reservation: _reservation, steps: _steps, ...kept } = ticket
+    tickets[ticket.id] = { origin: asker.origin, at: seconds(), ticket: writeResult('take', kept) }
   })
   return ticket
 }

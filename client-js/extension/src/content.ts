@@ -90,10 +90,12 @@ async function reportShown(): Promise<void> {
   await send('shown', { url, isEmpty: isEmpty() })
 }
 
-// A page that makes itself by script cannot be judged by what stands in it.
+// A page that makes itself by script cannot be judged by what stands in it, nor
+// one that is no HTML, such as a picture of SVG or a feed.
 function isEmpty(): boolean {
+  if (!(document.body instanceof HTMLElement)) return false
   const shows = 'img,picture,video,audio,canvas,svg,object,embed,iframe,input,button,script'
-  return (document.body?.textContent ?? '').trim() === '' && document.querySelector(`body ${shows.replaceAll(',', ',body ')},head script`) === null
+  return (document.body.textContent ?? '').trim() === '' && document.querySelector(`body ${shows.replaceAll(',', ',body ')},head script`) === null
 }
 
 /** Passes calls of the page's own payFetch on to the worker. */

@@ -6,7 +6,7 @@ import { abandon, arm, begin, canArm, complain, conclude, debit, handOver, prais
 import type { Asker, Debited } from './payments.js'
 import type { Decision, Refusal } from './policy.js'
 import { settingsStore } from './settings.js'
-import { requestedUrl } from './site.js'
+import { payableOrigin, requestedUrl } from './site.js'
 import { attemptKey, stateStore } from './state.js'
 import type { Attempt } from './state.js'
 import { findWallet } from './wallets.js'
@@ -14,9 +14,9 @@ import { seconds } from './payments.js'
 
 // Documents: the pages that tabs show.
 
-/** The URL that a page says it is, as it is requested. Throws a `usage` error if it is not of the page's own origin. */
+/** The URL that a page says it is, as it is requested. Throws a `usage` error if it is not of the page's own origin, or names a user. */
 export function ownUrl(asker: Asker, url: string): string {
-  if (!URL.canParse(url) || new URL(url).origin !== asker.origin) {
+  if (payableOrigin(url) !== asker.origin) {
     throw new PaywordError('usage', `a page of ${asker.origin} asks for a payment at another site`)
   }
   return requestedUrl(url)
@@ -36,6 +36,8 @@ export async function onChallenge(asker: Asker, sent: Messages['challenge']['sen
     if (outcome === 'unseen') return { action: 'cookie', headers: await handOver({ attempt: before, ticket: ticketOf(before) }) }
     if (outcome === 'failed') await note(asker, url, { kind: 'refused', reason: 'payment-required', price: before.price })
   }
+  // Between the two steps of the cookie this worker's predecessor was stopped.
+  if (before?.phase === 'unseen') return { action: 'cookie', headers: await handOver({ attempt: before, ticket: ticketOf(before) }) }
   return await payFor(asker, url, sent.challenge) ?? { action: 'nothing' }
 }
 

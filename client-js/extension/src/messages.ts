@@ -52,8 +52,12 @@ export interface OwnerMessages {
    * not. Pays for the page in the tab, if one waits.
    */
   allow: { sent: { origin: string, limits: SiteLimits, tabId?: number }, back: { } }
-  /** Pays for the page in the tab, this once. */
-  payOnce: { sent: { tabId: number }, back: { } }
+  /**
+   * Pays for the page in the tab, this once: if it still is the URL, and asks no
+   * more than the price, that the owner was shown in the {@link Question}. A page
+   * can change both between the question and the click; then it rejects with `usage`.
+   */
+  payOnce: { sent: { tabId: number, url: string, price: string }, back: { } }
   changeSite: { sent: { origin: string, limits?: SiteLimits, isPaused?: boolean }, back: { } }
   /** Takes the permission back: of payments and, with it, of the browser. */
   revoke: { sent: { origin: string }, back: { } }

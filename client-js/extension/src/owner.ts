@@ -26,8 +26,8 @@ export const ownerHandlers: OwnerHandlers = {
     await allow(origin, limits, tabId)
     return {}
   },
-  async payOnce({ tabId }) {
-    await payOnce(tabId)
+  async payOnce({ tabId, url, price }) {
+    await payOnce(tabId, url, BigInt(price))
     return {}
   },
   async changeSite({ origin, limits, isPaused }) {

@@ -4,6 +4,7 @@ import { ownUrl } from './documents.js'
 import { readOffer, readQuotes } from './offers.js'
 import { abandon, arm, begin, conclude, debit, seconds } from './payments.js'
 import type { Asker, Debited } from './payments.js'
+import { canMatch } from './rules.js'
 import { attemptKey, stateStore } from './state.js'
 import type { Attempt } from './state.js'
 import { findWallet } from './wallets.js'
@@ -25,6 +26,7 @@ type Account = { broker: string, currency: string } | undefined
 async function debitPart(asker: Asker, url: string, challenge: string, account: Account): Promise<Debited | undefined> {
   try {
     const offer = readOffer(readQuotes(challenge, 'field'), url, account, seconds())
+    if (!await canMatch(url)) return undefined
     const attempt = await begin(asker, url, offer, true, () => {})
     return attempt === undefined ? undefined : { attempt, ticket: await debit(attempt, offer) }
   } catch {

@@ -5,7 +5,7 @@ import type { Offer, Payer, Status, Ticket } from '../../src/payer.js'
 import { Refusal as ProtocolRefusal } from '../../src/reason.js'
 import { budgetFor, decide, maxComplaints } from './policy.js'
 import type { Decision, Refusal } from './policy.js'
-import { addRules, paymentHeaders, removeRules } from './rules.js'
+import { addRules, canMatch, keepRules, paymentHeaders, removeRules } from './rules.js'
 import type { PaymentHeaders } from './rules.js'
 import { settingsStore } from './settings.js'
 import { matchPattern } from './site.js'
@@ -156,7 +156,7 @@ function headersOf(ticket: Ticket): PaymentHeaders {
 export async function canArm(attempt: Attempt): Promise<boolean> {
   const { sites } = await settingsStore.read()
   if (sites[attempt.origin]?.usesCookie && !attempt.isPart) return false
-  return chrome.permissions.contains({ origins: [matchPattern(attempt.origin)] })
+  return await canMatch(attempt.url) && chrome.permissions.contains({ origins: [matchPattern(attempt.origin)] })
 }
 
 /** The ticket of a stored attempt. */
@@ -233,7 +233,9 @@ async function tellWallet(attempt: Attempt, { status, state }: Answered): Promis
   const isServed = status >= 200 && status < 300
   const charged = said === undefined || !isServed ? 0n : said.price < ticket.payment.max ? said.price : ticket.payment.max
   await wallet.settle(ticket, { url: attempt.url, amount: charged, isWhole: true, ...said === undefined ? {} : { status: said } })
-  return { name: isServed ? 'paid' : 'over', forfeited }
+  if (isServed) return { name: 'paid', forfeited }
+  // Who says that it took the payment and asks for another one would do so for ever.
+  return { name: status === 402 ? 'failed' : 'over', forfeited }
 }
 
 /** Gives up on attempts whose answer will not be heard of. */
@@ -248,6 +250,12 @@ export async function abandon(attempts: Attempt[]): Promise<void> {
   })
 }
 
+/** Takes away rules that belong to no attempt. */
+export async function removeStrayRules(): Promise<void> {
+  const { attempts } = await stateStore.read()
+  await keepRules(Object.values(attempts).flatMap(({ rule }) => rule ?? []))
+}
+
 /** How long the answer to a payment is waited for, in seconds. */
 const answerSeconds = 120
 
@@ -259,12 +267,13 @@ export async function endOverdue(): Promise<boolean> {
   const now = seconds()
   const { attempts } = await stateStore.read()
   const underWay = Object.values(attempts).filter(({ ticket }) => ticket !== undefined)
-  const overdue = underWay.filter(({ at }) => now - at >= underWaySeconds)
+  const isOver = ({ at }: Attempt, after: number): boolean => now - at >= after || at > now + answerSeconds // a clock that was set back
+  const overdue = underWay.filter(attempt => isOver(attempt, underWaySeconds))
   await removeRules(overdue.flatMap(({ rule }) => rule ?? []))
   await stateStore.update(state => {
     for (const { tabId, url } of overdue) delete state.attempts[attemptKey(tabId, url)]?.rule
   })
-  const late = overdue.filter(({ at }) => now - at >= answerSeconds)
+  const late = overdue.filter(attempt => isOver(attempt, answerSeconds))
   await abandon(late)
   for (const attempt of late) if (!attempt.isPart) await complain(attempt)
   return underWay.length > late.length

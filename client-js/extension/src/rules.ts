@@ -61,12 +61,37 @@ export function paymentHeaders(ticket: Ticket, field: string): PaymentHeaders {
   }
 }
 
-/** Puts rules in place, in one step. */
-export async function addRules(rules: PaymentRule[]): Promise<void> {
-  if (rules.length > 0) await chrome.declarativeNetRequest.updateSessionRules({ addRules: rules.map(paymentRule) })
+/** Reports whether a rule can match a URL: browsers take no regular expression that is too long for them. */
+export async function canMatch(url: string): Promise<boolean> {
+  const condition = exactly(url)
+  if ('urlFilter' in condition) return true
+  return (await chrome.declarativeNetRequest.isRegexSupported({ regex: condition.regexFilter, isCaseSensitive: true })).isSupported
 }
 
-/** Takes rules away; those that are gone already do not matter. */
+/** Puts rules in place, in one step. One of the same number that was left behind goes. */
+export async function addRules(rules: PaymentRule[]): Promise<void> {
+  if (rules.length === 0) return
+  await chrome.declarativeNetRequest.updateSessionRules({ removeRuleIds: rules.map(({ id }) => id), addRules: rules.map(paymentRule) })
+}
+
+let leaving: { ids: number[], done: Promise<void> } | undefined
+
+/** Takes rules away, those of one turn together; what is gone already does not matter. */
 export async function removeRules(ids: number[]): Promise<void> {
-  if (ids.length > 0) await chrome.declarativeNetRequest.updateSessionRules({ removeRuleIds: ids })
+  if (ids.length === 0) return
+  leaving ??= { ids: [], done: Promise.resolve().then(removeLeaving) }
+  leaving.ids.push(...ids)
+  await leaving.done
+}
+
+async function removeLeaving(): Promise<void> {
+  const removeRuleIds = leaving?.ids ?? []
+  leaving = undefined
+  await chrome.declarativeNetRequest.updateSessionRules({ removeRuleIds })
+}
+
+/** Takes away all rules but these: an update of the extension forgets what is under way, and the browser may keep its rules. */
+export async function keepRules(ids: number[]): Promise<void> {
+  const rules = await chrome.declarativeNetRequest.getSessionRules()
+  await removeRules(rules.map(({ id }) => id).filter(id => !ids.includes(id)))
 }

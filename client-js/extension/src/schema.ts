@@ -91,7 +91,7 @@ const schema = {
   overview: shape({}),
   tab: shape({ tabId }),
   allow: shape({ origin: site, limits, tabId: orLeftOut(tabId) }),
-  payOnce: shape({ tabId }),
+  payOnce: shape({ tabId, url, price: micros }),
   changeSite: shape({ origin: site, limits: orLeftOut(limits), isPaused: orLeftOut(isTrue) }),
   revoke: shape({ origin: site }),
   setLimits: shape({ limits }),

@@ -93,6 +93,7 @@ export function attemptKey(tabId: number, url: string): string {
 
 /** Forgets what is old, so that the state stays small. What is under way stays: {@link isOverdue} ends it. */
 export function forgetOld(state: State, now: number): void {
+  forgetFuture(state, now)
   const attempts = Object.entries(state.attempts)
   for (const [key, { phase, at }] of attempts) {
     const isOld = phase === 'paid' || phase === 'taking' ? now - at > 120 : phase === 'failed' && now - at > failedSeconds
@@ -110,6 +111,12 @@ export function forgetOld(state: State, now: number): void {
   for (const ending of [state.once, state.pending]) {
     for (const [key, { until }] of Object.entries(ending)) if (until < now) delete ending[key]
   }
+}
+
+// A clock that was set back would keep rules and counts until it is where it was.
+function forgetFuture(state: State, now: number): void {
+  for (const attempt of Object.values(state.attempts)) attempt.at = Math.min(attempt.at, now)
+  for (const [origin, times] of Object.entries(state.lately)) state.lately[origin] = times.map(at => Math.min(at, now))
 }
 
 // How long a discovery document is believed, and a page's own payFetch may take.

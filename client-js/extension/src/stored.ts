@@ -7,7 +7,8 @@ export class Stored<T> {
   readonly #area: () => chrome.storage.StorageArea
   readonly #key: string
   readonly #parse: (stored: unknown) => T
-  #last: Promise<unknown> = Promise.resolve()
+  #waiting: Change<T>[] = []
+  #last: Promise<void> = Promise.resolve()
 
   /** `parse` makes the value of what is stored; of undefined the first one. It may throw: then nothing is changed. */
   constructor(area: () => chrome.storage.StorageArea, key: string, parse: (stored: unknown) => T) {
@@ -22,15 +23,49 @@ export class Stored<T> {
     return this.#parse(found[this.#key])
   }
 
-  /** Changes the value and resolves with what `change` returned once it is stored. If `change` throws, nothing is changed. */
+  /**
+   * Changes the value and resolves with what `change` returned once it is stored.
+   * If `change` throws, nothing is changed. What waits is written together: a page
+   * with sixty parts would be hundreds of writes.
+   */
   update<R>(change: (value: T) => R): Promise<R> {
-    const next = this.#last.then(async () => {
-      const value = await this.read()
-      const result = change(value)
-      await this.#area().set({ [this.#key]: value })
-      return result
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({
+        reject,
+        run: value => {
+          const result = change(value)
+          return () => resolve(result)
+        },
+      })
+      if (this.#waiting.length === 1) this.#last = this.#last.then(() => this.#write())
     })
-    this.#last = next.catch(() => undefined)
-    return next
   }
+
+  async #write(): Promise<void> {
+    let changes: Change<T>[] = []
+    try {
+      let value = await this.read()
+      changes = this.#waiting.splice(0)
+      const stored: (() => void)[] = []
+      for (const { run, reject } of changes) {
+        const before = changes.length > 1 ? structuredClone(value) : value
+        try {
+          stored.push(run(value))
+        } catch (error) {
+          value = before
+          reject(error)
+        }
+      }
+      if (stored.length > 0) await this.#area().set({ [this.#key]: value })
+      for (const tell of stored) tell()
+    } catch (error) {
+      for (const { reject } of changes.length > 0 ? changes : this.#waiting.splice(0)) reject(error)
+    }
+  }
+}
+
+/** A change that waits; `run` gives back what tells that it is stored. */
+interface Change<T> {
+  run: (value: T) => () => void
+  reject: (error: unknown) => void
 }

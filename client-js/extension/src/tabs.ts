@@ -45,7 +45,7 @@ function questionOf({ challenge, request }: Quote, origin: string, url: string, 
   return {
     origin, url, price: String(price), currency: request.currency,
     // As much as a gate itself writes: caddymodule/page.go.
-    description: (challenge.description ?? '').slice(0, 300),
+    description: (challenge.description ?? '').slice(0, 300).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, ' '),
     ...request.recipient === origin ? {} : { vendor: request.recipient },
     ...before !== undefined && price > before ? { priceBefore: String(before) } : {},
   }
@@ -56,15 +56,22 @@ function priceOf({ request: { amount, methodDetails } }: Pick<Quote, 'request'>)
   return ceiling > amount ? ceiling : amount
 }
 
-/** Pays for the page in a tab at the price that it asks now, and never again without being asked. */
-export async function payOnce(tabId: number): Promise<void> {
+/**
+ * Pays for the page in a tab at the price that its owner saw, in micros, and never
+ * again without being asked. Rejects with a `usage` error if the page is another
+ * one by now, or asks for more.
+ */
+export async function payOnce(tabId: number, shownUrl: string, price: bigint): Promise<void> {
   const seen = await look(tabId)
   const quote = seen === undefined ? undefined : readQuotes(seen.challenge, 'page')[0]
   if (seen === undefined || quote === undefined) throw new PaywordError('usage', 'the page in this tab does not ask for a payment')
+  if (seen.url !== shownUrl || priceOf(quote) > price) {
+    throw new PaywordError('usage', 'the page has changed since you were asked: look at its price again. Nothing was paid')
+  }
   const url = requestedUrl(seen.url)
   const until = Math.floor(Date.now() / 1000) + onceSeconds
   await stateStore.update(({ once, attempts }) => {
-    once[tabId] = { url, price: String(priceOf(quote)), until }
+    once[tabId] = { url, price: String(price), until }
     // The owner's word goes over a try that failed.
     if (attempts[attemptKey(tabId, url)]?.phase === 'failed') delete attempts[attemptKey(tabId, url)]
   })

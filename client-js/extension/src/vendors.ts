@@ -1,4 +1,6 @@
 import { PaywordError, RefusedError } from '../../src/errors.js'
+import { readText } from '../../src/body.js'
+import { isLoopbackHost } from '../../src/origin.js'
 import { parseDiscovery } from '../../src/discovery.js'
 import type { Offer } from '../../src/payer.js'
 import { isSameVendor } from './policy.js'
@@ -26,6 +28,9 @@ export async function checkVendor(offer: Offer, isOnce: boolean): Promise<void> 
   const { origin } = offer
   // A site that was not allowed is not remembered, and need not be asked who it is.
   if (isOnce && offer.vendor === origin) return
+  if (isLoopback(offer.vendor) && !isLoopback(origin)) {
+    throw new RefusedError({ reason: 'wrong-vendor', origin, detail: 'a page must not make the wallet ask things of the machine it runs on' })
+  }
   const vendor = await findVendor(offer.vendor)
   if (vendor.vendor !== offer.vendor || offer.vendor !== origin && !vendor.origins.includes(origin)) {
     throw new RefusedError({ reason: 'wrong-vendor', origin, detail: `${offer.vendor} does not say that it is paid for this site` })
@@ -42,6 +47,10 @@ export async function checkVendor(offer: Offer, isOnce: boolean): Promise<void> 
     return true
   })
   if (isChanged) throw new PaywordError('refused', `${origin} is not run by whom you allowed: its keys have changed. Nothing was paid`)
+}
+
+function isLoopback(origin: string): boolean {
+  return isLoopbackHost(new URL(origin).hostname)
 }
 
 async function findVendor(vendor: string): Promise<Vendor> {
@@ -61,8 +70,8 @@ async function discover(vendor: string): Promise<Vendor> {
       redirect: 'error', credentials: 'omit', cache: 'no-store', signal: AbortSignal.timeout(discoveryTimeout),
     })
     if (!answer.ok) throw new Error(`the answer is ${answer.status}`)
-    const text = await answer.text()
-    if (text.length > maxDiscoveryBytes) throw new Error('it is too long')
+    const text = await readText(answer, maxDiscoveryBytes)
+    if (text === undefined) throw new Error('it is too long')
     const { vendor: name, keys, origins } = parseDiscovery(text)
     return { vendor: name, keys: [...keys].sort(), origins }
   } catch (cause) {

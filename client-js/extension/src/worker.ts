@@ -5,7 +5,7 @@ import { onChallenge, onLoaded, onProved, onShown, onTabClosed } from './documen
 import type { Answer, Messages, OwnerMessages, PageMessages } from './messages.js'
 import { ownerHandlers, refreshBadge } from './owner.js'
 import { onParts, onPartsLoaded } from './parts.js'
-import { endOverdue } from './payments.js'
+import { endOverdue, removeStrayRules } from './payments.js'
 import type { Asker } from './payments.js'
 import { ownerTypes, pageTypes, readMessage } from './schema.js'
 import { senderOf } from './sender.js'
@@ -101,6 +101,7 @@ chrome.runtime.onStartup.addListener(() => quietly(start()))
 async function start(): Promise<void> {
   // Firefox has no such switch for this area: there the sites that are allowed can be read by the content scripts at them.
   await chrome.storage.local.setAccessLevel?.({ accessLevel: 'TRUSTED_CONTEXTS' }).catch(() => {})
+  await removeStrayRules()
   await registerScripts()
   await setAlarm(dayAlarm, { periodInMinutes: 30 })
   await refreshBadge()
