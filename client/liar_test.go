@@ -123,6 +123,18 @@ var againAndAgain = []struct {
 	{"lost, then used", func(w *world) { loseThen(w, payword.AlreadyUsed) }},
 	{"lost, then too dear", func(w *world) { loseThen(w, payword.PriceOverMax) }},
 	{"lost, then closed", func(w *world) { loseThen(w, payword.CommitmentClosed) }},
+	{"dearer by less than a step", dearer},
+}
+
+// dearer makes the gate ask for a little more each time that it is paid.
+func dearer(w *world) {
+	w.gate.refuseAll = payword.PriceOverMax
+	w.gate.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get(payword.HeaderPayword) != "" {
+			w.gate.price += 450
+		}
+		return false
+	}
 }
 
 // recipients makes the gate ask for another vendor at each request and say

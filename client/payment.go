@@ -117,17 +117,17 @@ func (c *commitment) cheapest(price, most money.Amount) (chain int, steps uint32
 
 // debit takes what a request needs from the vendor's open commitment: a number
 // (or the given one again, if the vendor has refused it) and paywords. Of the
-// limit per request, forfeited was released before and is gone. The caller saves
+// limit per request, before was released for it already. The caller saves
 // the wallet before the ticket leaves the process. Beside errExhausted it
 // returns a *BudgetError or a *StalledError. mu is held.
-func (w *Wallet) debit(v *vendor, price, forfeited money.Amount, number uint64, budget Budget) (ticket, error) {
+func (w *Wallet) debit(v *vendor, price, before money.Amount, number uint64, budget Budget) (ticket, error) {
 	c := v.Open
 	now := w.now()
 	if err := budget.checkPrice(price, 0, c.terms.Currency, c.terms.Vendor); err != nil {
 		return ticket{}, err
 	}
-	chain, steps, release, err := c.cheapest(price, budget.PerRequest-forfeited)
-	if over := budget.checkPrice(price, forfeited, c.terms.Currency, c.terms.Vendor); err != nil && over != nil {
+	chain, steps, release, err := c.cheapest(price, max(0, budget.PerRequest-before))
+	if over := budget.checkPrice(price, before, c.terms.Currency, c.terms.Vendor); err != nil && over != nil {
 		return ticket{}, over // another commitment would not do either
 	}
 	if err != nil {

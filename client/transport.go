@@ -327,7 +327,7 @@ func (t *trip) debit() (ticket, error) {
 	if v.Open != t.paidOn {
 		t.forfeit(t.released) // what is left of it pays for other requests at best
 	}
-	taken, err := w.debit(v, t.offer.price, t.forfeited, number, t.Budget)
+	taken, err := w.debit(v, t.offer.price, t.released, number, t.Budget)
 	if err != nil {
 		if errors.Is(err, errExhausted) {
 			w.retire(v)
