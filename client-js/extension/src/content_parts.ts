@@ -1,5 +1,6 @@
 import { maxParts } from './messages.js'
 import { send, stateIn } from './channel.js'
+import { visitParts } from './part_elements.js'
 
 // Parts of a page that cost money: images, styles, scripts, media of its own
 // origin. Parts of other sites, frames, prefetches and what the page's own scripts
@@ -28,7 +29,7 @@ export function watchParts(): void {
     for (const entry of list.getEntries()) see(entry as PerformanceResourceTiming)
   }).observe({ type: 'resource', buffered: true })
   addEventListener('load', () => {
-    for (const [url, since] of unmatched) if (elementsOf(url).length > 0) waiting.set(url, since)
+    for (const url of visitParts([...unmatched.keys()], false)) waiting.set(url, unmatched.get(url) ?? 0)
     unmatched.clear()
     gather()
   }, { once: true })
@@ -41,7 +42,7 @@ function see(entry: PerformanceResourceTiming): void {
     answered.push({ url, status: entry.responseStatus, state: stateIn(entry) })
     gather()
   } else if (entry.responseStatus === 402 && partTypes.includes(entry.initiatorType)) {
-    const isKnown = entry.initiatorType === 'css' || elementsOf(url).length > 0
+    const isKnown = entry.initiatorType === 'css' || visitParts([url], false).length > 0
     if (isKnown) waiting.set(url, entry.startTime)
     else if (document.readyState !== 'complete') unmatched.set(url, entry.startTime)
     gather()
@@ -88,11 +89,12 @@ async function pay(): Promise<void> {
   const isWanted = (url: string): boolean => !isStale(url, since.get(url) ?? 0)
   const parts = (await quotesOf([...since.keys()].filter(isWanted))).filter(({ url }) => isWanted(url))
   if (parts.length === 0) return
-  for (const url of (await send('parts', { parts }))?.ready ?? []) {
+  const ready = (await send('parts', { parts }))?.ready ?? []
+  for (const url of ready) {
     underWay.add(url)
     askedAt.set(url, performance.now())
-    loadAgain(url)
   }
+  if (ready.length > 0 && !(await send('loadParts', { urls: ready }))?.isLoading) visitParts(ready, true)
   gather()
 }
 
@@ -109,52 +111,4 @@ async function quotesOf(urls: string[]): Promise<{ url: string, challenge: strin
   }
   await Promise.all(Array.from({ length: questionsAtOnce }, askOn))
   return found
-}
-
-function elementsOf(url: string): Element[] {
-  return [...document.querySelectorAll('img,input[type=image],script[src],link[rel~=stylesheet][href],video,audio,source,track,image')]
-    .filter(element => sourceOf(element) === url)
-}
-
-function sourceOf(element: Element): string | undefined {
-  if (element instanceof HTMLImageElement) return ownUrl(element.currentSrc || element.src)
-  if (element instanceof HTMLLinkElement) return ownUrl(element.href)
-  if (element instanceof SVGImageElement) return ownUrl(new URL(element.href.baseVal, document.baseURI).href)
-  return 'src' in element && typeof element.src === 'string' ? ownUrl(element.src) : undefined
-}
-
-function loadAgain(url: string): void {
-  const elements = elementsOf(url)
-  for (const element of elements) reloadElement(element)
-  if (elements.length === 0) reloadStyles()
-}
-
-function reloadElement(element: Element): void {
-  if (element instanceof HTMLImageElement && element.srcset !== '') element.srcset = `${element.srcset}`
-  else if (element instanceof HTMLScriptElement) replaceScript(element)
-  else if (element instanceof HTMLLinkElement) element.replaceWith(element.cloneNode())
-  else if (element instanceof HTMLMediaElement) element.load()
-  else if (element instanceof HTMLSourceElement && element.parentElement instanceof HTMLMediaElement) element.parentElement.load()
-  else if (element instanceof SVGImageElement) element.setAttribute('href', element.href.baseVal)
-  else if ('src' in element) element.setAttribute('src', element.getAttribute('src') ?? '')
-}
-
-// A script that failed never runs; another one with the same attributes does.
-function replaceScript(element: HTMLScriptElement): void {
-  const again = document.createElement('script')
-  for (const { name, value } of element.attributes) again.setAttribute(name, value)
-  again.nonce = element.nonce
-  again.async = element.async
-  element.replaceWith(again)
-}
-
-// What styles load belongs to no element: the browser asks for it again when it reads them anew.
-function reloadStyles(): void {
-  for (const sheet of document.styleSheets) {
-    if (sheet.disabled) continue
-    sheet.disabled = true
-    requestAnimationFrame(() => {
-      sheet.disabled = false
-    })
-  }
 }

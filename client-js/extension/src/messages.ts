@@ -30,6 +30,12 @@ export interface PageMessages {
    * that come back may be asked for again.
    */
   parts: { sent: { parts: { url: string, challenge: string }[] }, back: { ready: string[] } }
+  /**
+   * Has the browser ask for parts again that are {@link PageMessages.parts | ready},
+   * as the page itself does: Chromium tells nothing of what a content script loads.
+   * False: it could not, and the content script does it.
+   */
+  loadParts: { sent: { urls: string[] }, back: { isLoading: boolean } }
   /** What came of parts that were paid for. Those that come back were refused for a reason that another payment may mend. */
   partsLoaded: { sent: { parts: { url: string, status: number, state: string }[] }, back: { again: string[] } }
   /** The page's own payFetch: a method of the Payer and its arguments, as src/extension_payer.ts writes them. */
@@ -127,6 +133,7 @@ export interface SiteView {
   inAll: string
   /** Charged, in micros. */
   spent: string
+  /** Seconds since 1970; 0 if nothing was released yet. */
   lastPaid: number
 }
 

@@ -34,7 +34,7 @@ export function siteView(origin: string, site: SiteSettings, summary: Summary | 
     today: String(paid?.releasedToday ?? 0n),
     inAll: String(paid?.released ?? 0n),
     spent: String(paid?.spent ?? 0n),
-    lastPaid: paid?.lastPaid ?? 0,
+    lastPaid: paid !== undefined && paid.released > 0n ? paid.lastPaid : 0,
   }
 }
 

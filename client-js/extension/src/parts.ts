@@ -1,6 +1,7 @@
 import type { Messages } from './messages.js'
 import { maxParts } from './messages.js'
 import { ownUrl } from './documents.js'
+import { visitParts } from './part_elements.js'
 import { readOffer, readQuotes } from './offers.js'
 import { abandon, arm, begin, conclude, debit, seconds } from './payments.js'
 import type { Asker, Debited } from './payments.js'
@@ -42,6 +43,16 @@ async function release(debited: Debited[]): Promise<string[]> {
   } catch {
     await abandon(debited.map(({ attempt }) => attempt))
     return []
+  }
+}
+
+/** Has the browser ask for parts again that were paid for, in the page's own world. */
+export async function onLoadParts({ tabId }: Asker, { urls }: Messages['loadParts']['sent']): Promise<Messages['loadParts']['back']> {
+  try {
+    await chrome.scripting.executeScript({ target: { tabId, frameIds: [0] }, world: 'MAIN', injectImmediately: true, func: visitParts, args: [urls, true] })
+    return { isLoading: true }
+  } catch {
+    return { isLoading: false }
   }
 }
 

@@ -1,4 +1,4 @@
-import { BudgetError, PaywordError, RefusedError } from '../../src/errors.js'
+import { BrokerError, BudgetError, PaywordError, RefusedError } from '../../src/errors.js'
 import { readResult, writeResult } from '../../src/extension_payer.js'
 import { formatPayment, parseStatus } from '../../src/header.js'
 import type { Offer, Payer, Status, Ticket } from '../../src/payer.js'
@@ -304,6 +304,7 @@ export function refusalOf(error: unknown, price: bigint | undefined): Refusal {
   const shown = price === undefined ? {} : { price: String(price) }
   if (error instanceof BudgetError) return { kind: 'budget', limit: error.limit, ...shown }
   if (error instanceof RefusedError) return { kind: 'refused', reason: error.reason, ...shown }
+  if (error instanceof BrokerError && error.reason !== undefined) return { kind: 'broker', reason: error.reason, ...shown }
   if (error instanceof PaywordError) return { kind: error.kind, ...shown }
   return { kind: 'storage', ...shown }
 }

@@ -85,6 +85,7 @@ const schema = {
   shown: shape({ url, isEmpty: isTrue }),
   proved: answered,
   parts: shape({ parts: list(shape<{ url: string, challenge: string }>({ url, challenge }), maxParts) }),
+  loadParts: shape({ urls: list(url, maxParts) }),
   partsLoaded: shape({ parts: list(answered, maxParts) }),
   // What is in the arguments src/extension_payer.ts reads.
   bridge: shape({ method: text(32), arguments: list<unknown>(sent => sent, 4) }),
@@ -115,7 +116,7 @@ const schema = {
 } satisfies Schema
 
 /** The types of message that content scripts may send. */
-export const pageTypes = ['challenge', 'loaded', 'shown', 'proved', 'parts', 'partsLoaded', 'bridge'] as const
+export const pageTypes = ['challenge', 'loaded', 'shown', 'proved', 'parts', 'loadParts', 'partsLoaded', 'bridge'] as const
 
 /** The types of message that the extension's own pages may send. */
 export const ownerTypes = Object.keys(schema).filter(type => !(pageTypes as readonly string[]).includes(type))

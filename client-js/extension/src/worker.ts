@@ -4,7 +4,7 @@ import { onBridge } from './bridge.js'
 import { onChallenge, onLoaded, onProved, onShown, onTabClosed } from './documents.js'
 import type { Answer, Messages, OwnerMessages, PageMessages } from './messages.js'
 import { ownerHandlers, refreshBadge } from './owner.js'
-import { onParts, onPartsLoaded } from './parts.js'
+import { onLoadParts, onParts, onPartsLoaded } from './parts.js'
 import { endOverdue, removeStrayRules } from './payments.js'
 import type { Asker } from './payments.js'
 import { ownerTypes, pageTypes, readMessage } from './schema.js'
@@ -23,6 +23,7 @@ const pageHandlers: { [M in keyof PageMessages]: (asker: Asker, sent: PageMessag
   shown: onShown,
   proved: onProved,
   parts: onParts,
+  loadParts: onLoadParts,
   partsLoaded: onPartsLoaded,
   bridge: onBridge,
 }

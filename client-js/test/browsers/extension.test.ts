@@ -167,6 +167,12 @@ function tests(name: BrowserName): void {
     const writes = await owner.page.evaluate<number>('writes')
     console.log(`${name}: ${writes} writes of the state for sixty parts`)
     assert.ok(writes < 60, `${writes} writes of the state`)
+    // The owner is told of all of them, and the wallet knows that they were served.
+    const { spent: told } = await eventually('sixty receipts', async () => {
+      const { total } = await owner.ask('receipts', { origin: origin('gallery'), skip: 0, count: 1 })
+      return total === 60 && (await owner.overview()).sites.find(site => site.origin === origin('gallery'))
+    })
+    assert.equal(BigInt(told), 60n * price)
     await page.close()
   })
 

@@ -48,7 +48,6 @@ function tests(name: BrowserName): void {
     await welcome.close()
     const { account } = await owner.overview()
     assert.equal(account?.broker, servers.broker.origin)
-    await servers.fund(account?.account ?? '', 5_000_000n)
 
     const story = await owner.browser.newPage()
     const url = `${servers.site(name).origin}/paid/story.html`
@@ -62,6 +61,13 @@ function tests(name: BrowserName): void {
     await popup.click('#here button[type=submit]')
     await eventually('the site is allowed', async () => (await owner.overview()).sites.length === 1)
     await popup.close() // as browsers do when they ask for the permission
+    await eventually('the wallet is empty', async () => (await owner.ask('tab', { tabId })).refusal?.reason === 'insufficient-funds')
+    const poor = await open(`popup.html?tab=${tabId}`, says('#here', /not enough in your account.*insufficient-funds/))
+    await poor.close()
+    const unpaid = await open('options.html', says('#site-list', /Nothing was paid here yet/))
+    await unpaid.close()
+    await servers.fund(account?.account ?? '', 5_000_000n)
+    await story.reload()
     await story.until('document.title === "The whole story"', 20)
     assert.equal((await servers.taken(name)).spent, price)
 
