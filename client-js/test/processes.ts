@@ -1,7 +1,7 @@
 /** Processes of the `payword` program, which end before the test process does. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 
 /** How long a server may take to answer, in ms: a first start on a busy machine takes seconds. */
@@ -43,15 +43,20 @@ export class ServerProcess {
   readonly #name: string
   readonly #readyURL: string
   readonly #given: string[]
+  readonly #ports: number[]
   #child: ChildProcess | undefined
   #ended: Promise<void> = Promise.resolve()
 
-  /** @param readyURL - Answers with less than 500 once the server is up. */
-  constructor(directory: string, name: string, readyURL: string, given: string[]) {
+  /**
+   * @param readyURL - Answers with less than 500 once the server is up.
+   * @param ports - Ports of 127.0.0.1 that it listens on too, perhaps later.
+   */
+  constructor(directory: string, name: string, readyURL: string, given: string[], ports: number[] = []) {
     this.#directory = directory
     this.#name = name
     this.#readyURL = readyURL
     this.#given = given
+    this.#ports = ports
   }
 
   get #logPath(): string {
@@ -94,7 +99,7 @@ export class ServerProcess {
       child.once('exit', end).once('error', end)
     })
     const deadline = Date.now() + startTimeout
-    while (!await answers(this.#readyURL)) {
+    while (!await this.#isReady()) {
       if (!isRunning) {
         this.#child = undefined
         throw new Error(`the ${this.#name} ended before it answered; ${this.logEnd()}`)
@@ -105,6 +110,10 @@ export class ServerProcess {
       }
       await new Promise(resolve => setTimeout(resolve, 20))
     }
+  }
+
+  async #isReady(): Promise<boolean> {
+    return await answers(this.#readyURL) && (await Promise.all(this.#ports.map(listens))).every(Boolean)
   }
 
   /** Asks the server to end, and kills it if it has not after a while. */
@@ -139,6 +148,15 @@ async function answers(url: string): Promise<boolean> {
   } catch {
     return false
   }
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy()
+      resolve(true)
+    }).once('error', () => resolve(false))
+  })
 }
 
 /**

@@ -106,8 +106,9 @@ class RunningServers implements Servers {
       '--listen', `127.0.0.1:${ports[0]}`, '--key', this.#path('broker.key'), '--admin-token', this.#path('admin-token'),
       '--currency', 'USD', '--allow-loopback-vendors', ...options.brokerArguments ?? [],
     ])
+    // Caddy's admin API answers before the sites listen.
     this.#gate = new ServerProcess(this.directory, 'gate', `${this.gateAdmin}/payword/`,
-      ['run', '--config', this.#path('Caddyfile'), '--adapter', 'caddyfile'])
+      ['run', '--config', this.#path('Caddyfile'), '--adapter', 'caddyfile'], ports.slice(2))
     keepLogsOf(this.directory, () => this.logs())
   }
 
