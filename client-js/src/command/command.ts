@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { PaywordError } from '../errors.js'
+import { currencyCode, formatDecimal } from '../amount.js'
+import type { Limit } from '../budget.js'
+import { BudgetError, PaywordError } from '../errors.js'
 import { MalformedError } from '../malformed.js'
 import { FileStorage } from '../storage_file.js'
 import { Wallet } from '../wallet.js'
@@ -99,8 +101,16 @@ async function call(command: Command, given: readonly string[], streams: Streams
 /** What went wrong, for people. */
 function sentence(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
+  if (error instanceof BudgetError) return overBudget(error)
   const cause = error.cause instanceof Error && !(error instanceof PaywordError) ? ` (${error.cause.message})` : ''
   return `${error.message}${cause}`
+}
+
+const limitFlags: Readonly<Partial<Record<Limit, string>>> = { perRequest: '--max', perSite: '--per-site', perDay: '--per-day', total: '--budget' }
+
+/** In whole units, and with the flag that raises the limit, as people typed them. */
+function overBudget({ vendor, limit, want, left, currency }: BudgetError): string {
+  return `paying ${vendor}: over the budget of ${limitFlags[limit] ?? limit}: it takes ${formatDecimal(want)} ${currencyCode(currency)}, ${formatDecimal(left)} are left`
 }
 
 /** Options of a wallet in the call's file. */

@@ -26,7 +26,7 @@ function tellExport(one: Call, check: ExportCheck): void {
   const amount = (micros: Micros): string => `${formatDecimal(micros)} ${code}`
   const rows = [
     ['Account', `${check.account} at ${check.broker}, as of ${moment(check.at)}`],
-    ['Came in', amount(check.cameIn)], ['Paid', `${amount(check.paid)} on ${check.commitments.length} commitments`],
+    ['Came in', amount(check.cameIn)], ['Paid', `${amount(check.paid)} on ${check.commitments.length} commitment${check.commitments.length === 1 ? '' : 's'}`],
     ['Went out', amount(check.wentOut)], ['Reserved', amount(check.reserved)], ['Available', amount(check.available)],
   ]
   if (check.owed > 0n) rows.push(['Owed', amount(check.owed)])

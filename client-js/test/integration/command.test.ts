@@ -94,8 +94,8 @@ test('a day with the command', async t => {
   await t.test('pay keeps to its budget', async () => {
     const { status, stdout, stderr } = await payword(['pay', news('/paid/two.txt'), '--max', '0.0005'])
     assert.deepEqual([status, stdout], [1, ''])
-    assert.match(stderr, /over the budget/)
-    assert.match((await payword(['pay', news('/paid/two.txt'), '--budget', '0.001'])).stderr, /over the budget/)
+    assert.match(stderr, /over the budget of --max: it takes 0\.00\d+ USD, 0\.0005 are left/)
+    assert.match((await payword(['pay', news('/paid/two.txt'), '--budget', '0.001'])).stderr, /over the budget of --budget: it takes/)
     assert.equal((await payword(['pay', news('/nothing')])).status, 1)
     assert.equal((await servers.taken('news')).spent, 1000n)
   })
@@ -109,7 +109,7 @@ test('a day with the command', async t => {
   await t.test('statement checks what the broker says by hashing', async () => {
     await servers.redeem()
     const { stdout } = await done(['statement'])
-    assert.match(stdout, /Came in +2.00 USD\nPaid +0.001 USD on 1 commitments/)
+    assert.match(stdout, /Came in +2.00 USD\nPaid +0.001 USD on 1 commitment\n/)
     assert.match(stdout, /\nAll of it agrees.\n$/)
     const check = JSON.parse((await done(['statement', '--json'])).stdout) as { isSound: boolean, paid: string, commitments: { hashes: number, isOwn: boolean }[] }
     assert.deepEqual([check.isSound, check.paid, check.commitments[0]?.isOwn], [true, '1000', true])
