@@ -49,16 +49,17 @@ export const draining: Attack[] = [
     },
   },
   {
-    title: 'a site that answers 402 for ever, and goes on to a new address before it is judged, gets three payments',
+    title: 'a site that answers 402 for ever, and goes on to a new address before it is judged, gets three payments, and one for each complaint that came in time',
     control: 'before',
     pages: {
       ...Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`/forged/${i}`,
         forged({}, `<script>if (performance.navigation.type === 1) location.href = '/forged/${i + 1}'</script>`)])),
     },
     payments: 3,
+    mayLose: 2,
     async run(at) {
       const page = await at.visit('/forged/0')
-      await page.until("location.pathname === '/forged/3' && document.readyState === 'complete'")
+      await page.until("/^.forged.[345]$/.test(location.pathname) && document.readyState === 'complete' && performance.navigation.type !== 1")
     },
   },
   {
