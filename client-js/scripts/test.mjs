@@ -14,7 +14,7 @@ const folder = dirname(dirname(fileURLToPath(import.meta.url)))
 // Each may be two browsers and two servers, so four at most, whatever the machine.
 const atOnce = Math.min(availableParallelism(), 4)
 
-// How long one file may take, in ms: the longest takes 30 s on a quiet machine.
+// How long one file may take, in ms: the longest takes a minute on a quiet machine.
 const fileTimeout = 300_000
 
 function run(program, ...given) {

@@ -70,14 +70,23 @@ export function checkRelease(budget: Budget, want: Micros, used: Usage, currency
   if (want > left) throw new BudgetError({ limit, want, left, currency, vendor })
 }
 
-/** Throws a `usage` error for a limit that is no amount. */
+const neededLimits: readonly Limit[] = ['perRequest', 'perSite', 'perDay', 'total']
+const optionalLimits: readonly Limit[] = ['perSiteAndDay', 'perSiteAndMinute']
+
+/** Throws a `usage` error for a limit that is missing, unknown or no amount. */
 export function checkBudget(budget: Budget): void {
-  for (const limit of ['perRequest', 'perSite', 'perDay', 'total', 'perSiteAndDay', 'perSiteAndMinute'] as const) {
-    const value = budget[limit]
-    const isOptional = limit === 'perSiteAndDay' || limit === 'perSiteAndMinute'
-    if (value === undefined && isOptional) continue
-    if (typeof value !== 'bigint' || value < 0n || value > maxMicros) {
-      throw new PaywordError('usage', `budget: ${limit}: want micros as a bigint, 0 to ${maxMicros}`)
-    }
+  const limits = [...neededLimits, ...optionalLimits]
+  if (typeof budget !== 'object' || budget === null) throw new PaywordError('usage', `budget: want an object with ${neededLimits.join(', ')}`)
+  // A limit that is misspelt would not hold.
+  const unknown = Object.keys(budget).find(name => !(limits as string[]).includes(name))
+  if (unknown !== undefined) throw new PaywordError('usage', `budget: there is no limit ${unknown}: want ${limits.join(', ')}`)
+  for (const limit of limits) {
+    if (budget[limit] !== undefined || neededLimits.includes(limit)) checkAmount(`budget: ${limit}`, budget[limit])
   }
+}
+
+/** Throws a `usage` error that names what is no amount of micros. */
+export function checkAmount(name: string, amount: unknown): void {
+  if (typeof amount === 'bigint' && amount >= 0n && amount <= maxMicros) return
+  throw new PaywordError('usage', `${name}: want micros as a bigint, 0n to ${maxMicros}n`)
 }

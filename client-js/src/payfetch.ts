@@ -1,7 +1,7 @@
-import { maxMicros } from './amount.js'
 import type { Micros } from './amount.js'
 import { emptyBody, readBody } from './body.js'
-import type { Budget, Limit } from './budget.js'
+import { checkAmount, checkBudget } from './budget.js'
+import type { Budget } from './budget.js'
 import { PaywordError } from './errors.js'
 import { Discoveries } from './offer.js'
 import type { Payer, Receipt } from './payer.js'
@@ -47,10 +47,11 @@ export interface PayFetchOptions {
  * The returned function rejects with what `fetch` rejects with, and with a
  * PaywordError. Reading a body rejects with one, too, if it breaks off.
  *
- * @throws a `usage` PaywordError if a limit of the budget or the deposit is no amount.
+ * @throws a `usage` PaywordError if there is no payer, or a limit of the budget or the deposit is no amount.
  */
 export function payFetch(options: PayFetchOptions): typeof fetch {
-  const { payer, budget, deposit, onReceipt } = options
+  const { payer, budget, deposit, onReceipt } = options ?? {}
+  if (typeof payer?.take !== 'function') throw new PaywordError('usage', 'payFetch: want a payer: a Wallet, or what extensionPayer found')
   checkBudget(budget)
   if (deposit !== undefined) checkAmount('deposit', deposit)
   const base = options.fetch ?? globalThis.fetch
@@ -134,17 +135,4 @@ async function outgoing(input: RequestInfo | URL, init: RequestInit | undefined)
 /** What only the platform itself can ask for is left out. */
 function valueToSend(name: string, value: unknown): unknown {
   return name === 'mode' && value === 'navigate' || name === 'referrer' && value === 'about:client' || value === '' ? undefined : value
-}
-
-const neededLimits: readonly Limit[] = ['perRequest', 'perSite', 'perDay', 'total']
-const extraLimits: readonly Limit[] = ['perSiteAndDay', 'perSiteAndMinute']
-
-function checkBudget(budget: Budget): void {
-  for (const limit of neededLimits) checkAmount(`budget.${limit}`, budget[limit])
-  for (const limit of extraLimits) if (budget[limit] !== undefined) checkAmount(`budget.${limit}`, budget[limit])
-}
-
-function checkAmount(name: string, amount: unknown): void {
-  if (typeof amount === 'bigint' && amount >= 0n && amount <= maxMicros) return
-  throw new PaywordError('usage', `payFetch: ${name} is not an amount: a bigint of micros from 0n to ${maxMicros}n`)
 }

@@ -88,6 +88,7 @@ export class Wallet implements Payer {
 
   /** Makes a wallet with a fresh seed. Rejects with a `storage` error if the storage holds one. */
   static async create(options: WalletOptions, secret: SecretOptions = {}): Promise<Wallet> {
+    mustHaveStorage(options)
     const stored = await Secret.store(crypto.getRandomValues(new Uint8Array(seedBytes)), secret.passphrase, secret.workFactor)
     return make(options, stored, newDocument())
   }
@@ -98,6 +99,7 @@ export class Wallet implements Payer {
    * or wrong: only files are like that, since browsers hold a key beside.
    */
   static async open(options: WalletOptions, secret: { passphrase?: string } = {}): Promise<Wallet | undefined> {
+    mustHaveStorage(options)
     const kept = await options.storage.load()
     return kept && new Wallet(options, await Secret.open(kept.secret, secret.passphrase))
   }
@@ -411,6 +413,10 @@ function clientOf(options: WalletOptions, secret: Secret): BrokerClient {
   // Called as a method of another object, the browser's own refuses.
   const ask: typeof fetch = options.fetch ?? ((input, init) => fetch(input, init))
   return new BrokerClient({ fetch: ask, now: options.now ?? Date.now, secret })
+}
+
+function mustHaveStorage(options: WalletOptions): void {
+  if (typeof options?.storage?.load !== 'function') throw new PaywordError('usage', 'a wallet: want options with a storage, such as new IndexedDbStorage()')
 }
 
 async function mustBeEmpty(storage: Storage): Promise<void> {

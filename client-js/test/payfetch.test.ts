@@ -292,6 +292,7 @@ test('budgets and deposits that are no amounts are refused', () => {
   const rows: unknown[] = [
     { budget: { ...budget, perDay: 5 } }, { budget: { ...budget, total: -1n } }, { budget: { ...budget, perSite: undefined } },
     { budget: { ...budget, perSiteAndDay: 10n ** 15n } }, { budget, deposit: 1.5 },
+    { budget: { ...budget, perDai: 5n } }, {}, { budget, payer: undefined }, { budget, payer: {} },
   ]
   for (const row of rows) {
     assert.throws(() => payFetch({ payer, ...row as { budget: Budget } }), (error: unknown) => error instanceof PaywordError && error.kind === 'usage')

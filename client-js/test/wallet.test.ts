@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { BudgetError, MemoryStorage, PaywordError, StalledError, Wallet } from '../src/index.js'
+import type { WalletOptions } from '../src/index.js'
 import { noLimits } from './paying.js'
 import { newWorld, offerOf, payFor } from './wallet_world.js'
 
@@ -192,4 +193,11 @@ test('a wallet that cannot be had says why, and what is there stays', async () =
   await assert.rejects(wallet.take({ origin: 'https://a.example', vendor: 'https://a.example', price, currency: 'usd-micro', maxStep: 10, unreserved: false }, { budget: noLimits, fingerprint: 'x' }), kindOf('account'))
   await wallet.close()
   await assert.rejects(wallet.summary(), kindOf('storage'))
+})
+
+test('a wallet without a storage is a usage error', async () => {
+  for (const options of [undefined, {}, { storage: {} }]) {
+    await assert.rejects(Wallet.create(options as unknown as WalletOptions), { kind: 'usage' })
+    await assert.rejects(Wallet.open(options as unknown as WalletOptions), { kind: 'usage' })
+  }
 })

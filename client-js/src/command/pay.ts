@@ -1,4 +1,5 @@
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { currencyCode, formatDecimal, maxMicros, type Currency, type Micros } from '../amount.js'
@@ -37,9 +38,21 @@ function readBudget(read: Arguments): Budget {
   }
 }
 
+// Looked at before anything is paid.
+function checkFile(path: string | undefined): void {
+  if (path === undefined) return
+  const kind = (name: string): string => {
+    const found = statSync(name, { throwIfNoEntry: false })
+    return found === undefined ? 'nothing' : found.isDirectory() ? 'a folder' : 'a file'
+  }
+  if (kind(dirname(path)) !== 'a folder') throw new UsageError(`-o ${cut(path)}: there is no folder ${cut(dirname(path))}`)
+  if (kind(path) === 'a folder') throw new UsageError(`-o ${cut(path)}: want the name of a file, this is a folder`)
+}
+
 /** `payword pay URL` */
 export async function pay(one: Call): Promise<undefined> {
   const url = readURL(one.arguments.operands[0] ?? '')
+  checkFile(one.arguments.values.get('o'))
   const [budget, deposit] = [readBudget(one.arguments), readLimit(one.arguments, 'deposit', defaultDeposit)]
   await withWallet(one, async wallet => {
     const report: Report = { url: `${url.origin}${url.pathname}${url.search}`, status: 0, paid: 0n, receipts: [] }

@@ -6,7 +6,7 @@ import { type Owner, startOwner } from '../owner.js'
 import { type Servers, startServers, startUpstream, type Upstream } from '../servers.js'
 
 // The honest page, in both browsers, against the real gate and broker. What
-// hostile pages try is in attacks.test.ts.
+// hostile pages try is in attacks/.
 
 const limits: SiteLimits = { perRequest: '50000', perDay: '500000', total: '5000000' }
 const price = 1000n

@@ -144,6 +144,8 @@ const wrong: [given: string[], says: RegExp][] = [
   [['xyzzy'], /"xyzzy" is no command\.\n/],
   [['pay'], /want a URL/],
   [['pay', 'news.example'], /want a URL that begins with https/],
+  [['pay', 'https://news.example/', '-o', 'nowhere/page'], /there is no folder "?nowhere/],
+  [['pay', 'https://news.example/', '-o', '.'], /this is a folder/],
   [['pay', 'ftp://news.example/'], /want a URL that begins with https/],
   [['pay', 'https://anna:word@news.example/'], /without a user name/],
   [['pay', 'https://news.example/', 'https://news.example/'], /one argument too many/],

@@ -106,8 +106,10 @@ export const quoting: Attack[] = [
     payments: 3,
     async run(at) {
       for (let i = 0; i < 3; i++) {
-        await at.visit(`/forged/nothing-${i}`)
+        const page = await at.visit(`/forged/nothing-${i}`)
         await eventually('the payment arrives', async () => paid(at, `/forged/nothing-${i}`) === 1)
+        // A page in the background says nothing of what it got, and is judged two minutes later.
+        await page.until("performance.getEntriesByType('navigation')[0].type === 'reload' && document.readyState === 'complete'")
       }
       await eventually('the site is stopped', async () => await stopped(at) === 'not-served')
       await at.visit('/forged/nothing-3')

@@ -1,0 +1,3 @@
+import { tryAttacks } from './attacks/all.js'
+
+tryAttacks('chromium')
