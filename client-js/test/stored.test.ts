@@ -6,9 +6,11 @@ import { Stored } from '../extension/src/stored.js'
 class FakeArea {
   stored: Record<string, unknown> = {}
   writes = 0
+  reads = 0
   isFull = false
 
   get(key: string): Promise<Record<string, unknown>> {
+    this.reads++
     return Promise.resolve(structuredClone({ [key]: this.stored[key] }))
   }
 
@@ -55,4 +57,30 @@ test('who waits for a write that fails is told, and the next write is one', asyn
   area.isFull = false
   await store.update(list => list.push(3))
   assert.deepEqual(await store.read(), [3])
+})
+
+test('a worker reads the area once, and what a caller does to a value is its own affair', async () => {
+  const { area, store } = newStore()
+  await store.update(list => list.push(1))
+  const list = await store.read()
+  list.push(2)
+  assert.deepEqual(await store.read(), [1])
+  assert.equal(area.reads, 1)
+})
+
+test('after a write that failed it is read again: it may have been made', async () => {
+  const { area, store } = newStore()
+  await store.update(list => list.push(1))
+  area.isFull = true
+  await assert.rejects(store.update(list => list.push(2)))
+  area.stored['list'] = [1, 2]
+  assert.deepEqual(await store.read(), [1, 2])
+})
+
+test('a value that was read before a write does not hide what was written', async () => {
+  const { area, store } = newStore()
+  const [before] = await Promise.all([store.read(), store.update(list => list.push(1))])
+  assert.deepEqual(before, [])
+  assert.deepEqual(await store.read(), [1])
+  assert.deepEqual(area.stored['list'], [1])
 })
