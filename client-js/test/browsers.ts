@@ -282,15 +282,14 @@ function holdPayment(after: 'debit' | 'store' | 'rule'): void {
 
 async function killChromiumWorker(context: BrowserContext, extensionOrigin: string): Promise<void> {
   const session = await context.newCDPSession(extensionPage(context, extensionOrigin))
-  async function workers(): Promise<string[]> {
-    const { targetInfos } = await session.send('Target.getTargets')
-    return targetInfos.filter(({ type, url }) => type === 'service_worker' && url.startsWith(extensionOrigin)).map(({ targetId }) => targetId)
-  }
-  const killed = await workers()
+  // Another one may run right after, under the same name: what counts is that this one was stopped.
+  let isStopped = false
+  session.on('ServiceWorker.workerVersionUpdated', ({ versions }) => {
+    isStopped ||= versions.some(({ scriptURL, runningStatus }) => scriptURL.startsWith(extensionOrigin) && runningStatus === 'stopped')
+  })
   await session.send('ServiceWorker.enable')
   await session.send('ServiceWorker.stopAllWorkers')
-  // Another one may run by now.
-  await eventually('the worker is gone', async () => !(await workers()).some(targetId => killed.includes(targetId)))
+  await eventually('the worker is stopped', async () => isStopped)
   await session.detach()
 }
 
