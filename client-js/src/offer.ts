@@ -64,6 +64,20 @@ function challengesOf(headers: Headers): Challenge[] {
 }
 
 async function checkOffer(asked: Asked, challenge: Challenge, { account, discoveries, now }: Buyer): Promise<Offer> {
+  const offer = checkChallenge(asked, challenge, account, now)
+  const { origin, vendor } = offer
+  if (await discoveries.speaksFor(vendor, origin, now)) return offer
+  throw new RefusedError({
+    reason: 'wrong-vendor', origin, detail: foreignText(`${origin} asks to pay ${vendor}, whose discovery document could not be had or does not list it`),
+  })
+}
+
+/**
+ * What one challenge offers, checked as `readOffer` does but for whether the vendor
+ * speaks for the origin. `now` is in milliseconds since 1970. Throws a
+ * RefusedError, or an `account` error without an account.
+ */
+export function checkChallenge(asked: Asked, challenge: Challenge, account: Buyer['account'], now: number): Offer {
   const { origin } = asked.url
   const refuse = (reason: Reason, detail: string): never => {
     throw new RefusedError({ reason, origin, detail: foreignText(detail) })
@@ -78,9 +92,6 @@ async function checkOffer(asked: Asked, challenge: Challenge, { account, discove
   if (challenge.digest !== undefined && asked.digest !== undefined && challenge.digest !== asked.digest) refuse('wrong-resource', 'the quote is for another request body')
   if (quoted.currency !== account.currency) refuse('wrong-currency', `the price is in ${quoted.currency}, the wallet holds ${account.currency}`)
   if (!details.brokers.includes(account.broker)) refuse('unknown-broker', `the vendor does not take certificates of ${account.broker}`)
-  if (!await discoveries.speaksFor(quoted.recipient, origin, now)) {
-    refuse('wrong-vendor', `${origin} asks to pay ${quoted.recipient}, whose discovery document could not be had or does not list it`)
-  }
   return offerOf(origin, quoted)
 }
 
