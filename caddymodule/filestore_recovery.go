@@ -544,41 +544,7 @@ func (r *recovery) apply(entry *record) error {
 	if e == nil {
 		return fmt.Errorf("a record of kind %d is for commitment %s, which was never opened", entry.kind, entry.id)
 	}
-	if entry.kind == recordCharged || entry.kind == recordAdvanced {
-		if err := checkTail(e.commitment, entry.chain, entry.tail); err != nil {
-			return err
-		}
-	}
-	e.replayPass(entry)
-	switch entry.kind {
-	case recordToppedUp:
-		e.topUp(entry.reservation, entry.amount, entry.sequence, entry.redeemBy)
-	case recordCharged:
-		e.replayCharge(entry)
-	case recordAdvanced:
-		e.state.Advance(entry.chain, entry.tail)
-	case recordGivenBack:
-		e.state.Returned = max(e.state.Returned, entry.total)
-		if request := recentRequest(&e.state, entry.request.Number); request != nil {
-			request.Grants = entry.request.Grants
-		}
-	case recordTruedUp:
-		e.state.Returned = max(e.state.Returned, entry.total)
-		if request := recentRequest(&e.state, entry.request.Number); request != nil {
-			request.Price = min(request.Price, entry.request.Price)
-		}
-	case recordFlowed:
-		e.state.Charged = max(e.state.Charged, entry.total)
-	case recordClosed:
-		e.state.Closed = true
-	case recordAcknowledged:
-		e.state.Claimed, e.final = max(e.state.Claimed, entry.total), e.final || entry.final
-	case recordState:
-		return e.replayState(entry)
-	default:
-		return fmt.Errorf("a record of kind %d does not belong here", entry.kind)
-	}
-	return nil
+	return e.replay(entry)
 }
 
 // applyOpened opens a commitment again. Its signatures were checked before it
@@ -598,6 +564,46 @@ func (r *recovery) applyOpened(entry *record) error {
 	fresh := newEntry(o)
 	if known := r.store.insert(fresh); known != fresh {
 		known.topUp(entry.reservation, entry.amount, entry.sequence, entry.redeemBy)
+	}
+	return nil
+}
+
+// replay does to an opened commitment what a record tells: what the step that
+// wrote it did. Doing it twice changes nothing.
+func (e *entry) replay(r *record) error {
+	if r.kind == recordCharged || r.kind == recordAdvanced {
+		if err := checkTail(e.commitment, r.chain, r.tail); err != nil {
+			return err
+		}
+	}
+	e.replayPass(r)
+	switch r.kind {
+	case recordToppedUp:
+		e.topUp(r.reservation, r.amount, r.sequence, r.redeemBy)
+	case recordCharged:
+		e.replayCharge(r)
+	case recordAdvanced:
+		e.state.Advance(r.chain, r.tail)
+	case recordGivenBack:
+		e.state.Returned = max(e.state.Returned, r.total)
+		if request := recentRequest(&e.state, r.request.Number); request != nil {
+			request.Grants = r.request.Grants
+		}
+	case recordTruedUp:
+		e.state.Returned = max(e.state.Returned, r.total)
+		if request := recentRequest(&e.state, r.request.Number); request != nil {
+			request.Price = min(request.Price, r.request.Price)
+		}
+	case recordFlowed:
+		e.state.Charged = max(e.state.Charged, r.total)
+	case recordClosed:
+		e.state.Closed = true
+	case recordAcknowledged:
+		e.state.Claimed, e.final = max(e.state.Claimed, r.total), e.final || r.final
+	case recordState:
+		return e.replayState(r)
+	default:
+		return fmt.Errorf("a record of kind %d does not belong here", r.kind)
 	}
 	return nil
 }
