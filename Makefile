@@ -30,10 +30,10 @@ TESTGC      ?= 200
 GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path './.git/*'
 
 .DEFAULT_GOAL := help
-.PHONY: help build gateway test tools format vet lint vectors fuzz bench simulate demo clean
+.PHONY: help build gateway test tools format vet lint vectors fuzz bench bench-full microbench simulate demo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/payword, in pure Go
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/payword ./cmd/payword
@@ -102,7 +102,13 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 		$(GO) test $(CARDS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
 	done
 
-bench: ## run the benchmarks of the protocol, the gate, the ledger and the broker
+bench: ## measure everything beside what it is compared with, about two minutes (report in bench/out)
+	cd bench && $(GO) run .
+
+bench-full: ## the same for about thirty minutes
+	cd bench && $(GO) run . -full
+
+microbench: ## run the Go benchmarks of the protocol, the gate, the ledger and the broker
 	$(GO) test -run '^$$' -bench . -benchmem . ./caddymodule ./internal/ledger ./broker
 
 simulate: ## a hundredth of a broker's day with a million users, on SQLite and on PostgreSQL (takes minutes, and 3 GB in /tmp)

@@ -50,6 +50,7 @@ var mayImport = map[string][]string{
 		".", "money", "caddymodule", "client", "broker", "clearing", "samgateway", "internal/purse",
 	},
 	"cmd/samgateway": {".", "money", "samgateway", "internal/purse", "internal/keyfile"},
+	"bench":          {".", "money", "caddymodule"}, // a module of its own
 }
 
 // testsMayImport is what the tests of a folder may import besides.
@@ -68,7 +69,7 @@ var testsMayImport = map[string][]string{
 }
 
 // caddyFolders are those that may import Caddy, or compile it at all.
-var caddyFolders = []string{"caddymodule", "cmd/payword"}
+var caddyFolders = []string{"caddymodule", "cmd/payword", "bench"}
 
 const caddyPrefix = "github.com/caddyserver/"
 

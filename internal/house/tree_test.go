@@ -118,7 +118,8 @@ func isForeign(folder string) bool {
 	if strings.HasPrefix(base, ".") {
 		return base != "." && base != ".ci"
 	}
-	return slices.Contains([]string{"node_modules", "bin", "dist", "testdata"}, base) || folder == "client-js/build"
+	return slices.Contains([]string{"node_modules", "bin", "dist", "testdata"}, base) ||
+		folder == "client-js/build" || folder == "bench/out"
 }
 
 // isText reports whether people write a file of that name.

@@ -1,0 +1,49 @@
+package main
+
+import "github.com/paywordhq/payword/bench/report"
+
+// benchmark is a Go benchmark that the report takes. README.md says how they are
+// named.
+type benchmark struct {
+	id, group, what string
+	folder          string // of the package, from the module's root
+	name            string // such as BenchmarkBarRedisStore/64
+	metric          string // taken as it is; empty: payword is compared with baseline
+	processors      int    // 0: one
+	bar             *report.Bar
+	unit            string
+	needs           []string // features of the processor, each of which the bar depends on
+}
+
+// The tables of Go benchmarks.
+const (
+	groupGate       = "The gate's own work"
+	groupStore      = "Stores"
+	groupRedemption = "Redemption"
+)
+
+// benchmarks are all that the report takes.
+var benchmarks = []benchmark{
+	{id: "gate/work", group: groupGate, what: "parse, judge and claim of one payment, in SHA-256 of 32 bytes", folder: ".",
+		name: "BenchmarkBarGateWork", metric: "x-sha256", bar: report.AtMost(4), unit: "×"},
+	{id: "gate/allocations", group: groupGate, what: "the same, allocations", folder: ".",
+		name: "BenchmarkBarGateWork", metric: "allocs/op", bar: report.AtMost(0)},
+	{id: "store/redis/1", group: groupStore, what: "store in Redis, 1 caller / one EVALSHA for each", folder: "caddymodule",
+		name: "BenchmarkBarRedisStore/1", unit: "×"},
+	{id: "store/redis/64", group: groupStore, what: "store in Redis, 64 callers / one EVALSHA for each", folder: "caddymodule",
+		name: "BenchmarkBarRedisStore/64", unit: "×"},
+	{id: "store/memory", group: groupStore, what: "memory for an open commitment, besides its bytes", folder: "caddymodule",
+		name: "BenchmarkBarMemory", metric: "B/commitment", processors: 2, bar: report.AtMost(1024), unit: "B"},
+	{id: "store/start", group: groupStore, what: "start with 1,000,000 open commitments", folder: "caddymodule",
+		name: "BenchmarkBarStart", metric: "seconds", processors: 2, bar: report.AtMost(10), unit: "s"},
+	{id: "redemption/100", group: groupRedemption, what: "100 paywords for each commitment, without a database / crypto/ed25519 and crypto/sha256",
+		folder: "broker", name: "BenchmarkBarRedemption/100", bar: report.AtLeast(3.5), unit: "×", needs: []string{"sha_ni", "avx512f"}},
+	{id: "redemption/1000", group: groupRedemption, what: "1,000 paywords for each", folder: "broker",
+		name: "BenchmarkBarRedemption/1000", bar: report.AtLeast(4.5), unit: "×", needs: []string{"sha_ni", "avx512f"}},
+	{id: "redemption/10000", group: groupRedemption, what: "10,000 paywords for each", folder: "broker",
+		name: "BenchmarkBarRedemption/10000", bar: report.AtLeast(5), unit: "×", needs: []string{"sha_ni", "avx512f"}},
+	{id: "redemption/database", group: groupRedemption, what: "with the database / without", folder: "broker",
+		name: "BenchmarkBarRedemptionStored", metric: "x-unstored", processors: 2, bar: report.AtMost(1.3), unit: "×"},
+	{id: "redemption/day", group: groupRedemption, what: "a day of 2,500 payments a second, 10,000 to a commitment", folder: "broker",
+		name: "BenchmarkBarDay", metric: "seconds", bar: report.AtMost(6), unit: "s", needs: []string{"sha_ni", "avx512f"}},
+}
