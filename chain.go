@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sort"
+
+	"github.com/paywordhq/payword/internal/sha256chain"
 )
 
 // PaywordBytes is the size of a payword, in bytes.
@@ -19,9 +21,7 @@ type Payword [PaywordBytes]byte
 // Walk hashes w the given number of times and returns where that leads: from
 // W_i to W_(i-steps). It allocates nothing.
 func (w Payword) Walk(steps uint32) Payword {
-	for range steps {
-		w = sha256.Sum256(w[:])
-	}
+	sha256chain.Walk((*[PaywordBytes]byte)(&w), steps)
 	return w
 }
 
