@@ -15,6 +15,8 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		charge()
 	}
 	word := payword.Payword{1}
+	headers, fresh := pocketWallet(4, 2000)
+	gate, next := fresh(), 0
 	for _, test := range []struct {
 		name string
 		run  func()
@@ -31,6 +33,12 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 			}
 		}},
 		{"State.Charge", charge},
+		{"all of it", func() {
+			if reason := gate.take(headers[next], 1000); reason != payword.Accepted {
+				t.Fatal(reason)
+			}
+			next++
+		}},
 	} {
 		if got := testing.AllocsPerRun(5000, test.run); got != 0 {
 			t.Errorf("%s: got %v allocations, want 0", test.name, got)

@@ -95,7 +95,7 @@ type site struct {
 
 // startGate runs Caddy with a site in this process, in place of what ran
 // before. It ends with the test.
-func startGate(t *testing.T, s site) *testGate {
+func startGate(t testing.TB, s site) *testGate {
 	t.Helper()
 	if s.dir == "" {
 		s.dir = t.TempDir()
@@ -131,7 +131,7 @@ var takenPorts sync.Map
 // freeOrigin returns an origin on this machine that nobody listens on. Its port
 // is given once, and below those that systems give to outgoing connections: one
 // of these could take it before the test does.
-func freeOrigin(t *testing.T) string {
+func freeOrigin(t testing.TB) string {
 	t.Helper()
 	for {
 		port := 22_000 + rand.IntN(10_000)
@@ -149,7 +149,7 @@ func freeOrigin(t *testing.T) string {
 var priceForAll = regexp.MustCompile(`(?m)^[ \t]*price \S+ [A-Za-z]+[ \t]*$`)
 
 // configOf returns the configuration of a site as Caddy's JSON.
-func configOf(t *testing.T, s site) []byte {
+func configOf(t testing.TB, s site) []byte {
 	t.Helper()
 	keys := filepath.Join(s.dir, "broker-keys.json")
 	document, err := payword.FormatJWKS(testBroker.Public().(ed25519.PublicKey))
