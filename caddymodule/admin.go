@@ -130,10 +130,11 @@ type overview struct {
 }
 
 type storeOverview struct {
-	Kind      string `json:"kind"`
-	Location  string `json:"location"`
-	OpenSince string `json:"open_since"`
-	Up        bool   `json:"up"`
+	Kind       string `json:"kind"`
+	Location   string `json:"location"`
+	OpenSince  string `json:"open_since"`
+	Up         bool   `json:"up"`
+	Durability string `json:"durability,omitempty"` // "" with Redis
 }
 
 type brokerOverview struct {
@@ -166,6 +167,7 @@ func (a *App) overview() overview {
 		Store: storeOverview{
 			Kind: storeKind(a.gate.store), Location: a.storeLocation(),
 			OpenSince: a.gate.openedAt.UTC().Format(time.RFC3339Nano), Up: !isDown(a.gate.store),
+			Durability: a.gate.durability.String(),
 		},
 		Sites: append([]soldSite{}, a.sites...), Brokers: []brokerOverview{}, Totals: []totalOverview{},
 	}

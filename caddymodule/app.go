@@ -30,6 +30,13 @@ type App struct {
 	// process. Default: "payword" in Caddy's data directory.
 	Store string `json:"store,omitempty"`
 
+	// When a payment counts as taken: "sync", when it is durable in the
+	// directory; or "async", when it is in memory, and it is made durable some 5
+	// milliseconds later. Then a crash costs the vendor the payments of those
+	// milliseconds, and nobody else anything. Redis has settings of its own for
+	// this. Default: sync.
+	Durability string `json:"durability,omitempty"`
+
 	// What unreserved commitments may be worth, by currency. Default: none are
 	// taken, every commitment has to be reserved.
 	Credit []Credit `json:"credit,omitempty"`
@@ -181,6 +188,10 @@ func (a *App) Validate() error {
 	switch {
 	case len(a.Brokers) > payword.MaxBrokers:
 		return fmt.Errorf("payword: %d brokers: at most %d", len(a.Brokers), payword.MaxBrokers)
+	case a.Redis != nil && a.Durability != "":
+		return errors.New("payword: durability is a setting of the store in a directory; how durable payments are in Redis is set there, by appendfsync")
+	case a.Durability != "" && a.Durability != durabilitySync && a.Durability != durabilityAsync:
+		return fmt.Errorf("payword: durability %q: want %s or %s", a.Durability, durabilitySync, durabilityAsync)
 	case a.MaxStep > payword.MaxChainLength:
 		return fmt.Errorf("payword: max_step %d: at most %d", a.MaxStep, payword.MaxChainLength)
 	case a.QuoteLife < caddy.Duration(time.Second) || a.QuoteLife > caddy.Duration(payword.RefundSeconds*time.Second):
@@ -241,6 +252,7 @@ func (a *App) open() error {
 			return
 		}
 		a.gate, a.poolKey = value.(*gate), key
+		a.gate.durability.use(a.Durability)
 		if err := a.gate.metrics.register(a.ctx.GetMetricsRegistry()); err != nil {
 			a.logger.Error("registering the metrics", zap.Error(err))
 		}
@@ -265,6 +277,7 @@ func (a *App) Cleanup() error {
 	if a.poolKey == "" {
 		return nil
 	}
+	a.gate.durability.release(a.Durability)
 	_, err := gates.Delete(a.poolKey)
 	return err
 }
@@ -272,6 +285,7 @@ func (a *App) Cleanup() error {
 // gate is what survives a reload: everything that remembers.
 type gate struct {
 	store      store
+	durability *durability
 	closer     func() error
 	challenges *challengeSecrets
 	key        ed25519.PrivateKey // the vendor's: signs claims
@@ -301,7 +315,7 @@ func openGate(directory string, shared *Redis, logger *zap.Logger) (*gate, error
 	}
 	keys := newBrokerKeys(directory, logger)
 	return &gate{
-		store: opened, closer: opened.Close,
+		store: opened, durability: newDurability(opened), closer: opened.Close,
 		challenges: challenges, key: secrets.vendor,
 		keys: keys, hotLists: newHotLists(directory, keys, logger),
 		rereads: newRereads(), strikes: newRateCounter(), openings: newRateCounter(), streams: newStreams(),

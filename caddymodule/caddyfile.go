@@ -21,6 +21,7 @@ import (
 //	payword {
 //	    broker          <issuer> [<keys file or URL>]
 //	    store           <directory>
+//	    durability      sync|async
 //	    redis           <address>... { <options of readRedis> }
 //	    credit          <per user> <in all> <currency> | off
 //	    hot_list {
@@ -133,6 +134,7 @@ func readBlock[T any](d *caddyfile.Dispenser, target T, options map[string]optio
 var globalOptions = map[string]option[*App]{
 	"broker":          readBroker,
 	"store":           word("<directory>", func(a *App) *string { return &a.Store }),
+	"durability":      word("sync|async", func(a *App) *string { return &a.Durability }),
 	"redis":           readRedis,
 	"credit":          readCredit,
 	"hot_list":        readHotList,

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unique"
 
 	"go.uber.org/zap"
@@ -26,10 +27,11 @@ const (
 // fileStoreOptions change how a file store works. The zero value is right for
 // production.
 type fileStoreOptions struct {
-	logger       *zap.Logger // nil: silent
-	compactBytes int64       // the journal is rewritten when it exceeds this, and twice what is alive; 0: 64 MiB
-	allocation   int         // how many zeros the journal is filled with at a time, at most allocationBytes; 0: that
-	disk         disk        // nil: the directory
+	logger       *zap.Logger   // nil: silent
+	compactBytes int64         // the journal is rewritten when it exceeds this, and twice what is alive; 0: 64 MiB
+	allocation   int           // how many zeros the journal is filled with at a time, at most allocationBytes; 0: that
+	disk         disk          // nil: the directory
+	delay        time.Duration // how long an async store collects; 0: asyncDelay
 }
 
 // fileStore is the store of a single gate: everything in memory, and a journal
@@ -40,6 +42,11 @@ type fileStoreOptions struct {
 // of the steps, and returns when that record is durable. A step that changed
 // nothing waits for the newest record of its commitment, so nobody is told what
 // a crash could undo. Steps that wait at the same time share one fdatasync.
+//
+// An async store does not wait for the records of which only the vendor loses
+// anything (see record.binds): they collect for asyncDelay and share one
+// fdatasync. A record that binds takes with it all that were put in the queue
+// before it, so that after a crash the store is what it was after some step.
 //
 // A step that has begun is waited for even if its context ends, since its
 // caller has to know what became of the money. The context bounds only the wait
@@ -84,6 +91,7 @@ type entry struct {
 	state       payword.State
 	final       bool   // the last claim was acknowledged
 	forgotten   bool   // it is no longer in its shard
+	binds       bool   // a record of it binds, and was not durable when last looked at
 	newest      uint64 // position of its last record in the journal
 }
 
@@ -115,7 +123,10 @@ func openFileStore(directory string, options fileStoreOptions) (*fileStore, erro
 	if options.allocation == 0 {
 		options.allocation = allocationBytes
 	}
-	s.journal = startJournal(file, options.allocation, s.journalGrown)
+	if options.delay == 0 {
+		options.delay = asyncDelay
+	}
+	s.journal = startJournal(file, options.allocation, options.delay, s.journalGrown)
 	if runtime.GOMAXPROCS(0) == 1 {
 		s.logger.Warn("GOMAXPROCS is 1: every write of the store delays all requests; set it to 2, even on one processor")
 	}
@@ -234,6 +245,26 @@ func (s *fileStore) enter(ctx context.Context) error {
 
 func (s *fileStore) leave() { <-s.slots }
 
+// setAsync says whether steps return before their records are durable, where
+// those do not bind. It may be called at any time.
+func (s *fileStore) setAsync(isAsync bool) { s.journal.setAsync(isAsync) }
+
+// record puts a record of e in the journal's queue. The caller holds e's mutex.
+func (s *fileStore) record(e *entry, r *record) {
+	r.id = e.commitment.ID
+	e.binds = r.binds() || e.binds && e.newest > s.journal.durable.Load()
+	e.newest = s.journal.append(r)
+}
+
+// wait returns when what a step saw may be told: the last record of its
+// commitment is at newest, and binds tells whether that or one before it does.
+func (s *fileStore) wait(newest uint64, binds bool) error {
+	if binds || !s.journal.isAsync.Load() {
+		return s.journal.wait(newest)
+	}
+	return s.journal.waitShort(newest)
+}
+
 // step runs one atomic step on a commitment and returns what it saw, once that
 // is durable.
 func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step) (view, error) {
@@ -256,13 +287,12 @@ func (s *fileStore) stepOn(e *entry, run step) (view, error) {
 	}
 	r, err := run(e)
 	if err == nil && r.kind != 0 {
-		r.id = e.commitment.ID
-		e.newest = s.journal.append(&r)
+		s.record(e, &r)
 	}
-	seen, newest := e.view(), e.newest
+	seen, newest, binds := e.view(), e.newest, e.binds
 	e.mutex.Unlock()
 	if err == nil {
-		err = s.journal.wait(newest)
+		err = s.wait(newest, binds)
 	}
 	if err != nil {
 		return view{}, err
@@ -314,7 +344,7 @@ func (s *fileStore) openNew(o opening) *entry {
 	}
 	if e == fresh {
 		opened := fresh.opened(o.commitment.Token)
-		fresh.newest = s.journal.append(&opened)
+		s.record(fresh, &opened)
 	}
 	return e
 }

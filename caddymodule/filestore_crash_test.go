@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,11 +24,15 @@ const (
 	crashRounds     = 50
 	crashGoroutines = 16
 	crashCompact    = 8 << 10
+
+	crashAsync       = "PAYWORD_TEST_CRASH_ASYNC" // set: the store is async
+	crashAsyncRounds = 15
 )
 
 // TestFileStoreCrashChild is the process that TestFileStoreCrash kills: it
 // charges numbers from crashFirst on until it is killed, and writes each to
-// standard output when it was acknowledged. Run by itself it does nothing.
+// standard output when it was acknowledged; of an async store when it was made
+// durable by a record that binds. Run by itself it does nothing.
 func TestFileStoreCrashChild(t *testing.T) {
 	directory := os.Getenv(crashDirectory)
 	if directory == "" {
@@ -42,6 +47,7 @@ func TestFileStoreCrashChild(t *testing.T) {
 	if _, err := s.open(t.Context(), storeOpening(m, payword.MaxChainLength, 1)); err != nil {
 		t.Fatal(err)
 	}
+	s.setAsync(os.Getenv(crashAsync) != "")
 	var next atomic.Uint64
 	next.Store(first)
 	var group sync.WaitGroup
@@ -53,6 +59,15 @@ func TestFileStoreCrashChild(t *testing.T) {
 				if err != nil || outcome.Reason != payword.Accepted {
 					fmt.Printf("failed %d %v %v\n", number, outcome.Reason, err)
 					return
+				}
+				if s.journal.isAsync.Load() {
+					if number%8 > 0 {
+						continue
+					}
+					if err := s.acknowledge(context.Background(), m.ID, money.Amount(number), false); err != nil {
+						fmt.Printf("failed to acknowledge %d: %v\n", number, err)
+						return
+					}
 				}
 				if _, err := fmt.Printf("%d\n", number); err != nil {
 					return
@@ -102,12 +117,42 @@ func TestFileStoreCrash(t *testing.T) {
 	t.Logf("%d requests acknowledged in %d processes", total, crashRounds)
 }
 
+// TestFileStoreCrashAsync kills a process with an async store in the same way.
+// Nothing is lost that was charged before a record that binds, and the claim that
+// this record tells of is there.
+func TestFileStoreCrashAsync(t *testing.T) {
+	const seed = 38
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	directory, first, total := t.TempDir(), uint64(1), 0
+	for round := range crashAsyncRounds {
+		bound := killUnderLoad(t, directory, first, 1+random.Intn(50), crashAsync+"=yes")
+		s := openStore(t, directory, fileStoreOptions{compactBytes: crashCompact})
+		c := &storeCase{T: t, store: s, m: storeCommitment(t, 1, 1)}
+		for _, number := range bound {
+			outcome, _, err := s.charge(t.Context(), c.m.ID, storeCharge(number))
+			isKnown := outcome.Repeat || outcome.Reason == payword.AlreadyUsed || outcome.Reason == payword.StaleNumber
+			if err != nil || !isKnown {
+				t.Fatalf("round %d: number %d again: got %v, repeat %v, error %v", round, number, outcome.Reason, outcome.Repeat, err)
+			}
+		}
+		e := s.entry(c.m.ID)
+		if claimed, want := e.state.Claimed, money.Amount(slices.Max(bound)); claimed < want {
+			t.Fatalf("round %d: %d micros are claimed; %d were acknowledged", round, claimed, want)
+		}
+		total, first = total+len(bound), uint64(e.state.Tails[0].Index)+1
+		closeStore(t, s)
+	}
+	t.Logf("%d records that bind in %d processes", total, crashAsyncRounds)
+}
+
 // killUnderLoad starts the process, kills it after it has acknowledged some
 // requests, and returns all that it acknowledged.
-func killUnderLoad(t *testing.T, directory string, first uint64, after int) []uint64 {
+func killUnderLoad(t *testing.T, directory string, first uint64, after int, environment ...string) []uint64 {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^TestFileStoreCrashChild$")
 	child.Env = append(os.Environ(), crashDirectory+"="+directory, fmt.Sprintf("%s=%d", crashFirst, first))
+	child.Env = append(child.Env, environment...)
 	child.Stderr = os.Stderr
 	output, err := child.StdoutPipe()
 	if err != nil {

@@ -29,6 +29,7 @@ func onDisk(d *fakeDisk) fileStoreOptions {
 type faultPlan struct {
 	steps   []storeStep
 	answers []string
+	binds   []bool   // a crash of an async store does not take it
 	digests []string // what a store holds after 0, 1, 2, ... steps
 	now     int64    // after the last step, in seconds since 1970
 }
@@ -45,6 +46,7 @@ func newFaultPlan(t *testing.T, seed int64) *faultPlan {
 	plan := &faultPlan{digests: []string{""}}
 	for range faultSteps {
 		plan.steps = append(plan.steps, walk.next())
+		plan.binds = append(plan.binds, walk.binds)
 	}
 	// Requests that are too old in the end are left out of every digest.
 	plan.now = walk.now

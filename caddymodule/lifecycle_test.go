@@ -229,6 +229,8 @@ func TestCaddyfileMistakes(t *testing.T) {
 		{"a comma, with the line", "broker https://broker.example", "payword https://news.example 0,001 USD", "with at most six digits after the point, at Caddyfile:15"},
 		{"a slash, with the line", "broker https://broker.example/", "payword https://news.example 0.001 USD", "the slash too, at Caddyfile:10"},
 		{"redis without a port", "broker https://broker.example\nredis localhost", "payword https://news.example 0.001 USD", "such as 127.0.0.1:6379"},
+		{"another durability", "broker https://broker.example\ndurability maybe", "payword https://news.example 0.001 USD", "durability \"maybe\": want sync or async"},
+		{"a durability of redis", "broker https://broker.example\nredis 127.0.0.1:1\ndurability async", "payword https://news.example 0.001 USD", "is set there, by appendfsync"},
 		{"a unit in the plural", "broker https://broker.example", "payword https://news.example 0.001 USD {\nmeter {\nunit bytes\n}\n}", "how many of \"bytes\" there are"},
 		{"duration", "broker https://broker.example\nquote_life soon", "payword https://news.example 0.001 USD", "such as 5m"},
 	}

@@ -65,6 +65,8 @@ type record struct {
 	redeemBy    int64        // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
 	day         int64        // recordOpenedOnCredit: UTC, days since 1970
 
+	isUnsafe bool // recordCharged: the request must not be executed twice; not written
+
 	pass *payword.Pass // recordCharged, recordGivenBack, recordTruedUp: what became of it; nil if none is concerned
 
 	state  *payword.State // recordState; its Cap and Sequence stand in the recordOpened
@@ -74,6 +76,23 @@ type record struct {
 
 // opens reports whether a record of the kind opens a commitment.
 func (k recordKind) opens() bool { return k == recordOpened || k == recordOpenedOnCredit }
+
+// binds reports whether r is durable before anybody sees what it says, in an
+// async store too. Of the others a crash takes the newest, and only the vendor
+// loses by that: who paid is granted the same again, or has the credit back.
+// With one that binds others would: the payer what was given back to him, or
+// what he closed; an order would be carried out twice; what was opened on
+// credit would be opened again.
+func (r *record) binds() bool {
+	switch r.kind {
+	case recordCharged:
+		return r.isUnsafe
+	case recordAdvanced, recordFlowed:
+		return false
+	default:
+		return true
+	}
+}
 
 // append writes r behind what is in buffer.
 func (r *record) append(buffer []byte) []byte {

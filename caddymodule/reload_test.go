@@ -194,3 +194,39 @@ func gateGoroutines(t *testing.T) (count int) {
 	}
 	return count
 }
+
+// TestReloadChangesDurability changes between sync and async while a payer buys:
+// the store stays open, and the newest configuration decides.
+func TestReloadChangesDurability(t *testing.T) {
+	admin := adminAddress(t)
+	s := site{dir: t.TempDir(), vendor: freeOrigin(t), admin: admin, payword: "reread off"}
+	gate := startGate(t, s)
+	b := &buyer{payer: newPayer(t, wish{name: "durability", vendor: gate.vendor})}
+	opened := openSince(t, admin)
+	for _, each := range []struct{ option, want string }{
+		{"", "sync"}, {"durability async", "async"}, {"durability async", "async"}, {"durability sync", "sync"},
+	} {
+		s.global = each.option
+		if status := loadByAdmin(t, admin, configOf(t, s)); status != http.StatusOK {
+			t.Fatalf("%s: %d", each.option, status)
+		}
+		if err := b.buy(gate); err != nil {
+			t.Fatal(err)
+		}
+		// Caddy lets go of the configuration before in the background.
+		for got := ""; got != each.want; {
+			var seen struct{ Store struct{ Durability string } }
+			_, body := adminGet(t, admin, "/payword/")
+			if err := json.Unmarshal([]byte(body), &seen); err != nil {
+				t.Fatal(err)
+			}
+			got = seen.Store.Durability
+			if got != each.want && each.want == "sync" {
+				t.Fatalf("%q: the store is %s at once; want %s", each.option, got, each.want)
+			}
+		}
+	}
+	if again := openSince(t, admin); again != opened {
+		t.Errorf("the store was opened at %s and again at %s", opened, again)
+	}
+}

@@ -49,7 +49,7 @@ func (e *entry) charged(c payword.Charge, outcome payword.Outcome) record {
 	r := record{chain: c.Chain, tail: e.state.Tails[c.Chain]}
 	switch {
 	case outcome.Reason == payword.Accepted:
-		r.kind, r.total = recordCharged, e.state.Charged
+		r.kind, r.total, r.isUnsafe = recordCharged, e.state.Charged, c.Unsafe
 		r.request = *recentRequest(&e.state, c.Number)
 		r.pass = passTouched(&e.state, c, outcome)
 	case outcome.Changed:

@@ -20,6 +20,7 @@ type storeWalk struct {
 	numbers     []uint64
 	now         int64
 	opened      int
+	binds       bool // the newest step's record binds, if it changed anything
 }
 
 func newStoreWalk(tb testing.TB, random *rand.Rand) *storeWalk {
@@ -38,6 +39,7 @@ func (w *storeWalk) next() storeStep {
 	}
 	k := w.random.Intn(len(w.commitments))
 	m, now := w.commitments[k], w.now
+	w.binds = true
 	if w.opened < len(w.commitments) {
 		k = w.opened
 		m = w.commitments[k]
@@ -67,11 +69,13 @@ func (w *storeWalk) next() storeStep {
 			return seenText(fmt.Sprint("trueUp ", amount), seen, err)
 		}
 	case kind < 15 && w.random.Intn(2) == 0:
+		w.binds = false
 		return func(s store) string {
 			outcome, seen, err := s.flow(context.Background(), m.ID, storeUnit/2)
 			return seenText(fmt.Sprintf("flow: %+v", outcome), seen, err)
 		}
 	case kind < 15:
+		w.binds = false
 		chain, tail := uint8(w.random.Intn(len(m.Chains))), storeTail(uint32(w.numbers[k])+uint32(w.random.Intn(3)))
 		return func(s store) string {
 			seen, err := s.advance(context.Background(), m.ID, chain, tail)
@@ -116,6 +120,7 @@ func (w *storeWalk) charge(k int) storeStep {
 		c.Number = w.oldNumber(k)
 	}
 	c.Fingerprint = storeFingerprint(c.Number)
+	w.binds = c.Unsafe
 	if w.random.Intn(9) == 0 {
 		c.Fingerprint = storeFingerprint(0)
 	}
