@@ -8,12 +8,16 @@ type benchmark struct {
 	id, group, what string
 	folder          string // of the package, from the module's root
 	name            string // such as BenchmarkBarRedisStore/64
-	metric          string // taken as it is; empty: payword is compared with baseline
-	processors      int    // 0: one
+	baseline        *place // nil: baseline below name, with which payword below name is compared
+	metric          string // taken as it is, and nothing is compared
+	isOnAll         bool   // on all processors; otherwise on one
 	bar             *report.Bar
 	unit            string
 	needs           []string // features of the processor, each of which the bar depends on
 }
+
+// place is where a benchmark is found.
+type place struct{ folder, name string }
 
 // The tables of Go benchmarks.
 const (
@@ -28,14 +32,26 @@ var benchmarks = []benchmark{
 		name: "BenchmarkBarGateWork", metric: "x-sha256", bar: report.AtMost(4), unit: "×"},
 	{id: "gate/allocations", group: groupGate, what: "the same, allocations", folder: ".",
 		name: "BenchmarkBarGateWork", metric: "allocs/op", bar: report.AtMost(0)},
+	{id: "store/pebble/1", group: groupStore, what: "store on disk, 1 caller / pebble with Sync", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/1",
+		baseline: &place{"bench/stores", "BenchmarkStore/pebble/1"}, isOnAll: true, unit: "×"},
+	{id: "store/pebble/64", group: groupStore, what: "store on disk, 64 callers / pebble with Sync", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/64",
+		baseline: &place{"bench/stores", "BenchmarkStore/pebble/64"}, isOnAll: true, bar: report.AtLeast(2), unit: "×"},
+	{id: "store/bbolt/1", group: groupStore, what: "store on disk, 1 caller / bbolt, Batch", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/1",
+		baseline: &place{"bench/stores", "BenchmarkStore/bbolt/1"}, isOnAll: true, unit: "×"},
+	{id: "store/bbolt/64", group: groupStore, what: "store on disk, 64 callers / bbolt, Batch", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/64",
+		baseline: &place{"bench/stores", "BenchmarkStore/bbolt/64"}, isOnAll: true, bar: report.AtLeast(2.5), unit: "×"},
+	{id: "store/sqlite/1", group: groupStore, what: "store on disk, 1 caller / SQLite, synchronous=FULL", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/1",
+		baseline: &place{"bench/stores", "BenchmarkStore/sqlite/1"}, isOnAll: true, unit: "×"},
+	{id: "store/sqlite/64", group: groupStore, what: "store on disk, 64 callers / SQLite, synchronous=FULL", folder: "caddymodule", name: "BenchmarkStoreCharge/durable/64",
+		baseline: &place{"bench/stores", "BenchmarkStore/sqlite/64"}, isOnAll: true, bar: report.AtLeast(20), unit: "×"},
 	{id: "store/redis/1", group: groupStore, what: "store in Redis, 1 caller / one EVALSHA for each", folder: "caddymodule",
 		name: "BenchmarkBarRedisStore/1", unit: "×"},
 	{id: "store/redis/64", group: groupStore, what: "store in Redis, 64 callers / one EVALSHA for each", folder: "caddymodule",
 		name: "BenchmarkBarRedisStore/64", unit: "×"},
 	{id: "store/memory", group: groupStore, what: "memory for an open commitment, besides its bytes", folder: "caddymodule",
-		name: "BenchmarkBarMemory", metric: "B/commitment", processors: 2, bar: report.AtMost(1024), unit: "B"},
+		name: "BenchmarkBarMemory", metric: "B/commitment", isOnAll: true, bar: report.AtMost(1024), unit: "B"},
 	{id: "store/start", group: groupStore, what: "start with 1,000,000 open commitments", folder: "caddymodule",
-		name: "BenchmarkBarStart", metric: "seconds", processors: 2, bar: report.AtMost(10), unit: "s"},
+		name: "BenchmarkBarStart", metric: "seconds", isOnAll: true, bar: report.AtMost(10), unit: "s"},
 	{id: "redemption/100", group: groupRedemption, what: "100 paywords for each commitment, without a database / crypto/ed25519 and crypto/sha256",
 		folder: "broker", name: "BenchmarkBarRedemption/100", bar: report.AtLeast(3.5), unit: "×", needs: []string{"sha_ni", "avx512f"}},
 	{id: "redemption/1000", group: groupRedemption, what: "1,000 paywords for each", folder: "broker",
@@ -43,7 +59,7 @@ var benchmarks = []benchmark{
 	{id: "redemption/10000", group: groupRedemption, what: "10,000 paywords for each", folder: "broker",
 		name: "BenchmarkBarRedemption/10000", bar: report.AtLeast(5), unit: "×", needs: []string{"sha_ni", "avx512f"}},
 	{id: "redemption/database", group: groupRedemption, what: "with the database / without", folder: "broker",
-		name: "BenchmarkBarRedemptionStored", metric: "x-unstored", processors: 2, bar: report.AtMost(1.3), unit: "×"},
+		name: "BenchmarkBarRedemptionStored", metric: "x-unstored", isOnAll: true, bar: report.AtMost(1.3), unit: "×"},
 	{id: "redemption/day", group: groupRedemption, what: "a day of 2,500 payments a second, 10,000 to a commitment", folder: "broker",
 		name: "BenchmarkBarDay", metric: "seconds", bar: report.AtMost(6), unit: "s", needs: []string{"sha_ni", "avx512f"}},
 }

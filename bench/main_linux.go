@@ -23,9 +23,9 @@ import (
 
 var (
 	quick = plan{mode: "quick", rounds: 6, length: 400 * time.Millisecond, openRounds: 3, openLength: 2 * time.Second,
-		goRounds: 3, goLength: 200 * time.Millisecond, browserRuns: 1}
+		goRounds: 3, metricRounds: 1, goLength: 200 * time.Millisecond, browserRuns: 1}
 	full = plan{mode: "full", rounds: 40, length: 800 * time.Millisecond, openRounds: 20, openLength: 3 * time.Second,
-		goRounds: 20, goLength: 500 * time.Millisecond, browserRuns: 5}
+		goRounds: 20, metricRounds: 5, goLength: 500 * time.Millisecond, browserRuns: 5}
 )
 
 func main() {
@@ -58,11 +58,14 @@ func run() error {
 		p = full
 	}
 	if *rounds > 0 {
-		p.rounds, p.openRounds, p.goRounds = *rounds, *rounds, *rounds
+		p.rounds, p.openRounds, p.goRounds, p.metricRounds = *rounds, *rounds, *rounds, *rounds
 	}
 	if *list {
 		for _, d := range duels {
 			fmt.Println(d.id)
+		}
+		for _, one := range benchmarks {
+			fmt.Println(one.id)
 		}
 		return nil
 	}
@@ -111,7 +114,10 @@ func (b *bench) all(ctx context.Context) error {
 	if processors := b.processors; processors.Warning != "" {
 		b.say("%s", processors.Warning)
 	}
-	return b.web(ctx)
+	if err := b.web(ctx); err != nil {
+		return err
+	}
+	return b.micro(ctx)
 }
 
 // web measures what is compared by HTTP.

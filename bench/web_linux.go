@@ -84,14 +84,15 @@ const fastest = 60_000
 
 // plan says how much is measured.
 type plan struct {
-	mode        string
-	rounds      int           // of each duel by HTTP
-	length      time.Duration // of one turn in closed loop
-	openRounds  int
-	openLength  time.Duration
-	goRounds    int           // of each Go benchmark
-	goLength    time.Duration // of one turn of it
-	browserRuns int
+	mode         string
+	rounds       int           // of each duel by HTTP
+	length       time.Duration // of one turn in closed loop
+	openRounds   int
+	openLength   time.Duration
+	goRounds     int           // of each Go benchmark that is compared with another
+	metricRounds int           // of each that compares by itself
+	goLength     time.Duration // of one turn of it
+	browserRuns  int
 }
 
 // payments returns how many payments one payer may have to make.

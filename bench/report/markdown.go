@@ -70,6 +70,18 @@ func (r Report) Table(group string) string {
 	return text.String()
 }
 
+// Text returns the figure with its verdict, in plain text.
+func (r Row) Text() string {
+	text := strings.ReplaceAll(r.figure(), "*", "")
+	if text == "" {
+		text = r.Missing
+	}
+	if bar := r.barText(); bar != "" {
+		text += ", " + r.Verdict() + ": " + bar
+	}
+	return text
+}
+
 func (r Row) barText() string {
 	if r.Bar == nil {
 		return ""
