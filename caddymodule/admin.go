@@ -26,17 +26,11 @@ import (
 //	POST /payword/redeem       claims from the brokers now and says what came of it
 //	POST /payword/refresh      fetches the brokers' keys and hot lists now
 //	POST /payword/rotate-secret  binds challenges with another secret from now on
-type adminAPI struct{ ctx caddy.Context }
+type adminAPI struct{}
 
 // CaddyModule returns the module's description.
 func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.payword", New: func() caddy.Module { return new(adminAPI) }}
-}
-
-// Provision keeps the context, in which the app is found when it is asked for.
-func (a *adminAPI) Provision(ctx caddy.Context) error {
-	a.ctx = ctx
-	return nil
 }
 
 // Routes returns the admin routes.
@@ -52,14 +46,21 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// route finds the app for a handler, with its store open.
+// route finds the app for a handler, with its store open. The endpoint comes with a
+// configuration, answers while that is still made, and stays if it fails to start:
+// so the app is that of the configuration that runs, which nothing changes any more.
 func (a *adminAPI) route(method string, serve func(http.ResponseWriter, *http.Request, *App) error) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
 			return adminError(http.StatusMethodNotAllowed, fmt.Errorf("want %s", method))
 		}
-		module, err := a.ctx.AppIfConfigured("payword")
+		active := caddy.ActiveContext()
+		if active.Context == nil {
+			w.Header().Set("Retry-After", "1")
+			return adminError(http.StatusServiceUnavailable, errors.New("Caddy is starting: ask again in a second"))
+		}
+		module, err := active.AppIfConfigured("payword")
 		if err != nil {
 			return adminError(http.StatusNotFound, errors.New("payword is not configured"))
 		}
