@@ -81,7 +81,7 @@ async function buildProgram() {
   if (process.env.PAYWORD_BINARY || !files.some(needsServer)) return
   process.env.PAYWORD_BINARY = join(folder, 'build', 'payword')
   // No timeout: the first build compiles Caddy for minutes.
-  const { isGood, output, seconds } = await start(0, 'go', 'build', '-race', '-o', process.env.PAYWORD_BINARY, '../cmd/payword')
+  const { isGood, output, seconds } = await start(0, 'make', '--silent', '--directory=..', 'racebinary', `BINARY=${process.env.PAYWORD_BINARY}`)
   console.log(`${output}${line(isGood ? 'built' : 'FAILED', seconds, 'cmd/payword')}`)
   if (!isGood) process.exit(1)
 }
