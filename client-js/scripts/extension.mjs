@@ -96,6 +96,15 @@ function dropMissingPages(to, manifest) {
   if (!existsSync(join(to, manifest.options_ui.page))) delete manifest.options_ui
 }
 
+// The policy of the extension's pages allows no WebAssembly, so the one for long
+// chains is not in it (docs/decisions/66-a-webassembly-kernel-for-chains.md).
+const withoutWebAssembly = {
+  name: 'without WebAssembly',
+  setup({ onLoad }) {
+    onLoad({ filter: /[/\\]src[/\\]chain_wasm\.ts$/ }, () => ({ contents: 'export const chainWasm = \'\'' }))
+  },
+}
+
 async function bundle(browser, to) {
   const pages = filesIn(join(source, 'pages')).filter(path => path.endsWith('.html'))
     .map(path => path.replace(/\.html$/, '.ts')).filter(path => existsSync(path))
@@ -109,6 +118,7 @@ async function bundle(browser, to) {
     target: ['es2022'],
     charset: 'utf8',
     legalComments: 'inline',
+    plugins: [withoutWebAssembly],
     define: { 'globalThis.paywordBrowser': JSON.stringify(browser) },
     logLevel: 'warning',
   })

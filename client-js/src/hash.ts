@@ -1,10 +1,13 @@
-import type { Bytes } from './encoding.js'
+import { loadKernel, type WalkWords } from './chain_kernel.js'
+import { chainWasm } from './chain_wasm.js'
+import { fromBase64url, type Bytes } from './encoding.js'
 import { paywordBytes } from './limits.js'
 
 // SHA-256 (FIPS 180-4) of exactly 32 bytes, which is one block with a padding that
 // is always the same. A wallet computes a million of them for a long chain; that a
 // payword's own hash stays in eight words on the way makes it several times as fast
-// as a hash of bytes (docs/decisions/53-chains-and-signatures-in-javascript.md).
+// as a hash of bytes (docs/decisions/53-chains-and-signatures-in-javascript.md), and
+// long walks are WebAssembly's (66-a-webassembly-kernel-for-chains.md).
 
 /** The round constants (section 4.2.2). */
 const constants = new Int32Array([
@@ -22,11 +25,12 @@ const constants = new Int32Array([
 const padding = [0x80000000 | 0, 0, 0, 0, 0, 0, 0, paywordBytes * 8]
 
 /**
- * Hashes eight words `steps` times in place (section 6.2.2). Eight rounds at a time,
- * so that each finds its variables renamed and none is moved. Plain statements, with
- * every sum cut to 32 bits at once: what else was tried takes twice the time.
+ * Hashes the eight words of a payword `steps` times in place (section 6.2.2). Eight
+ * rounds at a time, so that each finds its variables renamed and none is moved. Plain
+ * statements, with every sum cut to 32 bits at once: what else was tried takes twice
+ * the time.
  */
-function walkWords(words: Int32Array, steps: number): void {
+export function walkWords(words: Int32Array, steps: number): void {
   const schedule = new Int32Array(64)
   schedule.set(words)
   schedule.set(padding, 8)
@@ -84,6 +88,17 @@ function walkWords(words: Int32Array, steps: number): void {
   words.set(schedule.subarray(0, 8))
 }
 
+/** From how many steps on a walk is WebAssembly's: fewer take no longer than loading it does. */
+const longWalk = 1000
+
+let loaded: { kernel: WalkWords | undefined } | undefined
+
+/** The walk by WebAssembly, loaded when it is first asked for; undefined where there is none. */
+export function kernelOfLongWalks(): WalkWords | undefined {
+  loaded ??= { kernel: loadKernel(fromBase64url(chainWasm), walkWords) }
+  return loaded.kernel
+}
+
 /**
  * Hashes a payword the given number of times and returns where that leads: from
  * W_i to W_(i-steps). docs/protocol.md, section 5.
@@ -95,7 +110,9 @@ export function walk(payword: Uint8Array, steps: number): Bytes {
   const view = new DataView(payword.buffer, payword.byteOffset, paywordBytes)
   const words = new Int32Array(8)
   for (let k = 0; k < 8; k++) words[k] = view.getInt32(k * 4)
-  walkWords(words, steps)
+  const kernel = steps >= longWalk ? kernelOfLongWalks() : undefined
+  if (kernel) kernel(words, steps)
+  else walkWords(words, steps)
   const result = new DataView(new ArrayBuffer(paywordBytes))
   for (let k = 0; k < 8; k++) result.setInt32(k * 4, words[k]!)
   return new Uint8Array(result.buffer)

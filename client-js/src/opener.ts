@@ -246,7 +246,8 @@ export class Opener {
     const shapes = unitsFor(offer.price, limit).map(unit => ({ unit, length: Number(least(limit / unit, maxOpenedLength)) }))
     const { vendor } = offer
     const tips = await this.#wallet.secret.tips({ vendor, nonce, chains: shapes })
-    const made = shapes.map(({ length }, k) => Chain.prepare(tips[k]!, length))
+    const made: Chain[] = []
+    for (const [k, { length }] of shapes.entries()) made.push(await Chain.prepareInSlices(tips[k]!, length))
     const terms = await signCommitment({
       vendor, certificate, issuedAt: now, expires: Math.min(now + commitmentSeconds, certificate.expires), nonce,
       currency: certificate.currency, limit, chains: shapes.map((shape, k) => ({ ...shape, root: toBase64url(made[k]!.root) })),

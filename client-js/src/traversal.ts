@@ -4,6 +4,7 @@ import { fromBase64url, toBase64url, type Base64url, type Bytes } from './encodi
 import { walk } from './hash.js'
 import { maxChainLength, paywordBytes } from './limits.js'
 import { MalformedError } from './malformed.js'
+import { letOthersRun } from './turn.js'
 
 /**
  * A stored value that wanders, two steps at a time, from where it was dropped down
@@ -24,6 +25,11 @@ const headBytes = 1 + 8 + 2 * paywordBytes
 const sumBytes = 8
 /** log2 of the longest chain. */
 const maxPebbles = 20
+/**
+ * Hashes, or steps of the pebbles, after which a preparation in slices lets others
+ * run: some milliseconds, also where it is a tenth as fast as on a notebook.
+ */
+const sliceSteps = 8192
 
 /**
  * Releases the paywords of one chain in order, from W_1 on. It stores about
@@ -52,11 +58,30 @@ export class Chain {
   /**
    * Prepares the chain that ends in `tip`, has `length` steps, 1 to 2^20, and of
    * which the paywords up to `index`, 0 to length, have been released. It hashes
-   * `length` times, which takes under a second for the longest.
+   * `length` times, which takes under a second for the longest; a page rather calls
+   * {@link Chain.prepareInSlices}.
    *
    * @throws {@link MalformedError} if the numbers are out of bounds.
    */
   static prepare(tip: Uint8Array, length: number, index = 0): Chain {
+    const chain = Chain.unprepared(tip, length, index)
+    for (const _ of chain.preparation(index)) continue
+    return chain
+  }
+
+  /**
+   * Does what {@link Chain.prepare} does, and lets the page, or whatever else
+   * waits for the thread, run every few milliseconds.
+   *
+   * @throws {@link MalformedError} if the numbers are out of bounds.
+   */
+  static async prepareInSlices(tip: Uint8Array, length: number, index = 0): Promise<Chain> {
+    const chain = Chain.unprepared(tip, length, index)
+    for (const _ of chain.preparation(index)) await letOthersRun()
+    return chain
+  }
+
+  private static unprepared(tip: Uint8Array, length: number, index: number): Chain {
     if (!Number.isInteger(length) || length < 1 || length > maxChainLength) {
       throw new MalformedError(`chain of ${length} steps: want 1 to ${maxChainLength}`)
     }
@@ -69,12 +94,7 @@ export class Chain {
     for (let reach = 2; reach <= length; reach *= 2) {
       pebbles.push({ position: reach, destination: reach, value: end, reach })
     }
-    const chain = new Chain({ length, tip: end, pebbles, at: 0, current: end, root: end })
-    // Where the pebbles stand after index steps does not depend on their values,
-    // so they are placed first and filled in one walk from the tip.
-    while (chain.at < index) chain.step(false)
-    chain.fill()
-    return chain
+    return new Chain({ length, tip: end, pebbles, at: 0, current: end, root: end })
   }
 
   /** W_0, which the commitment names. */
@@ -216,18 +236,31 @@ export class Chain {
     return this.walk(value, nearest - position)
   }
 
-  /** Computes every pebble's value, the payword at the index and the root in one walk from the tip. */
-  private fill(): void {
+  /**
+   * Goes to `index` and computes every pebble's value, the payword there and the
+   * root. Where the pebbles stand after so many steps does not depend on their
+   * values, so they are placed first and filled in one walk from the tip. Yields
+   * after each slice.
+   */
+  private *preparation(index: number): Generator<void> {
+    while (this.at < index) {
+      this.step(false)
+      if (this.at % sliceSteps === 0) yield
+    }
+    const stops = [...this.pebbles].sort((a, b) => b.position - a.position)
+      .map(pebble => ({ position: pebble.position, keep: (value: Bytes) => { pebble.value = value } }))
+    stops.push({ position: this.at, keep: value => { this.current = value } }, { position: 0, keep: value => { this.first = value } })
     let at = this.length
     let value = this.tip
-    const walkTo = (position: number): Bytes => {
-      value = this.walk(value, at - position)
-      at = position
-      return value
+    for (const { position, keep } of stops) {
+      while (at > position) {
+        const steps = Math.min(at - position, sliceSteps)
+        value = this.walk(value, steps)
+        at -= steps
+        if (steps === sliceSteps) yield
+      }
+      keep(value)
     }
-    for (const pebble of [...this.pebbles].sort((a, b) => b.position - a.position)) pebble.value = walkTo(pebble.position)
-    this.current = walkTo(this.at)
-    this.first = walkTo(0)
   }
 }
 

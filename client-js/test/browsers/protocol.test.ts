@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 
 import { build } from 'esbuild'
 
+import { Chain } from '../../src/chain.js'
+import { toBase64url } from '../../src/encoding.js'
 import { startBrowser } from '../browsers.js'
 import { readVectors } from '../vectors/vectors.js'
 import type { PageInput } from './protocol_page.js'
@@ -13,6 +15,10 @@ import type { PageInput } from './protocol_page.js'
 // Go, Node, Chromium and Firefox each have an Ed25519, an HKDF and a zlib of their
 // own, which could differ in what they take.
 const areas = ['certificates', 'commitments', 'reservations', 'status-lists', 'claims', 'signatures']
+
+/** Whether a page may compile WebAssembly, by the policy that it comes with. */
+const policies: [string, boolean][] = [["default-src 'self'", false], ["script-src 'self' 'wasm-unsafe-eval'", true]]
+
 const vectors = areas.flatMap(area => readVectors<PageInput>(area))
 
 for (const name of ['chromium', 'firefox'] as const) {
@@ -23,7 +29,10 @@ for (const name of ['chromium', 'firefox'] as const) {
     })
     const script = bundle.outputFiles[0]?.text ?? ''
     const server = createServer((request, response) => {
-      const isScript = request.url === '/script.js'
+      const url = new URL(request.url ?? '', 'http://127.0.0.1')
+      const isScript = url.pathname === '/script.js'
+      const policy = url.searchParams.get('policy')
+      if (policy !== null) response.setHeader('Content-Security-Policy', policy)
       response.setHeader('Content-Type', isScript ? 'text/javascript; charset=utf-8' : 'text/html; charset=utf-8')
       response.end(isScript ? script : '<!doctype html><title>vectors</title><script src="/script.js"></script>')
     })
@@ -31,7 +40,8 @@ for (const name of ['chromium', 'firefox'] as const) {
     const browser = await startBrowser(name)
     try {
       const page = await browser.newPage()
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      await page.goto(`${origin}/`)
       const asked = JSON.stringify(vectors.map(({ area, input }) => ({ area, input })))
       const outcomes = await page.evaluate<string[]>(`protocol.runAll(${asked})`)
       assert.deepEqual(vectors.map(({ area, name: vector }, k) => `${area}/${vector}: ${outcomes[k]}`),
@@ -44,6 +54,11 @@ for (const name of ['chromium', 'firefox'] as const) {
         '143ea78ecdd0e76f9add1272d9304342eabc37d23803747c6761ca29a8307e44',
         '64b5a17353da659be14c134957e2add4305757b90f539fbf110fa041b22cf3b9'
       ])
+      const root = toBase64url(Chain.prepare(new Uint8Array(32), 20_000).root)
+      for (const [policy, isByKernel] of policies) {
+        await page.goto(`${origin}/?policy=${encodeURIComponent(policy)}`)
+        assert.deepEqual(await page.evaluate('protocol.longChain(20000)'), { root, isByKernel }, policy)
+      }
     } finally {
       await browser.close()
       server.close()

@@ -4,6 +4,7 @@ import { parseClaim } from '../../src/claim.js'
 import { checkTerms, parseCommitment } from '../../src/commitment.js'
 import { Chain, deriveBySeed, deriveTip } from '../../src/chain.js'
 import { fromBase64url, toBase64url } from '../../src/encoding.js'
+import { kernelOfLongWalks } from '../../src/hash.js'
 import type { Brokers } from '../../src/keys.js'
 import { MalformedError } from '../../src/malformed.js'
 import { parseReservation } from '../../src/reservation.js'
@@ -73,4 +74,10 @@ export async function runAll(vectors: { area: string, input: PageInput }[]): Pro
 export async function deriveChain(seed: string, vendor: string, nonce: string, length: number): Promise<string[]> {
   const tip = await deriveTip(await deriveBySeed(fromBase64url(seed)), vendor, fromBase64url(nonce), 0, length)
   return [tip, Chain.prepare(tip, length).root].map(toBase64url)
+}
+
+/** Prepares a long chain whose tip is all zeros; returns its root and whether WebAssembly hashed it. */
+export async function longChain(length: number): Promise<{ root: string, isByKernel: boolean }> {
+  const { root } = await Chain.prepareInSlices(new Uint8Array(32), length)
+  return { root: toBase64url(root), isByKernel: kernelOfLongWalks() !== undefined }
 }
