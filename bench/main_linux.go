@@ -23,9 +23,9 @@ import (
 
 var (
 	quick = plan{mode: "quick", rounds: 6, length: 400 * time.Millisecond, openRounds: 3, openLength: 2 * time.Second,
-		goRounds: 3, metricRounds: 1, goLength: 200 * time.Millisecond, browserRuns: 1}
+		goRounds: 3, metricRounds: 1, goLength: 200 * time.Millisecond, browserRounds: 3}
 	full = plan{mode: "full", rounds: 40, length: 800 * time.Millisecond, openRounds: 20, openLength: 3 * time.Second,
-		goRounds: 20, metricRounds: 5, goLength: 500 * time.Millisecond, browserRuns: 5}
+		goRounds: 20, metricRounds: 5, goLength: 500 * time.Millisecond, browserRounds: 21}
 )
 
 func main() {
@@ -44,6 +44,7 @@ func run() error {
 	rounds := flag.Int("rounds", 0, "how often to alternate, in place of what the mode says")
 	list := flag.Bool("list", false, "list the names of what is measured")
 	out := flag.String("out", "out", "the folder that the report is written to")
+	document := flag.String("document", "", "measure nothing, and write the tables and plots of the last report into a document, such as ../docs/performance.md")
 	program := flag.String("server", "", "a server that is built already, in place of ./server")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -67,7 +68,11 @@ func run() error {
 		for _, one := range benchmarks {
 			fmt.Println(one.id)
 		}
+		fmt.Println(browserID)
 		return nil
+	}
+	if *document != "" {
+		return writeDocument(*out, *document)
 	}
 	processors, err := process.Pin()
 	if err != nil {
@@ -117,7 +122,10 @@ func (b *bench) all(ctx context.Context) error {
 	if err := b.web(ctx); err != nil {
 		return err
 	}
-	return b.micro(ctx)
+	if err := b.micro(ctx); err != nil {
+		return err
+	}
+	return b.browser(ctx)
 }
 
 // web measures what is compared by HTTP.
@@ -202,8 +210,25 @@ func (b *bench) write(folder string) error {
 			return err
 		}
 	}
+	if _, err := b.report.WritePlots(folder); err != nil {
+		return err
+	}
 	b.say("")
 	err := b.report.WriteMarkdown(os.Stdout)
 	b.say("\nwritten to %s", folder)
 	return err
+}
+
+// writeDocument puts the report in a folder into a document.
+func writeDocument(folder, document string) error {
+	file, err := os.Open(filepath.Join(folder, "report.json"))
+	if err != nil {
+		return fmt.Errorf("%w; make bench writes one", err)
+	}
+	defer file.Close()
+	last, err := report.ReadJSON(file)
+	if err != nil {
+		return err
+	}
+	return last.Document(document)
 }

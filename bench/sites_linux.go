@@ -52,13 +52,13 @@ func sites(redis string) ([]site, error) {
 	return []site{
 		{name: "bare", isPaid: true, env: oneProcessor},
 		{name: "basic_auth", route: fmt.Sprintf("basic_auth {\n%s %s\n}", basicUser, hash), header: basicHeader, env: oneProcessor},
-		{name: "gate", global: "", route: gateRoute, isPaid: true, env: oneProcessor},
-		{name: "gate, sync", global: "", route: gateRoute, isPaid: true, env: twoThreads},
-		{name: "gate, sync, GOMAXPROCS=1", global: "", route: gateRoute, isPaid: true, env: oneProcessor},
+		{name: "gate", global: "durability async", route: gateRoute, isPaid: true, env: oneProcessor},
+		{name: "gate, sync", global: "durability sync", route: gateRoute, isPaid: true, env: twoThreads},
+		{name: "gate, sync, GOMAXPROCS=1", global: "durability sync", route: gateRoute, isPaid: true, env: oneProcessor},
 		{name: "gate, Redis", global: "redis " + redis, route: gateRoute, isPaid: true, env: oneProcessor},
 		{name: "naive, Redis", route: "naive_payword " + redis, isPaid: true, env: oneProcessor},
 		{name: "reverse_proxy", answer: byUpstream, isPaid: true, env: oneProcessor},
-		{name: "gate, reverse_proxy", global: "", route: gateRoute, answer: byUpstream, isPaid: true, env: oneProcessor},
+		{name: "gate, reverse_proxy", global: "durability async", route: gateRoute, answer: byUpstream, isPaid: true, env: oneProcessor},
 	}, nil
 }
 

@@ -11,8 +11,9 @@ import (
 
 // The tables of the report.
 const (
-	groupWeb  = "A paid request in Caddy"
-	groupOpen = "At a constant rate"
+	groupWeb    = "A paid request in Caddy"
+	groupOpen   = "At a constant rate"
+	groupHonest = "Honest payments"
 )
 
 // openRate is how many requests a second the open loop sends.
@@ -84,15 +85,15 @@ const fastest = 60_000
 
 // plan says how much is measured.
 type plan struct {
-	mode         string
-	rounds       int           // of each duel by HTTP
-	length       time.Duration // of one turn in closed loop
-	openRounds   int
-	openLength   time.Duration
-	goRounds     int           // of each Go benchmark that is compared with another
-	metricRounds int           // of each that compares by itself
-	goLength     time.Duration // of one turn of it
-	browserRuns  int
+	mode          string
+	rounds        int           // of each duel by HTTP
+	length        time.Duration // of one turn in closed loop
+	openRounds    int
+	openLength    time.Duration
+	goRounds      int           // of each Go benchmark that is compared with another
+	metricRounds  int           // of each that compares by itself
+	goLength      time.Duration // of one turn of it
+	browserRounds int
 }
 
 // payments returns how many payments one payer may have to make.
@@ -184,7 +185,7 @@ func (a *arena) tables() (servers []report.Server, refused report.Row) {
 		servers = append(servers, one)
 	}
 	return servers, report.Row{
-		ID: "http/refused", Group: groupWeb, What: "honest payments refused", Ratio: stats.Of([]float64{float64(wrong)}),
+		ID: "honest/http", Group: groupHonest, What: "refused, over all servers above", Ratio: stats.Of([]float64{float64(wrong)}),
 		Bar: report.AtMost(0), Unit: "", Note: fmt.Sprintf("of %d", paid),
 	}
 }

@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/paywordhq/payword/bench/stats"
@@ -40,7 +42,7 @@ func (r Report) Heading() string {
 // Groups returns the tables' names in order.
 func (r Report) Groups() (groups []string) {
 	for _, row := range r.Rows {
-		if len(groups) == 0 || groups[len(groups)-1] != row.Group {
+		if !slices.Contains(groups, row.Group) {
 			groups = append(groups, row.Group)
 		}
 	}
@@ -70,14 +72,14 @@ func (r Report) Table(group string) string {
 	return text.String()
 }
 
-// Text returns the figure with its verdict, in plain text.
+// Text returns the median with its bar and the verdict, in plain text.
 func (r Row) Text() string {
-	text := strings.ReplaceAll(r.figure(), "*", "")
-	if text == "" {
+	text := strings.TrimSpace(number(r.Ratio.Median) + " " + r.Unit)
+	if r.Missing != "" {
 		text = r.Missing
 	}
-	if bar := r.barText(); bar != "" {
-		text += ", " + r.Verdict() + ": " + bar
+	if r.Bar != nil {
+		text += fmt.Sprintf(", bar %s, %s", r.Bar.text(), r.Verdict())
 	}
 	return text
 }
@@ -86,11 +88,18 @@ func (r Row) barText() string {
 	if r.Bar == nil {
 		return ""
 	}
-	sign := "≥"
-	if r.Bar.IsMost {
-		sign = "≤"
+	return strings.TrimSpace(r.Bar.text() + " " + r.Unit)
+}
+
+func (b Bar) text() string {
+	value := fmt.Sprint(b.Value)
+	if b.Value >= 1000 {
+		value = number(b.Value)
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", sign, number(r.Bar.Value), r.Unit))
+	if b.IsMost {
+		return "≤ " + value
+	}
+	return "≥ " + value
 }
 
 func (r Row) figure() string {
@@ -107,10 +116,10 @@ func (r Row) figure() string {
 // number writes a figure with as many digits as it is worth.
 func number(value float64) string {
 	switch {
-	case value == float64(int64(value)) && value < 1e5:
-		return fmt.Sprintf("%.0f", value)
 	case value >= 1000:
 		return thousands(int64(value + 0.5))
+	case value == math.Trunc(value):
+		return fmt.Sprintf("%.0f", value)
 	case value >= 100:
 		return fmt.Sprintf("%.0f", value)
 	case value >= 10:
