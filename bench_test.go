@@ -104,7 +104,7 @@ func charging(tb testing.TB) func() {
 	number := uint64(0)
 	return func() {
 		number++
-		outcome := state.Charge(m, payword.Charge{Number: number, Price: 1, Now: 1_790_000_000 + int64(number/10)})
+		outcome := state.Charge(m, &payword.Charge{Number: number, Price: 1, Now: 1_790_000_000 + int64(number/10)})
 		if outcome.Reason != payword.Accepted {
 			tb.Fatal(outcome.Reason)
 		}
@@ -130,7 +130,7 @@ func BenchmarkMerge(b *testing.B) {
 	var seen payword.State
 	for number := uint64(1); number <= payword.WindowSize; number++ {
 		seen = copyOf(&state)
-		state.Charge(m, payword.Charge{Number: number, Price: 1, Now: 1_790_000_000})
+		state.Charge(m, &payword.Charge{Number: number, Price: 1, Now: 1_790_000_000})
 	}
 	before := hashNanoseconds()
 	b.ReportAllocs()

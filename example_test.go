@@ -47,7 +47,7 @@ func Example() {
 	state := payword.NewState(&opened, opened.Limit, 0)
 	verdict := payword.Judge(&opened, state.Tails[0], &payment, payword.Terms{Price: 1000, Now: 1_790_000_001, MaxStep: payword.DefaultMaxStep})
 	fmt.Println("payment:", verdict.Reason, "after", verdict.Steps, "hash")
-	outcome := state.Charge(&opened, payword.Charge{Tail: verdict.Tail, Number: payment.Number, Price: 1000, Now: 1_790_000_001})
+	outcome := state.Charge(&opened, &payword.Charge{Tail: verdict.Tail, Number: payment.Number, Price: 1000, Now: 1_790_000_001})
 	fmt.Println("charged:", outcome.Reason, outcome.Price, "spent:", state.Spent(), "credit:", state.Credit(&opened))
 	// Output:
 	// commitment: accepted

@@ -2,6 +2,7 @@ package payword
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strconv"
 	"strings"
 
@@ -67,8 +68,11 @@ const (
 // be there once, and nothing else. Numbers are canonical: no sign, no leading
 // zero, no parameters. It refuses with MalformedHeader and does not allocate
 // unless it refuses.
-func ParsePayment(value string) (Payment, Refusal) {
-	var p Payment
+func ParsePayment(value string) (p Payment, refusal Refusal) {
+	if p.parseAsWritten(value) {
+		return p, Refusal{}
+	}
+	p = Payment{}
 	if len(value) > MaxHeaderBytes {
 		return p, refuse(MalformedHeader, "the Payword header has %d bytes: at most %d", len(value), MaxHeaderBytes)
 	}
@@ -95,6 +99,99 @@ func ParsePayment(value string) (Payment, Refusal) {
 		return Payment{}, refuse(MalformedHeader, "the Payword header needs id, c, i, w, n and max")
 	}
 	return p, Refusal{}
+}
+
+// parseAsWritten reads a header that is spelled as FormatPayment writes it, which
+// nearly all are, and reports whether it is one. It says nothing of any other.
+func (p *Payment) parseAsWritten(value string) bool {
+	const (
+		id      = len("id=:")
+		chain   = id + idText + len(":, c=")
+		index   = chain + 1 + len(", i=")
+		minimum = index + len("1, w=:") + paywordText + len(":, n=1, max=0")
+	)
+	if len(value) < minimum || len(value) > MaxHeaderBytes || value[:id] != "id=:" || value[id+idText:chain] != ":, c=" ||
+		value[chain] < '0' || value[chain] > '0'+MaxChains-1 || value[chain+1:index] != ", i=" {
+		return false
+	}
+	p.Chain = value[chain] - '0'
+	number, rest, valid := cutDigits(value[index:], 1, MaxChainLength)
+	if p.Index = uint32(number); !valid || len(rest) < len(", w=:")+paywordText || rest[:len(", w=:")] != ", w=:" {
+		return false
+	}
+	word, rest := rest[len(", w=:"):][:paywordText], rest[len(", w=:")+paywordText:]
+	if len(rest) < len(":, n=") || rest[:len(":, n=")] != ":, n=" {
+		return false
+	}
+	if p.Number, rest, valid = cutDigits(rest[len(":, n="):], 1, MaxNumber); !valid || !strings.HasPrefix(rest, ", max=") {
+		return false
+	}
+	number, rest, valid = cutDigits(rest[len(", max="):], 0, uint64(money.MaxAmount))
+	p.Max = money.Amount(number)
+	return valid && rest == "" && decodeID(&p.Commitment, value[id:][:idText]) && decodePayword(&p.Payword, word)
+}
+
+// cutDigits reads a canonical decimal number within bounds, and returns what
+// follows it.
+func cutDigits(text string, least, most uint64) (number uint64, rest string, valid bool) {
+	k := 0
+	for k < len(text) && k < maxDigits+1 && text[k]-'0' <= 9 {
+		number = number*10 + uint64(text[k]-'0')
+		k++
+	}
+	valid = k > 0 && k <= maxDigits && (text[0] != '0' || k == 1) && number >= least && number <= most
+	return number, text[k:], valid
+}
+
+// quads holds what each character of base64 brings at each place of a quad to
+// its 24 bits, and notBase64 for other characters.
+var quads = func() (bits [4][256]uint32) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for place := range bits {
+		for c := range bits[place] {
+			bits[place][c] = notBase64
+		}
+		for value, c := range []byte(alphabet) {
+			bits[place][c] = uint32(value) << (18 - 6*place)
+		}
+	}
+	return bits
+}()
+
+const notBase64 = 1 << 31
+
+// decodeQuad returns the 24 bits of four characters, or notBase64 among others.
+func decodeQuad(text string, at int) uint32 {
+	quad := text[at : at+4]
+	return quads[0][quad[0]] | quads[1][quad[1]] | quads[2][quad[2]] | quads[3][quad[3]]
+}
+
+// decodeQuads decodes whole quads of base64 and returns whatever of notBase64 was
+// among them. It writes one byte of target more than they hold.
+func decodeQuads(target []byte, text string) (bad uint32) {
+	for at := 0; at+4 <= len(text) && len(target) >= 4; at += 4 {
+		bits := decodeQuad(text, at)
+		binary.BigEndian.PutUint32(target, bits<<8)
+		bad |= bits
+		target = target[3:]
+	}
+	return bad & notBase64
+}
+
+// decodeID decodes idText characters, strictly.
+func decodeID(id *CommitmentID, text string) bool {
+	bad := decodeQuads(id[:], text[:20])
+	bits := quads[0][text[20]] | quads[1][text[21]]
+	id[15] = byte(bits >> 16)
+	return bad|bits&notBase64 == 0 && bits&0xffff == 0 && text[22:] == "=="
+}
+
+// decodePayword decodes paywordText characters, strictly.
+func decodePayword(word *Payword, text string) bool {
+	bad := decodeQuads(word[:], text[:40])
+	bits := quads[0][text[40]] | quads[1][text[41]] | quads[2][text[42]]
+	word[30], word[31] = byte(bits>>16), byte(bits>>8)
+	return bad|bits&notBase64 == 0 && bits&0xff == 0 && text[43] == '='
 }
 
 var memberForms = map[int]string{
@@ -148,9 +245,12 @@ func decodeBinary(target []byte, text string, size int) bool {
 	return err == nil && n == len(target) && copy(target, decoded[:n]) == n
 }
 
+// maxDigits is how many the largest number of a header has.
+const maxDigits = 15
+
 // parseDigits reads a canonical decimal number within bounds.
 func parseDigits(text string, least, most uint64) (uint64, bool) {
-	if text == "" || len(text) > 15 || text[0] == '0' && len(text) > 1 {
+	if text == "" || len(text) > maxDigits || text[0] == '0' && len(text) > 1 {
 		return 0, false
 	}
 	number := uint64(0)
@@ -182,7 +282,11 @@ type Status struct {
 //
 //	reason=insufficient-credit, price=1000, n=31, accepted=57000, spent=57000, c=0, i=57, tail=:…:
 func FormatStatus(s Status) string {
-	b := make([]byte, 0, MaxHeaderBytes)
+	return string(AppendStatus(make([]byte, 0, MaxHeaderBytes), s))
+}
+
+// AppendStatus appends what FormatStatus returns to b.
+func AppendStatus(b []byte, s Status) []byte {
 	b = append(b, "reason="...)
 	b = append(b, s.Reason.String()...)
 	b = append(b, ", price="...)
@@ -192,7 +296,7 @@ func FormatStatus(s Status) string {
 		b = strconv.AppendUint(b, s.Number, 10)
 	}
 	if !s.Known {
-		return string(b)
+		return b
 	}
 	b = append(b, ", accepted="...)
 	b = strconv.AppendInt(b, int64(s.Accepted), 10)
@@ -204,7 +308,7 @@ func FormatStatus(s Status) string {
 	b = strconv.AppendUint(b, uint64(s.Index), 10)
 	b = append(b, ", tail=:"...)
 	b = base64std.AppendEncode(b, s.TailHash[:])
-	return string(append(b, ':'))
+	return append(b, ':')
 }
 
 // maxStatusBytes bounds the Payword-State header, with room for members that

@@ -38,7 +38,7 @@ type Verdict struct {
 // the payword is genuine all the same, and Proved is set. Before a vendor says
 // StepTooFar it looks whether its store knows a deeper tail. Whether the credit
 // suffices is for State.Charge to say.
-func Judge(m *Commitment, known Tail, p *Payment, terms Terms) Verdict {
+func Judge(m *Commitment, known Tail, p *Payment, terms Terms) (verdict Verdict) {
 	switch {
 	case terms.Now >= m.Expires:
 		return Verdict{Reason: CommitmentExpired}
@@ -47,29 +47,35 @@ func Judge(m *Commitment, known Tail, p *Payment, terms Terms) Verdict {
 	case p.Index < 1 || p.Index > m.Chains[p.Chain].Length:
 		return Verdict{Reason: ChainExhausted}
 	}
-	verdict := prove(known, Tail{Index: p.Index, Payword: p.Payword}, terms.MaxStep)
+	verdict = prove(&known, p, terms.MaxStep)
 	if verdict.Reason == Accepted && terms.Price > p.Max {
 		verdict.Reason = PriceOverMax
 	}
 	return verdict
 }
 
-// prove hashes between a claimed tail and the known one.
-func prove(known, claimed Tail, maxStep uint32) Verdict {
-	upper, lower := claimed, known
+// prove hashes between the payword of a payment and the known tail.
+func prove(known *Tail, p *Payment, maxStep uint32) (verdict Verdict) {
+	var upper, lower *Payword
 	switch {
-	case claimed.Index > known.Index:
-		if claimed.Index-known.Index > maxStep {
+	case p.Index > known.Index:
+		verdict.Steps = p.Index - known.Index
+		verdict.Tail.Index, verdict.Tail.Payword = p.Index, p.Payword
+		upper, lower = &p.Payword, &known.Payword
+		if verdict.Steps > maxStep {
 			return Verdict{Reason: StepTooFar}
 		}
-	case known.Index-claimed.Index > MaxStale:
-		return Verdict{Reason: StalePayword}
 	default:
-		upper, lower = known, claimed
+		verdict.Steps = known.Index - p.Index
+		verdict.Tail = *known
+		upper, lower = &known.Payword, &p.Payword
+		if verdict.Steps > MaxStale {
+			return Verdict{Reason: StalePayword}
+		}
 	}
-	steps := upper.Index - lower.Index
-	if !upper.Payword.Walk(steps).Equal(lower.Payword) {
-		return Verdict{Reason: ForgedPayword, Steps: steps}
+	if !upper.Walk(verdict.Steps).Equal(*lower) {
+		return Verdict{Reason: ForgedPayword, Steps: verdict.Steps}
 	}
-	return Verdict{Proved: true, Tail: upper, Steps: steps}
+	verdict.Proved = true
+	return verdict
 }

@@ -107,10 +107,17 @@ func isNumber(label string) bool {
 // with every byte escaped that a URL does not hold bare.
 func CanonicalURL(origin, requestTarget string) string {
 	const upperHex = "0123456789ABCDEF"
-	url := make([]byte, 0, len(origin)+len(requestTarget))
+	escaped := 0
+	for k := range len(requestTarget) {
+		escaped += isEscaped[requestTarget[k]]
+	}
+	if escaped == 0 {
+		return origin + requestTarget
+	}
+	url := make([]byte, 0, len(origin)+len(requestTarget)+2*escaped)
 	url = append(url, origin...)
 	for _, c := range []byte(requestTarget) {
-		if c <= 0x20 || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
+		if isEscaped[c] != 0 {
 			url = append(url, '%', upperHex[c>>4], upperHex[c&15])
 			continue
 		}
@@ -118,3 +125,13 @@ func CanonicalURL(origin, requestTarget string) string {
 	}
 	return string(url)
 }
+
+// isEscaped is 1 for every byte that a URL does not hold bare.
+var isEscaped = func() (escaped [256]int) {
+	for c := range escaped {
+		if c <= 0x20 || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", byte(c)) >= 0 {
+			escaped[c] = 1
+		}
+	}
+	return escaped
+}()

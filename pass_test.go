@@ -24,8 +24,8 @@ func passState() (*payword.Commitment, payword.State) {
 	return m, state
 }
 
-func passCharge(number uint64, price money.Amount, terms payword.PassTerms, now int64) payword.Charge {
-	return payword.Charge{Number: number, Price: price, Pass: terms, Now: now,
+func passCharge(number uint64, price money.Amount, terms payword.PassTerms, now int64) *payword.Charge {
+	return &payword.Charge{Number: number, Price: price, Pass: terms, Now: now,
 		Fingerprint: payword.NewFingerprint("GET", "a", "", "")}
 }
 

@@ -25,14 +25,14 @@ type Fingerprint [FingerprintBytes]byte
 // bound to: in a session the class of its price ("" where a URL has one price
 // alone), otherwise the id of the charge challenge that it answers.
 func NewFingerprint(method, url, bodyDigest, binding string) Fingerprint {
-	hash := sha256.New()
-	for _, part := range []string{"payword-request-1", method, url, bodyDigest, binding} {
+	var room [256]byte // enough for most: then nothing is allocated
+	message := room[:0]
+	for _, part := range [...]string{"payword-request-1", method, url, bodyDigest, binding} {
 		// A URL holds no NUL, so no two requests give the same message.
-		hash.Write([]byte(part))
-		hash.Write([]byte{0})
+		message = append(append(message, part...), 0)
 	}
-	var sum [sha256.Size]byte
-	return Fingerprint(hash.Sum(sum[:0])[:FingerprintBytes])
+	sum := sha256.Sum256(message)
+	return Fingerprint(sum[:FingerprintBytes])
 }
 
 // Request is what a vendor remembers of one request number.
@@ -147,9 +147,9 @@ type Outcome struct {
 // one, which is refused. A new number is charged if the credit suffices. It
 // refuses with CommitmentClosed, StaleNumber, AlreadyUsed, AlreadyExecuted,
 // ChallengeUsed, PriceOverMax or InsufficientCredit; a refused request uses no
-// number up.
-func (s *State) Charge(m *Commitment, c Charge) Outcome {
-	outcome := Outcome{Price: c.Price, Changed: s.Advance(c.Chain, c.Tail)}
+// number up. It does not change c.
+func (s *State) Charge(m *Commitment, c *Charge) (outcome Outcome) {
+	outcome.Price, outcome.Changed = c.Price, s.Advance(c.Chain, c.Tail)
 	if s.Closed {
 		outcome.Reason = CommitmentClosed
 		return outcome
@@ -158,6 +158,8 @@ func (s *State) Charge(m *Commitment, c Charge) Outcome {
 	pass := s.bought(c.Pass, c.Now)
 	underPass := c.Price > 0 && pass.Until > 0
 	if underPass {
+		free := *c
+		c = &free
 		c.Price, c.OverMax, outcome.Price = 0, false, 0
 	}
 	known := s.find(c.Number, c.Now)
@@ -199,7 +201,7 @@ func (s *State) granted(fingerprint Fingerprint, now int64) bool {
 }
 
 // repeat decides on a number that was charged and not given back.
-func (s *State) repeat(known *Request, c Charge, outcome Outcome) Outcome {
+func (s *State) repeat(known *Request, c *Charge, outcome Outcome) Outcome {
 	outcome.Price = known.Price
 	switch {
 	case known.Fingerprint != c.Fingerprint || c.Now >= known.At+RepeatSeconds || known.Grants > MaxRepeats:
@@ -216,7 +218,7 @@ func (s *State) repeat(known *Request, c Charge, outcome Outcome) Outcome {
 }
 
 // grant charges c; known is its request if it was charged and given back.
-func (s *State) grant(known *Request, c Charge) {
+func (s *State) grant(known *Request, c *Charge) {
 	s.Charged += c.Price
 	s.mark(c.Number)
 	request := Request{Number: c.Number, Fingerprint: c.Fingerprint, At: c.Now, Price: c.Price, Grants: 1}
@@ -391,6 +393,13 @@ func (s *State) shift(distance uint64) {
 		return
 	}
 	words, rest := int(distance/64), distance%64
+	if words == 0 { // nearly always
+		for k := len(s.Window) - 1; k > 0; k-- {
+			s.Window[k] = s.Window[k]<<rest | s.Window[k-1]>>(64-rest)
+		}
+		s.Window[0] <<= rest
+		return
+	}
 	for k := len(s.Window) - 1; k >= 0; k-- {
 		word := uint64(0)
 		if k-words >= 0 {

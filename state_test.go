@@ -138,7 +138,7 @@ func (d *model) chargeRandomly(t *rapid.T) {
 	d.indices[chain] = max(d.indices[chain], index)
 	before := d.state.Charged
 	reason, repeat := d.charge(number, request, price, unsafe)
-	outcome := d.state.Charge(d.m, payword.Charge{
+	outcome := d.state.Charge(d.m, &payword.Charge{
 		Chain: uint8(chain), Tail: payword.Tail{Index: index}, Number: number,
 		Fingerprint: payword.NewFingerprint("GET", request, "", ""), Price: price, Unsafe: unsafe, Now: d.now,
 	})
@@ -239,7 +239,7 @@ func TestMergeOfOlderAndNewer(t *testing.T) {
 			for _, number := range []uint64{d.highest, max(1, d.highest) - 1} {
 				want, got := copyOf(&d.state), copyOf(&mended)
 				request := payword.Charge{Number: number, Fingerprint: payword.NewFingerprint("GET", "a", "", ""), Now: d.now}
-				if a, b := want.Charge(d.m, request), got.Charge(d.m, request); number > 0 && a.Reason == payword.Accepted && b.Reason != a.Reason {
+				if a, b := want.Charge(d.m, &request), got.Charge(d.m, &request); number > 0 && a.Reason == payword.Accepted && b.Reason != a.Reason {
 					t.Fatalf("number %d after a merge: got %s, want %s", number, b.Reason, a.Reason)
 				}
 			}
@@ -334,7 +334,7 @@ func step(t *rapid.T, d *model) {
 	d.indices[0] = min(400, d.indices[0]+rapid.Uint32Range(0, 3).Draw(t, "ahead"))
 	price := 25 * money.Amount(number) // the same request costs the same everywhere
 	reason, _ := d.charge(number, "a", price, false)
-	outcome := d.state.Charge(d.m, payword.Charge{Tail: payword.Tail{Index: d.indices[0]}, Number: number,
+	outcome := d.state.Charge(d.m, &payword.Charge{Tail: payword.Tail{Index: d.indices[0]}, Number: number,
 		Fingerprint: payword.NewFingerprint("GET", "a", "", ""), Price: price, Now: d.now})
 	if outcome.Reason != reason {
 		t.Fatalf("charging number %d: got %s, want %s", number, outcome.Reason, reason)
@@ -349,7 +349,7 @@ func TestMergeAlignsRequests(t *testing.T) {
 	state := payword.NewState(m, m.Limit, 1)
 	state.Advance(0, payword.Tail{Index: payword.MaxChainLength})
 	for number := uint64(1); number <= payword.WindowSize; number++ {
-		outcome := state.Charge(m, payword.Charge{Number: number, Price: 1, Now: 1_790_000_000})
+		outcome := state.Charge(m, &payword.Charge{Number: number, Price: 1, Now: 1_790_000_000})
 		if outcome.Reason != payword.Accepted {
 			t.Fatalf("number %d: %s", number, outcome.Reason)
 		}

@@ -510,7 +510,7 @@ func runState(tb testing.TB, input json.RawMessage) (string, any) {
 		came := object{}
 		switch step.Do {
 		case "charge":
-			outcome := state.Charge(m, payword.Charge{Chain: step.Chain, Tail: payword.Tail{Index: step.Index}, Number: step.Number,
+			outcome := state.Charge(m, &payword.Charge{Chain: step.Chain, Tail: payword.Tail{Index: step.Index}, Number: step.Number,
 				Fingerprint: payword.NewFingerprint("GET", step.Request, "", ""), Price: step.Price, Unsafe: step.Unsafe,
 				Single: step.Single, OverMax: step.OverMax, Now: step.Now})
 			came["reason"], came["repeat"], last = outcome.Reason, outcome.Repeat, outcome.Reason

@@ -141,7 +141,7 @@ func (s *readThenWrite) charge(ctx context.Context, id payword.CommitmentID, c p
 		return payword.Outcome{}, view{}, err
 	}
 	after := before.clone(nil)
-	outcome := after.state.Charge(after.commitment, c)
+	outcome := after.state.Charge(after.commitment, &c)
 	changes := changesBetween(before, after, nil)
 	sets := append(changes.sets, fieldVersions, nextVersions(versions))
 	return outcome, after.view(), s.client.HSet(ctx, s.keyOf(id), sets...).Err()

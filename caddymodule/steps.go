@@ -39,7 +39,7 @@ func chargeStep(c payword.Charge, outcome *payword.Outcome) step {
 		if c.Price < 0 {
 			return record{}, fmt.Errorf("charging %d micros", c.Price)
 		}
-		*outcome = e.state.Charge(e.commitment, c)
+		*outcome = e.state.Charge(e.commitment, &c)
 		return e.charged(c, *outcome), nil
 	}
 }

@@ -101,7 +101,7 @@ func (s *memoryStore) charge(_ context.Context, id payword.CommitmentID, c paywo
 			outcome = payword.Outcome{Reason: payword.ChallengeUsed, Price: c.Price, Changed: e.state.Advance(c.Chain, c.Tail)}
 			return
 		}
-		outcome = e.state.Charge(e.commitment, c)
+		outcome = e.state.Charge(e.commitment, &c)
 	})
 	if err != nil {
 		return payword.Outcome{}, view{}, err

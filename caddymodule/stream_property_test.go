@@ -47,7 +47,7 @@ func newMeteredStream(meter *Meter, price, reserved money.Amount) *meteredStream
 		commitment: commitment, number: 1, price: price, ctx: ctx, cancel: cancel, say: func(notice) {},
 		limit: money.MaxAmount, reserved: reserved, began: now, wake: make(chan struct{}),
 	}
-	e.state.Charge(commitment, payword.Charge{Tail: payword.Tail{Index: uint32(reserved)}, Number: 1, Price: reserved, Now: now.Unix()})
+	e.state.Charge(commitment, &payword.Charge{Tail: payword.Tail{Index: uint32(reserved)}, Number: 1, Price: reserved, Now: now.Unix()})
 	s.view = e.view()
 	return &meteredStream{stream: s, store: store, entry: e}
 }
@@ -323,7 +323,7 @@ func TestFramesThatAreNone(t *testing.T) {
 func TestDebtIsCollectedFromWhatComesBack(t *testing.T) {
 	meter := &Meter{Unit: unitEvent, Slice: 1, window: 50}
 	s := newMeteredStream(meter, 1, 100) // has sent nothing of its hundred
-	s.entry.state.Charge(s.commitment, payword.Charge{
+	s.entry.state.Charge(s.commitment, &payword.Charge{
 		Tail: payword.Tail{Index: 101}, Number: 2, Price: 1, Now: s.began.Unix(), Fingerprint: payword.Fingerprint{2},
 	})
 	ahead := &stream{

@@ -166,7 +166,7 @@ func (g *fakeGate) pay(w http.ResponseWriter, r *http.Request, body []byte, pric
 	}
 	outcome := payword.Outcome{Reason: verdict.Reason}
 	if verdict.Reason == payword.Accepted {
-		outcome = c.state.Charge(&c.terms, payword.Charge{
+		outcome = c.state.Charge(&c.terms, &payword.Charge{
 			Chain: payment.Chain, Tail: verdict.Tail, Number: payment.Number, Price: price, Now: g.now().Unix(),
 			Unsafe:      r.Method == http.MethodPost,
 			Fingerprint: payword.NewFingerprint(r.Method, r.URL.RequestURI(), payword.ContentDigest(body), ""),
