@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -110,17 +111,19 @@ func (c *Client) Closed(ctx context.Context, length time.Duration) (Result, erro
 	})
 }
 
-// Constant asks at a constant rate: a request is due every 1/rate seconds, whether or not those before
-// are answered. Each goes to the connection that has waited longest; if there is
-// none, the time until there is counts.
+// Constant asks at a constant rate: a request is due every 1/rate seconds, whether
+// or not those before are answered. Each goes to the connection that has waited
+// longest; if there is none, the time until there is counts.
 func (c *Client) Constant(ctx context.Context, rate int, length time.Duration) (Result, error) {
+	ticking, stop := context.WithCancel(ctx)
+	defer stop()
 	count := int(length.Seconds() * float64(rate))
 	due := make(chan time.Time, count)
 	start := time.Now()
-	var failed error
+	ticked := make(chan error, 1)
 	go func() {
 		defer close(due)
-		failed = tick(ctx, rate, count, due)
+		ticked <- tick(ticking, rate, count, due)
 	}()
 	result, err := c.run(start, length, func(one *connection, own *Result) error {
 		for at := range due {
@@ -131,13 +134,9 @@ func (c *Client) Constant(ctx context.Context, rate int, length time.Duration) (
 		}
 		return nil
 	})
-	for range due { // so that the clock stops, too, where all connections broke
-	}
+	stop() // where all connections broke, the clock still ticks
 	slices.Sort(result.Waits)
-	if err == nil {
-		err = failed
-	}
-	return result, err
+	return result, cmp.Or(err, <-ticked)
 }
 
 // run has every connection do the same and sums up what comes of it.
