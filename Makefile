@@ -18,6 +18,10 @@ CARDPACKAGES = ./samgateway/pcsc ./cmd/samgateway
 # What has run without the tag already, and takes seconds.
 WITHOUTREADERS = QuickStart|Secret
 
+# The benchmarks are a module of their own. These are its packages that compile
+# neither Caddy nor the stores that are compared; make lint looks at the others.
+BENCHPACKAGES = . ./gobench ./load ./process ./report ./stats
+
 # The most that the tests of one package may take. Those of the broker run on
 # SQLite and on PostgreSQL, beside those of other packages: about twenty minutes
 # under the race detector on two processors. The first run compiles Caddy for
@@ -58,6 +62,8 @@ test: tools format vet ## check everything: format, vet, all tests under the rac
 	$(GO) test $(RACE) -vet=off $(CARDS) -skip '$(WITHOUTREADERS)' $(CARDPACKAGES)
 	@echo '== 20,000 payments and loads with torn cards, which the race detector would make ten times as slow'
 	$(GO) test -vet=off -run TestEveryCentAfterTears ./samgateway/terminal -rounds 20000
+	@echo "== the benchmarks' own parts"
+	cd bench && $(GO) test $(RACE) $(BENCHPACKAGES)
 	@echo '== the JavaScript client and the extension, in Node, Chromium and Firefox'
 	cd client-js && npm test --silent
 
@@ -102,6 +108,8 @@ lint: tools format vet ## format, vet and staticcheck
 	@echo '== staticcheck'
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(STATICCHECK) $(CARDS) $(CARDPACKAGES)
+	@echo '== the benchmarks'
+	cd bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) test ./stores
 
 vectors: ## write testdata/vectors again from its fixed seeds
 	$(GO) run ./internal/vectors

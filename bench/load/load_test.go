@@ -270,4 +270,3 @@ func TestTrivialServerAnswersAll(t *testing.T) {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
-
