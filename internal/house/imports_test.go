@@ -19,29 +19,30 @@ import (
 // inside one share its row. Tests keep to the same row, but for what
 // testsMayImport adds: a test that needs two neighbours belongs in cmd/payword.
 var mayImport = map[string][]string{
-	"money":                {},
-	".":                    {"money", "internal/sha256chain"},
-	"caddymodule":          {".", "money", "internal/filelock"},
-	"client":               {".", "money", "internal/filelock", "internal/foreign"},
-	"broker":               {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile", "internal/adminpage"},
-	"clearing":             {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "internal/adminpage", "internal/commandline", "internal/webserver", "clearing/audit"},
-	"clearing/audit":       {".", "money", "internal/purse"}, // nothing of what it checks
-	"samgateway":           {".", "money", "internal/purse", "internal/keyfile", "internal/filelock", "internal/commandline", "internal/foreign", "internal/webserver"},
-	"internal/ledger":      {".", "money"},
-	"internal/purse":       {".", "money"},
-	"internal/sha256chain": {}, // the hash function, and nothing of what it is for
-	"internal/filelock":    {},
-	"internal/bankaccount": {},
-	"internal/keyfile":     {},
-	"internal/commandline": {},
-	"internal/foreign":     {},
-	"internal/webserver":   {},
-	"internal/adminpage":   {"money", "internal/ledger"},
-	"internal/dbtest":      {},
-	"internal/doctest":     {},
-	"internal/browsertest": {"internal/filelock"},
-	"internal/pcsctest":    {},
-	"internal/pursetest":   {"internal/purse"},
+	"money":                 {},
+	".":                     {"money", "internal/sha256chain", "internal/ed25519batch"},
+	"caddymodule":           {".", "money", "internal/filelock"},
+	"client":                {".", "money", "internal/filelock", "internal/foreign"},
+	"broker":                {".", "money", "internal/ledger", "internal/filelock", "internal/bankaccount", "internal/keyfile", "internal/adminpage"},
+	"clearing":              {".", "money", "internal/ledger", "internal/purse", "internal/bankaccount", "internal/keyfile", "internal/adminpage", "internal/commandline", "internal/webserver", "clearing/audit"},
+	"clearing/audit":        {".", "money", "internal/purse"}, // nothing of what it checks
+	"samgateway":            {".", "money", "internal/purse", "internal/keyfile", "internal/filelock", "internal/commandline", "internal/foreign", "internal/webserver"},
+	"internal/ledger":       {".", "money"},
+	"internal/purse":        {".", "money"},
+	"internal/ed25519batch": {}, // signatures, and nothing of what is signed
+	"internal/sha256chain":  {}, // the hash function, and nothing of what it is for
+	"internal/filelock":     {},
+	"internal/bankaccount":  {},
+	"internal/keyfile":      {},
+	"internal/commandline":  {},
+	"internal/foreign":      {},
+	"internal/webserver":    {},
+	"internal/adminpage":    {"money", "internal/ledger"},
+	"internal/dbtest":       {},
+	"internal/doctest":      {},
+	"internal/browsertest":  {"internal/filelock"},
+	"internal/pcsctest":     {},
+	"internal/pursetest":    {"internal/purse"},
 	"internal/vectors": {
 		".", "money", "internal/purse",
 	},
