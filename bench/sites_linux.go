@@ -51,6 +51,7 @@ func sites(redis string) ([]site, error) {
 	}
 	return []site{
 		{name: "bare", isPaid: true, env: oneProcessor},
+		{name: "bare, again", isPaid: true, env: oneProcessor},
 		{name: "basic_auth", route: fmt.Sprintf("basic_auth {\n%s %s\n}", basicUser, hash), header: basicHeader, env: oneProcessor},
 		{name: "gate", global: "durability async", route: gateRoute, isPaid: true, env: oneProcessor},
 		{name: "gate, sync", global: "durability sync", route: gateRoute, isPaid: true, env: twoThreads},

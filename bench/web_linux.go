@@ -53,6 +53,8 @@ func ratios(what string, bar *report.Bar) []figure {
 
 // duels is everything that is compared by HTTP.
 var duels = []duel{
+	{id: "http/same", contender: "bare, again", baseline: "bare",
+		figures: ratios("bare Caddy / another bare Caddy: what cannot be told apart", nil)},
 	{id: "http/async", contender: "gate", baseline: "bare", figures: append(
 		ratios("gate, in memory / bare Caddy that ignores the payment", report.AtLeast(0.97)),
 		figure{"-rate", groupWeb, "gate, in memory, on one processor", func(c, _ round) float64 { return c.rate }, report.AtLeast(25_000), "requests/s"})},
