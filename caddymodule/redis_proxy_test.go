@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,7 @@ type redisProxy struct {
 	every   atomic.Int32 // of how many messages each time one is concerned; 0: all
 	passed  atomic.Int32
 	hits    atomic.Int32 // how often the fault came to pass
+	delay   atomic.Int64 // nanoseconds that everything takes in each direction, of connections made from now on
 
 	target   atomic.Pointer[string]
 	listener net.Listener
@@ -103,6 +105,9 @@ func (p *redisProxy) serve(near net.Conn) {
 		near.Close()
 		return
 	}
+	if delay := time.Duration(p.delay.Load()); delay > 0 {
+		near, far = delayed(near, delay), delayed(far, delay)
+	}
 	p.mutex.Lock()
 	p.open[near], p.open[far] = true, true
 	p.mutex.Unlock()
@@ -140,6 +145,55 @@ func (p *redisProxy) pipe(to, from net.Conn, cut proxyFault) {
 			}
 		}
 		if _, err := to.Write(buffer[:count]); err != nil {
+			return
+		}
+	}
+}
+
+// delayedConn writes everything some time later, in order, and keeps nobody
+// waiting meanwhile.
+type delayedConn struct {
+	net.Conn
+	delay  time.Duration
+	writes chan delayedWrite
+	closed chan struct{}
+	once   sync.Once
+}
+
+type delayedWrite struct {
+	due  time.Time
+	text []byte
+}
+
+func delayed(conn net.Conn, delay time.Duration) net.Conn {
+	d := &delayedConn{Conn: conn, delay: delay, writes: make(chan delayedWrite, 1024), closed: make(chan struct{})}
+	go d.run()
+	return d
+}
+
+func (d *delayedConn) Write(text []byte) (int, error) {
+	select {
+	case d.writes <- delayedWrite{time.Now().Add(d.delay), slices.Clone(text)}:
+		return len(text), nil
+	case <-d.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (d *delayedConn) Close() error {
+	d.once.Do(func() { close(d.closed) })
+	return d.Conn.Close()
+}
+
+func (d *delayedConn) run() {
+	for {
+		select {
+		case write := <-d.writes:
+			<-time.After(time.Until(write.due))
+			if _, err := d.Conn.Write(write.text); err != nil {
+				return
+			}
+		case <-d.closed:
 			return
 		}
 	}

@@ -90,7 +90,7 @@ func openRedisStore(client redis.UniversalClient, options redisStoreOptions) *re
 	}
 	s := &redisStore{
 		redisStoreOptions: options, client: client, cache: newNodeCache(),
-		line:  startRedisLine(client, 2*options.timeout), // to dial and to be answered
+		line:  newRedisLine(client, 2*options.timeout), // to dial and to be answered
 		slots: make(chan struct{}, maxStepsInProgress),
 	}
 	s.health.init()
@@ -110,9 +110,11 @@ func (s *redisStore) Close() error {
 	return s.closed
 }
 
-// keyOf returns the key of a commitment. What stands in braces decides on its
-// slot in a cluster.
-func (s *redisStore) keyOf(id payword.CommitmentID) string { return s.prefix + "{" + id.String() + "}" }
+// keyOf returns the key of a commitment. What stands in braces, its group, decides
+// on its slot in a cluster.
+func (s *redisStore) keyOf(id payword.CommitmentID) string {
+	return fmt.Sprintf("%s{%02d}%s", s.prefix, slotGroup(id), id)
+}
 
 // step runs one atomic step and returns what it saw, once that stands in Redis.
 // A step that has begun is waited for even if its context ends, since its caller
@@ -129,7 +131,6 @@ func (s *redisStore) step(ctx context.Context, id payword.CommitmentID, waiting 
 	}
 	e := s.cache.acquire(id)
 	defer s.cache.release(e)
-	waiting.turn = make(chan bool, 1)
 	if e.join(waiting) || <-waiting.turn {
 		s.lead(e, waiting)
 	}
@@ -146,33 +147,38 @@ func (s *redisStore) lead(e *nodeEntry, own *nodeStep) {
 		s.withoutRedis(e, batch, err)
 	}
 	e.publish()
-	e.pass()
+	// They are told before the lead is passed on, with which the batch is gone.
 	for _, done := range batch {
 		if done != own {
 			done.turn <- false
 		}
 	}
+	e.pass()
 }
 
 // settle brings a batch of steps to Redis. An error means that Redis does not
 // answer; what else went wrong stands in the steps.
 func (s *redisStore) settle(e *nodeEntry, batch []*nodeStep) error {
-	ctx, cancel := context.WithTimeout(s.closing, budgetTimeouts*s.timeout)
-	defer cancel()
-	if err := s.health.wait(ctx); err != nil {
+	ends := time.Now().Add(budgetTimeouts * s.timeout)
+	if err := s.health.waitUntil(s.closing, ends); err != nil {
 		return err
 	}
 	for swaps := range maxSwaps {
 		if swaps > swapsWithoutPause {
-			pause(ctx, time.Duration(rand.Int64N(int64(min(maxPause, time.Duration(swaps)*time.Millisecond)))))
+			pause(s.closing, min(time.Until(ends), time.Duration(rand.Int64N(int64(min(maxPause, time.Duration(swaps)*time.Millisecond))))))
 		}
-		try := s.prepare(e, batch)
-		isDoubtful, err := s.send(ctx, &try.call)
+		s.prepare(e, batch)
+		isDoubtful, err := s.send(&e.try.call, ends)
+		if errors.Is(err, errDamaged) {
+			s.logger.Error("reading a commitment", zap.Error(err), s.named(e.id))
+			failSteps(batch, err)
+			return nil
+		}
 		if err != nil {
 			s.health.fail(e.id, err)
 			return err
 		}
-		switch s.conclude(e, try, isDoubtful) {
+		switch s.conclude(e, isDoubtful) {
 		case swapDone:
 			return nil
 		case swapUnclear:
@@ -203,22 +209,30 @@ func pause(ctx context.Context, duration time.Duration) {
 	}
 }
 
-// send makes a call until it is answered. The same call may arrive twice: the
-// second finds another version than it expects, and its own tag among them.
-// isDoubtful says that an answer was lost on the way.
-func (s *redisStore) send(ctx context.Context, call *swapCall) (isDoubtful bool, err error) {
+// send makes a call until it is answered, or for so long. The same call may arrive
+// twice: the second finds another version than it expects, and its own tag among
+// them. isDoubtful says that an answer was lost on the way.
+func (s *redisStore) send(call *swapCall, ends time.Time) (isDoubtful bool, err error) {
+	call.ends, call.isAlone = ends, false
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, maxPause) {
-		err := s.line.do(ctx, call)
+		err := s.line.do(call)
 		if err == nil {
 			return isDoubtful, nil
 		}
-		if !call.whole && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			call.whole = true
+		if !call.isAlone && redis.HasErrorPrefix(err, "TRYAGAIN") {
+			call.isAlone = true // its slot is moving, and others in the call were elsewhere
 			continue
+		}
+		if redis.HasErrorPrefix(err, "WRONGTYPE") {
+			return isDoubtful, fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		var refused redis.Error
 		isDoubtful = isDoubtful || !errors.As(err, &refused)
-		if pause(ctx, wait); ctx.Err() != nil {
+		left := time.Until(ends)
+		if left > 0 {
+			pause(s.closing, min(wait, left))
+		}
+		if left <= wait || s.closing.Err() != nil {
 			return isDoubtful, fmt.Errorf("redis: %w", err)
 		}
 	}
@@ -226,83 +240,101 @@ func (s *redisStore) send(ctx context.Context, call *swapCall) (isDoubtful bool,
 
 // swap is one try to bring a batch of steps to Redis.
 type swap struct {
-	call     swapCall
-	expected string // versions
-	next     string // versions; "" if it only compares
-	after    *entry // what stands then
+	call    swapCall
+	writes  bool           // it does not only compare
+	isMore  bool           // the node knew more than what stood there
+	isWhole bool           // all is written anew
+	tag     [tagBytes]byte // of the version that stands then
+	after   *entry         // what stands then
+	records []record       // what was changed, unless all is written anew
 }
 
 // prepare runs the steps of a batch on what the node knows.
-func (s *redisStore) prepare(e *nodeEntry, batch []*nodeStep) *swap {
-	after, changed, touched := s.start(e)
+func (s *redisStore) prepare(e *nodeEntry, batch []*nodeStep) {
+	after, isMore := s.start(e)
+	try := &e.try
+	try.isMore, try.writes, try.records = isMore, isMore, try.records[:0]
+	try.isWhole = isMore || e.stands.entry == nil
 	for _, each := range batch {
-		var wrote bool
-		after, wrote, touched = each.runOn(after, touched)
-		changed = changed || wrote
+		var changed record
+		var opened bool
+		after, changed, opened = each.runOn(after)
+		try.writes = try.writes || opened || changed.kind != 0
+		// A later reservation may have the key live longer.
+		try.isWhole = try.isWhole || changed.kind == recordToppedUp
+		if changed.kind != 0 {
+			changed.id = e.id
+			try.records = append(try.records, changed)
+		}
 	}
-	try := &swap{expected: e.versions, call: swapCall{key: s.keyOf(e.id)}}
-	if !changed || after == nil {
-		try.call.arguments = []any{e.versions, "", 0, 0}
-		return try
+	try.after = after
+	try.writes = try.writes && after != nil
+	call := &try.call
+	if call.key == nil {
+		call.key, call.group = s.keyOf(e.id), slotGroup(e.id)
 	}
-	try.after, try.next = after, nextVersions(e.versions)
-	if e.ahead != nil {
-		touched = nil
+	call.expected, call.write, call.life = newestTag(e.stands.tags), call.write[:0], 0
+	if !try.writes {
+		return
 	}
-	changes := changesBetween(e.stands, after, touched)
-	life := int64(0)
-	if e.stands == nil || e.stands.redeemBy != after.redeemBy {
-		life = after.lifeMillis(s.now())
+	try.tag = newTag()
+	if !try.isWhole {
+		for k := range try.records {
+			call.write = appendStored(call.write, &try.records[k])
+		}
+		call.write = appendTag(call.write, try.tag)
+		if e.stands.stepsBytes+len(call.write) <= max(minStepsBytes, e.stands.wholeBytes) {
+			return
+		}
+		try.isWhole = true
 	}
-	try.call.arguments = append([]any{e.versions, try.next, life}, changes.arguments()...)
-	return try
+	after.dropOldest()
+	call.write, call.life = appendWhole(call.write[:0], after, e.stands.tags, try.tag), after.lifeMillis(s.now())
 }
 
 // start returns a copy of the most that the node knows, nil if that is nothing,
 // and whether it is more than what stood in Redis.
-func (s *redisStore) start(e *nodeEntry) (after *entry, isMore bool, touched []uint64) {
+func (s *redisStore) start(e *nodeEntry) (after *entry, isMore bool) {
 	switch {
-	case e.stands != nil:
-		after = e.stands.clone(e.spare)
+	case e.stands.entry != nil:
+		after = e.draft.of(e.stands.entry)
 	case e.ahead != nil:
-		after, isMore = e.ahead.clone(e.spare), true
+		after, isMore = e.ahead.clone(nil), true
 	}
-	e.spare = nil
-	if e.stands != nil && e.ahead != nil {
+	if e.stands.entry != nil && e.ahead != nil {
 		if isMore = after.merge(e.ahead); !isMore {
 			e.ahead = nil
 		}
 	}
 	if after != nil && after.isPast(s.now().Unix()) {
 		e.ahead = nil
-		return nil, false, []uint64{}
+		return nil, false
 	}
-	return after, isMore, []uint64{}
+	return after, isMore
 }
 
 // runOn runs a step on after, nil if the commitment is not known, and returns
-// what stands then, whether the step changed anything, and the numbers that
-// were touched.
-func (n *nodeStep) runOn(after *entry, touched []uint64) (*entry, bool, []uint64) {
+// what stands then, what the step changed, and whether it opened the commitment.
+func (n *nodeStep) runOn(after *entry) (now *entry, changed record, opened bool) {
 	n.err = nil
-	opened := false
 	if after == nil {
 		if n.opening == nil {
 			n.err = errUnknownCommitment
-			return nil, false, touched
+			return nil, record{}, false
 		}
 		after, opened = newEntry(*n.opening), true
 	}
-	r, err := n.run(after)
-	if err != nil {
-		n.err = err
-		return after, opened, touched
-	}
-	if r.request.Number > 0 {
-		touched = append(touched, r.request.Number)
+	if changed, n.err = n.run(after); n.err != nil {
+		return after, record{}, opened
 	}
 	n.seen = after.view()
-	return after, opened || r.kind != 0, touched
+	return after, changed, opened
+}
+
+// dropOldest drops the oldest of the requests that are more than a recordState
+// holds.
+func (e *entry) dropOldest() {
+	e.state.Recent = e.state.Recent[max(0, len(e.state.Recent)-maxRecentRequests):]
 }
 
 // lifeMillis returns how long a commitment is kept from now on, in
@@ -324,47 +356,87 @@ const (
 )
 
 // conclude takes over what the answer to a swap tells.
-func (s *redisStore) conclude(e *nodeEntry, try *swap, isDoubtful bool) swapResult {
+func (s *redisStore) conclude(e *nodeEntry, isDoubtful bool) swapResult {
+	try := &e.try
 	if try.call.isDone {
-		if try.next != "" {
-			e.replaceStands(try.after, try.next)
-			e.ahead = nil
+		if try.writes {
+			e.moveOn()
+		} else {
+			e.draft = draft{entry: try.after, isBehind: try.after != nil, lag: e.draft.lag[:0]}
 		}
 		return swapDone
 	}
-	if len(try.call.fields) == 0 {
-		if e.stands != nil {
+	e.draft.entry, e.draft.isBehind = try.after, false // memory
+	if try.call.stands == "" {
+		if e.stands.entry != nil {
 			s.logger.Warn("a commitment was gone from Redis; this node writes it again", s.named(e.id))
 		}
-		e.raiseAhead(e.stands)
-		e.stands, e.versions = nil, ""
+		e.raiseAhead(e.stands.entry)
+		e.stands = standing{}
 		return swapMoved
 	}
-	stands, versions, err := parseFields(e.id, try.call.fields, e.commitment())
+	wasNothing := e.stands.entry == nil
+	tags, descends, err := e.read([]byte(try.call.stands))
 	if err != nil {
 		s.logger.Error("reading a commitment", zap.Error(err))
 		return swapDamaged
 	}
-	wasDone := try.next != "" && hasTag(versions, newestTag(try.next))
-	descends := e.versions == "" || wasDone || hasTag(versions, newestTag(e.versions))
-	if !descends {
-		e.raiseAhead(e.stands)
-	}
-	e.replaceStands(stands, versions)
+	wasDone := try.writes && hasTag(tags, try.tag[:])
 	if wasDone {
 		e.ahead = nil
 		return swapDone
 	}
-	if e.ahead != nil && !stands.clone(nil).merge(e.ahead) {
+	if e.ahead != nil && !e.stands.entry.clone(nil).merge(e.ahead) {
 		e.ahead = nil // the other node was further on, that is all
 	} else if !descends {
 		s.logger.Warn("Redis had lost writes of a commitment; this node writes them again", s.named(e.id))
 	}
-	fullLength := tagsKept * tagBytes
-	if isDoubtful && try.next != "" && (!descends || try.expected == "" && len(versions) == fullLength) {
+	isLong := len(tags) >= tagsKept*tagBytes
+	if isDoubtful && try.writes && (!descends || wasNothing && isLong) {
 		return swapUnclear
 	}
 	return swapMoved
+}
+
+// moveOn notes that a swap was done.
+func (e *nodeEntry) moveOn() {
+	try, before := &e.try, e.stands.entry
+	e.ahead = nil
+	e.stands.entry, e.stands.tags = try.after, keepTags(e.stands.tags, try.tag[:])
+	if try.call.life > 0 {
+		e.stands.wholeBytes, e.stands.stepsBytes = len(try.call.write), 0
+	} else {
+		e.stands.stepsBytes += len(try.call.write)
+	}
+	if cap(try.call.write) > minStepsBytes {
+		try.call.write = nil
+	}
+	e.draft.entry, e.draft.isBehind = before, before != nil && !try.isMore
+	e.draft.lag, try.records = try.records, e.draft.lag
+}
+
+// read takes over what an answer says that stands there. It returns the tags that
+// it holds, and whether it comes of what this node saw.
+func (e *nodeEntry) read(value []byte) (tags []byte, descends bool, err error) {
+	if e.stands.entry != nil && value[0] != valueMark {
+		tags, err = e.stands.readSteps(e.id, value)
+		if err == nil {
+			e.stands.tags = keepTags(e.stands.tags, tags)
+		}
+		return tags, true, err
+	}
+	found, err := readValue(e.id, value, e.commitment())
+	if err != nil {
+		return nil, false, err
+	}
+	tags, found.tags = found.tags, keepTags(nil, found.tags)
+	seen := newestTag(e.stands.tags)
+	descends = len(seen) == 0 || hasTag(tags, seen) || e.try.writes && hasTag(tags, e.try.tag[:])
+	if !descends {
+		e.raiseAhead(e.stands.entry)
+	}
+	e.stands = found
+	return tags, descends, nil
 }
 
 // named names a commitment in the log as the gate's other entries do.
@@ -375,20 +447,11 @@ func (s *redisStore) named(id payword.CommitmentID) zap.Field {
 	return zap.String("commitment", pseudonymUnder(s.secrets.vendor, id))
 }
 
-// replaceStands notes what stands in Redis. The memory of what stood there
-// before is used again.
-func (e *nodeEntry) replaceStands(stands *entry, versions string) {
-	if e.stands != nil && e.ahead != e.stands {
-		e.spare = e.stands.state.Recent
-	}
-	e.stands, e.versions = stands, versions
-}
-
 // commitment returns the commitment if it was read before.
 func (e *nodeEntry) commitment() *payword.Commitment {
 	switch {
-	case e.stands != nil:
-		return e.stands.commitment
+	case e.stands.entry != nil:
+		return e.stands.entry.commitment
 	case e.ahead != nil:
 		return e.ahead.commitment
 	}
@@ -406,8 +469,8 @@ func (s *redisStore) open(ctx context.Context, o opening) (view, error) {
 }
 
 func (s *redisStore) find(ctx context.Context, id payword.CommitmentID) (view, error) {
-	if seen := s.cache.peek(id); seen != nil {
-		return *seen, nil
+	if seen, isKnown := s.cache.peek(id); isKnown {
+		return seen, nil
 	}
 	return s.findNewest(ctx, id)
 }

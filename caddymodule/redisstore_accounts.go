@@ -2,11 +2,7 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 )
 
 var _ lister = (*redisStore)(nil)
@@ -40,33 +36,11 @@ func (s *redisStore) accounts(ctx context.Context, yield func(account) bool) err
 
 // accountsOf reads some commitments and reports whether to go on.
 func (s *redisStore) accountsOf(ctx context.Context, keys []string, yield func(account) bool) (bool, error) {
-	answers := make([]*redis.MapStringStringCmd, len(keys))
-	_, _ = s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for k, key := range keys {
-			answers[k] = pipe.HGetAll(ctx, key)
-		}
-		return nil
+	goOn := true
+	err := s.readKeys(ctx, keys, func(e *entry) bool {
+		found, known := e.account()
+		goOn = !known || yield(found)
+		return goOn
 	})
-	for k, key := range keys {
-		all, err := answers[k].Result()
-		if err != nil {
-			return false, fmt.Errorf("redis: %w", err)
-		}
-		fields := make([]any, 0, 2*len(all))
-		for field, value := range all {
-			fields = append(fields, field, value)
-		}
-		e, err := s.parseKey(key, fields)
-		if errors.Is(err, errForgotten) {
-			continue
-		}
-		if err != nil {
-			s.logger.Error("listing the commitments", zap.Error(err))
-			continue
-		}
-		if found, known := e.account(); known && !yield(found) {
-			return false, nil
-		}
-	}
-	return true, ctx.Err()
+	return goOn, err
 }

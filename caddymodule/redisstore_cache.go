@@ -30,19 +30,47 @@ type nodeEntry struct {
 	mutex   sync.Mutex
 	waiting []*nodeStep
 	leading bool
-	latest  *view // what this node saw last; nil: nothing
+	latest  view // what this node saw last; without commitment: nothing
 
 	// Of the leader.
-	stands   *entry            // what stood in Redis when this node last saw it; nil: nothing
-	versions string            // of stands
-	ahead    *entry            // what this node knows and Redis may not; nil: nothing
-	spare    []payword.Request // memory
+	stands standing // what stood in Redis when this node last saw it
+	ahead  *entry   // what this node knows and Redis may not; nil: nothing
+	draft  draft
+	try    swap
+	steps  []*nodeStep // memory
 
 	// Guarded by the cache.
 	users  int
 	place  *list.Element
 	weight int
 	pinned bool // it has something ahead that must not be lost
+}
+
+// draft is what steps run on: a copy of what stands. To copy all requests for each
+// step would take longer than the step, so that it is what stood there before, to
+// which is done what was recorded since.
+type draft struct {
+	entry    *entry // nil: nothing
+	isBehind bool   // lag turns entry into what stands; otherwise it is only memory
+	lag      []record
+}
+
+// of returns a copy of what stands, which the caller may change.
+func (d *draft) of(stands *entry) *entry {
+	copied := d.entry
+	d.entry = nil
+	if copied == nil {
+		return stands.clone(nil)
+	}
+	if !d.isBehind {
+		return stands.clone(copied.state.Recent)
+	}
+	for k := range d.lag {
+		if err := copied.replay(&d.lag[k]); err != nil { // it is not what it should be
+			return stands.clone(nil)
+		}
+	}
+	return copied
 }
 
 // nodeStep is a step that waits to be run.
@@ -52,7 +80,7 @@ type nodeStep struct {
 
 	seen view
 	err  error
-	turn chan bool // true: lead; false: it is done
+	turn chan bool // true: lead; false: it is done. nil: it led from the beginning
 }
 
 // join adds a step and reports whether its caller leads.
@@ -61,20 +89,22 @@ func (e *nodeEntry) join(s *nodeStep) bool {
 	defer e.mutex.Unlock()
 	e.waiting = append(e.waiting, s)
 	if e.leading {
+		s.turn = make(chan bool, 1)
 		return false
 	}
 	e.leading = true
 	return true
 }
 
-// take returns the steps that wait, the leader's among them.
+// take returns the steps that wait, the leader's among them. They are good until
+// the lead is passed on.
 func (e *nodeEntry) take() []*nodeStep {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	count := min(len(e.waiting), maxCombinedSteps)
-	batch := append([]*nodeStep(nil), e.waiting[:count]...)
+	e.steps = append(e.steps[:0], e.waiting[:count]...)
 	e.waiting = append(e.waiting[:0], e.waiting[count:]...)
-	return batch
+	return e.steps
 }
 
 // pass hands the lead to whoever waits, so that nobody serves others for long.
@@ -90,10 +120,9 @@ func (e *nodeEntry) pass() {
 
 // publish tells find what was seen. The caller leads.
 func (e *nodeEntry) publish() {
-	var latest *view
+	var latest view
 	if knows := e.knows(); knows != nil {
-		seen := knows.view()
-		latest = &seen
+		latest = knows.view()
 	}
 	e.mutex.Lock()
 	e.latest = latest
@@ -105,11 +134,11 @@ func (e *nodeEntry) publish() {
 func (e *nodeEntry) knows() *entry {
 	switch {
 	case e.ahead == nil:
-		return e.stands
-	case e.stands == nil:
+		return e.stands.entry
+	case e.stands.entry == nil:
 		return e.ahead
 	}
-	both := e.stands.clone(nil)
+	both := e.stands.entry.clone(nil)
 	both.merge(e.ahead)
 	return both
 }
@@ -139,8 +168,8 @@ func newNodeCache() *nodeCache {
 	return &nodeCache{entries: map[payword.CommitmentID]*nodeEntry{}, order: list.New(), limit: cacheBytes}
 }
 
-// peek returns what was seen of a commitment last, nil if nothing.
-func (c *nodeCache) peek(id payword.CommitmentID) *view {
+// peek returns what was seen of a commitment last, and whether anything was.
+func (c *nodeCache) peek(id payword.CommitmentID) (view, bool) {
 	c.mutex.Lock()
 	e := c.entries[id]
 	if e != nil {
@@ -148,11 +177,11 @@ func (c *nodeCache) peek(id payword.CommitmentID) *view {
 	}
 	c.mutex.Unlock()
 	if e == nil {
-		return nil
+		return view{}, false
 	}
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	return e.latest
+	return e.latest, e.latest.commitment != nil
 }
 
 // acquire returns the entry of a commitment, which stays until release.
@@ -179,12 +208,12 @@ func (c *nodeCache) release(e *nodeEntry) {
 		return
 	}
 	// Nobody leads it now, so that its fields may be read.
-	if e.stands == nil && e.ahead == nil {
+	if e.stands.entry == nil && e.ahead == nil {
 		c.remove(e)
 		return
 	}
-	weight := cachedEntryBytes + cap(e.spare)*requestBytes
-	for _, each := range []*entry{e.stands, e.ahead} {
+	weight := cachedEntryBytes + cap(e.try.call.write)
+	for _, each := range [...]*entry{e.stands.entry, e.ahead, e.draft.entry} {
 		if each != nil {
 			weight += cap(each.state.Recent) * requestBytes
 		}

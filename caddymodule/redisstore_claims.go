@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,10 @@ const (
 
 	// scanCount is how many keys Redis looks at in one go.
 	scanCount = 200
+
+	// readAtOnce is how many commitments are read in one go: some hundred
+	// kilobytes, 20 MB at the most.
+	readAtOnce = 50
 )
 
 // leaseScript keeps or ends a lease, if it is still the caller's.
@@ -117,73 +122,76 @@ func (c *claimScan) server(ctx context.Context, server redis.Cmdable) (bool, err
 	}
 }
 
-// keys looks at some commitments. Most have nothing new, which is told without
-// their requests.
+// keys looks at some commitments.
 func (c *claimScan) keys(ctx context.Context, keys []string) (bool, error) {
-	heads := make([]*redis.SliceCmd, len(keys))
-	_, _ = c.store.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for k, key := range keys {
-			heads[k] = pipe.HMGet(ctx, key, fieldVersions, fieldToken, fieldReservation, fieldState)
-		}
-		return nil
+	goOn := true
+	err := c.store.readKeys(ctx, keys, func(e *entry) bool {
+		found, _, isDue := e.claimable(c.now, c.refundSeconds)
+		goOn = !isDue || c.yield(found)
+		return goOn
 	})
-	for k, key := range keys {
-		values, err := heads[k].Result()
-		if err != nil {
-			return false, fmt.Errorf("redis: %w", err)
-		}
-		fields := []any{fieldVersions, values[0], fieldToken, values[1], fieldReservation, values[2], fieldState, values[3]}
-		if values[0] == nil || !c.mayBeDue(key, fields) {
-			continue
-		}
-		all, err := c.store.client.HGetAll(ctx, key).Result()
-		if err != nil {
-			return false, fmt.Errorf("redis: %w", err)
-		}
-		fields = fields[:0]
-		for field, value := range all {
-			fields = append(fields, field, value)
-		}
-		if found, isDue := c.due(key, fields); isDue && !c.yield(found) {
-			return false, nil
+	return goOn, err
+}
+
+// readKeys calls yield for what stands under some keys, until it returns false.
+// What does not parse is logged and left out.
+func (s *redisStore) readKeys(ctx context.Context, keys []string, yield func(*entry) bool) error {
+	for some := range slices.Chunk(keys, readAtOnce) {
+		answers := make([]*redis.StringCmd, len(some))
+		_, _ = s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for k, key := range some {
+				answers[k] = pipe.Get(ctx, key)
+			}
+			return nil
+		})
+		for k, key := range some {
+			value, err := answers[k].Bytes()
+			switch {
+			case errors.Is(err, redis.Nil): // it expired meanwhile
+				continue
+			case redis.HasErrorPrefix(err, "WRONGTYPE"):
+				s.logger.Error("a commitment in Redis was written by an earlier version of the gate and is not used: redeem it with that version", s.namedKey(key))
+				continue
+			case err != nil:
+				return fmt.Errorf("redis: %w", err)
+			}
+			e, err := s.parseKey(key, value)
+			if err != nil {
+				s.logger.Error("reading the commitments in Redis", zap.Error(err), s.namedKey(key))
+				continue
+			}
+			if !yield(e) {
+				return nil
+			}
 		}
 	}
-	return true, ctx.Err()
+	return ctx.Err()
 }
 
-// mayBeDue reports whether something could be claimed if no request could be
-// given back.
-func (c *claimScan) mayBeDue(key string, fields []any) bool {
-	_, isDue := c.due(key, fields)
-	return isDue
-}
-
-// due returns what can be claimed on what the fields say. What does not parse is
-// logged, and does not keep the others from being claimed.
-func (c *claimScan) due(key string, fields []any) (claimable, bool) {
-	e, err := c.store.parseKey(key, fields)
+// parseKey reads what stands under a key.
+func (s *redisStore) parseKey(key string, value []byte) (*entry, error) {
+	id, err := s.idOf(key)
 	if err != nil {
-		if !errors.Is(err, errForgotten) {
-			c.store.logger.Error("looking for what can be claimed", zap.Error(err))
-		}
-		return claimable{}, false
+		return nil, err
 	}
-	found, _, isDue := e.claimable(c.now, c.refundSeconds)
-	return found, isDue
+	stands, err := readValue(id, value, nil)
+	return stands.entry, err
 }
 
-// errForgotten means that a key expired meanwhile.
-var errForgotten = errors.New("the commitment is gone")
-
-func (s *redisStore) parseKey(key string, fields []any) (*entry, error) {
-	if len(fields) == 0 {
-		return nil, errForgotten
-	}
-	var id payword.CommitmentID
-	name := strings.TrimSuffix(strings.TrimPrefix(key, s.prefix+"{"), "}")
+// idOf returns the commitment that a key belongs to.
+func (s *redisStore) idOf(key string) (id payword.CommitmentID, err error) {
+	_, name, _ := strings.Cut(strings.TrimPrefix(key, s.prefix+"{"), "}")
 	if err := id.UnmarshalText([]byte(name)); err != nil {
-		return nil, fmt.Errorf("a key of Redis is no commitment: %w", err)
+		return id, fmt.Errorf("a key of Redis is no commitment: %w", err)
 	}
-	e, _, err := parseFields(id, fields, nil)
-	return e, err
+	return id, nil
+}
+
+// namedKey names the commitment of a key in the log.
+func (s *redisStore) namedKey(key string) zap.Field {
+	id, err := s.idOf(key)
+	if err != nil {
+		return zap.Skip()
+	}
+	return s.named(id)
 }

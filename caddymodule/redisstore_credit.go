@@ -59,7 +59,7 @@ func (s *redisStore) share(ctx context.Context, m *payword.Commitment, day int64
 // remembered, so that what is remembered never exceeds a cap. If this node dies
 // in between, the share is gone until the end of the day.
 func (s *redisStore) openOnCredit(ctx context.Context, o opening) (view, error) {
-	if seen := s.cache.peek(o.commitment.ID); seen != nil {
+	if _, isKnown := s.cache.peek(o.commitment.ID); isKnown {
 		return s.step(ctx, o.commitment.ID, &nodeStep{run: topUpStep(o), opening: &o})
 	}
 	taken, err := s.share(ctx, o.commitment, o.credit.day, &o.credit)

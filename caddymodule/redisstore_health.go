@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,19 @@ func (h *redisHealth) wait(ctx context.Context) error {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	return h.down
+}
+
+// waitUntil is wait for so long.
+func (h *redisHealth) waitUntil(ctx context.Context, ends time.Time) error {
+	select {
+	case <-h.probed:
+	default:
+		// A context takes memory, which each step would need.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, ends)
+		defer cancel()
+	}
+	return h.wait(ctx)
 }
 
 // fail notes that a step did not get through.
@@ -123,7 +137,7 @@ func (s *redisStore) probe() error {
 	ctx, cancel := context.WithTimeout(s.closing, 2*s.timeout)
 	defer cancel()
 	if err := s.secrets.compare(ctx, s.client, s.prefix); err != nil {
-		if errors.Is(err, errOtherSecrets) {
+		if isOtherGate(err) {
 			return err
 		}
 		return fmt.Errorf("%w: %w", errStoreDown, err)
@@ -135,8 +149,13 @@ func (s *redisStore) probe() error {
 	// was not promoted yet answers reads, a full server takes some writes, and a
 	// user may lack the right to run scripts. Were any of them taken for a Redis
 	// that works, every step that fails would be an outage of its own.
-	probe := swapScript.Run(ctx, s.client, []string{s.prefix + "probe:{" + failed.String() + "}"}, "", nextVersions(""), 1, 0)
-	if err := probe.Err(); err != nil {
+	tag := newTag()
+	key := fmt.Sprintf("%sprobe:{%02d}%s", s.prefix, slotGroup(failed), failed)
+	answer, err := swapScript.Run(ctx, s.client, []string{key}, 0, "", tag[:], 1).Result()
+	if answers, isList := answer.([]any); isList && len(answers) == 1 {
+		err, _ = answers[0].(error) // what stands there, of another gate's probe, is fine
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errStoreDown, err)
 	}
 	return nil
@@ -210,11 +229,11 @@ func (p *localPolicy) reset() {
 // far as the local policy goes, or with the cause. What was done in memory
 // stands in Redis when it is back.
 func (s *redisStore) withoutRedis(e *nodeEntry, batch []*nodeStep, cause error) {
-	if s.local.limit == 0 || errors.Is(cause, errOtherSecrets) || s.closing.Err() != nil {
+	if s.local.limit == 0 || isOtherGate(cause) || s.closing.Err() != nil {
 		failSteps(batch, cause)
 		return
 	}
-	known, _, _ := s.start(e)
+	known, _ := s.start(e)
 	for _, each := range batch {
 		if known == nil && each.opening != nil && s.cache.isFull() {
 			each.err = cause
@@ -225,8 +244,8 @@ func (s *redisStore) withoutRedis(e *nodeEntry, batch []*nodeStep, cause error) 
 		if known != nil {
 			trial, charged = known.clone(nil), known.state.Charged
 		}
-		trial, wrote, _ := each.runOn(trial, nil)
-		if each.err != nil || !wrote {
+		trial, changed, opened := each.runOn(trial)
+		if each.err != nil || changed.kind == 0 && !opened {
 			continue
 		}
 		if trial.commitment.Currency != s.local.currency || !s.local.take(max(0, trial.state.Charged-charged)) {
@@ -245,7 +264,20 @@ type secretsCheck struct {
 	agreed    string             // what stood in Redis when the secrets were the same
 }
 
-var errOtherSecrets = errors.New("another gate that uses this Redis has other secrets")
+var (
+	errOtherSecrets = errors.New("another gate that uses this Redis has other secrets")
+	errOtherForm    = errors.New("gates of another version use this Redis, and write commitments in another form")
+)
+
+// storedForm says how commitments are written. It stands before the fingerprint of
+// the secrets, so that gates that write in another form, which would not see what
+// was paid at the others, do not run beside each other.
+const storedForm = "2:"
+
+// isOtherGate reports whether other gates keep this one from using Redis.
+func isOtherGate(err error) bool {
+	return errors.Is(err, errOtherSecrets) || errors.Is(err, errOtherForm)
+}
 
 // compare leaves the fingerprint of the secrets in Redis if none is there, and
 // fails if it is that of others. After a rotation of the challenge secret the
@@ -259,7 +291,8 @@ func (c *secretsCheck) compare(ctx context.Context, client redis.UniversalClient
 		return err
 	}
 	set := challenges.known.Load()
-	key, ours := prefix+"secrets", fingerprint(c.vendor, set.making)
+	printOf := func(secret []byte) string { return storedForm + fingerprint(c.vendor, secret) }
+	key, ours := prefix+"secrets", printOf(set.making)
 	if err := client.SetNX(ctx, key, ours, 0).Err(); err != nil {
 		return err
 	}
@@ -267,12 +300,15 @@ func (c *secretsCheck) compare(ctx context.Context, client redis.UniversalClient
 	switch {
 	case err != nil:
 		return err
-	case found == ours, set.next != nil && found == fingerprint(c.vendor, set.next):
-	case found == c.agreed, set.previous != nil && found == fingerprint(c.vendor, set.previous):
+	case found == ours, set.next != nil && found == printOf(set.next):
+	case found == c.agreed, set.previous != nil && found == printOf(set.previous):
 		if err := client.Set(ctx, key, ours, 0).Err(); err != nil {
 			return err
 		}
 		found = ours
+	case !strings.HasPrefix(found, storedForm):
+		return fmt.Errorf("%w: run one version at all gates. To change from theirs to this one, have them redeem (POST /payword/redeem at the admin endpoint), "+
+			"stop all of them, and delete the key %s in Redis; what they opened is then not used any more, and opened again by who pays on", errOtherForm, key)
 	default:
 		return fmt.Errorf("%w: copy vendor-key and challenge-secret from its store directory into %s, readable by this gate alone, and restart this gate; "+
 			"or, if the files here are the right ones, copy them to the other gates and delete the key %s in Redis", errOtherSecrets, c.directory, key)

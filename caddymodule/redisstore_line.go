@@ -1,13 +1,13 @@
 package caddymodule
 
 import (
-	"context"
 	_ "embed"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/paywordhq/payword"
 )
 
 //go:embed redisstore_swap.lua
@@ -16,131 +16,142 @@ var swapSource string
 var swapScript = redis.NewScript(swapSource)
 
 const (
-	// lineWorkers is how many pipelines are under way at once. While they are,
-	// the calls of other commitments gather for the next ones. 1, 2 and 4 carry
-	// the same, 34,000 to 47,000 charges a second of 64 callers on two processors;
-	// with 4, one that waits for a slow server does not hold up all others.
-	// Without sharing pipelines it is 19,000 to 31,000.
-	lineWorkers = 4
+	// lineBatches is how many batches are under way at once. While they are, the
+	// swaps of other commitments gather for the next ones. So on a link that takes
+	// long there are several in flight, and one that waits for a slow server does
+	// not hold up all others.
+	lineBatches = 8
 
-	// maxPipelineCalls bounds what shares a pipeline, and so what waits for the
-	// slowest of them.
-	maxPipelineCalls = 128
+	// maxBatchSwaps bounds what shares a call, and so how long Redis does nothing
+	// else, and what is in doubt if an answer is lost.
+	maxBatchSwaps = 128
+
+	// slotGroups is how many slots of a cluster the commitments stand in: those of
+	// one group can share a call. More would share less; fewer would burden its
+	// servers unevenly.
+	slotGroups = 64
 )
 
-// swapCall is one call of the script.
-type swapCall struct {
-	key       string
-	arguments []any
-	whole     bool // send the script itself: the server has forgotten it
+// slotGroup returns the group of a commitment.
+func slotGroup(id payword.CommitmentID) int { return int(id[0]) % slotGroups }
 
-	ended  chan struct{}
-	fields []any // what stands there, if it is not what was expected; empty: nothing
-	isDone bool  // it was what was expected
+// swapCall asks for one compare and swap.
+type swapCall struct {
+	group    int
+	key      any       // a string
+	expected wireBytes // the tag that was seen last; empty: nothing stood there
+	write    wireBytes // empty: only compare
+	life     int64     // in milliseconds, if all is written anew; 0: write is appended
+	isAlone  bool      // share no call
+	ends     time.Time // not sent later
+
+	turn chan bool // true: lead; false: it is done
+
+	isDone bool   // what stood there was what was expected
+	stands string // what stands there otherwise; "": nothing
 	err    error
 }
 
-// redisLine sends calls to Redis. Those that wait at the same time share a
-// pipeline.
+// wireBytes are bytes of a call. As an argument a pointer to them takes no memory.
+type wireBytes []byte
+
+// MarshalBinary returns the bytes as they are.
+func (w *wireBytes) MarshalBinary() ([]byte, error) { return *w, nil }
+
+// redisLine sends swaps to Redis. Those that wait at the same time share a call
+// of the script: their callers queue up, and one of them sends what waits.
 type redisLine struct {
-	client  redis.UniversalClient
-	timeout time.Duration // of one pipeline
-	calls   chan *swapCall
-	closing chan struct{}
-	workers sync.WaitGroup
+	client    redis.UniversalClient
+	isCluster bool
+	timeout   time.Duration // of one batch
+
+	mutex    sync.Mutex
+	waiting  []*swapCall // if any: lineBatches are under way, or the first is being woken
+	isWaking bool        // the first was told to lead, and has not taken what waits yet
+	inFlight int         // batches, that of who is being woken among them
+	idle     []*swapBatch
+	isClosed bool
 }
 
-func startRedisLine(client redis.UniversalClient, timeout time.Duration) *redisLine {
-	line := &redisLine{client: client, timeout: timeout, calls: make(chan *swapCall), closing: make(chan struct{})}
-	for range lineWorkers {
-		line.workers.Go(line.work)
-	}
-	return line
+func newRedisLine(client redis.UniversalClient, timeout time.Duration) *redisLine {
+	_, isCluster := client.(*redis.ClusterClient)
+	return &redisLine{client: client, isCluster: isCluster, timeout: timeout}
 }
 
-// close ends the workers. Calls that were not taken fail.
+// close lets nothing be sent any more.
 func (l *redisLine) close() {
-	close(l.closing)
-	l.workers.Wait()
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.isClosed = true
 }
 
 // do makes a call and waits for its answer. An error of the kind redis.Error is
 // the server's word that nothing was done; after any other nobody knows.
-func (l *redisLine) do(ctx context.Context, call *swapCall) error {
-	call.ended = make(chan struct{})
-	call.fields, call.isDone, call.err = nil, false, nil
-	select {
-	case l.calls <- call:
-	case <-l.closing:
+func (l *redisLine) do(call *swapCall) error {
+	call.isDone, call.stands, call.err = false, "", nil
+	l.mutex.Lock()
+	if l.isClosed {
+		l.mutex.Unlock()
 		return errRedisClosed
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for a connection to Redis: %w", ctx.Err())
 	}
-	<-call.ended
+	isFirst := len(l.waiting) == 0
+	l.waiting = append(l.waiting, call)
+	if isFirst && l.inFlight < lineBatches {
+		l.inFlight++
+		l.lead(call)
+		return call.err
+	}
+	if call.turn == nil {
+		call.turn = make(chan bool, 1)
+	}
+	l.mutex.Unlock()
+	if <-call.turn {
+		l.mutex.Lock()
+		l.isWaking = false
+		l.lead(call)
+	}
 	return call.err
 }
 
-func (l *redisLine) work() {
-	batch := make([]*swapCall, 0, maxPipelineCalls)
-	for {
-		select {
-		case call := <-l.calls:
-			batch = append(batch[:0], call)
-		case <-l.closing:
-			return
+// lead sends what waits, the caller's own call among it. The caller holds the
+// mutex, which is unlocked then.
+func (l *redisLine) lead(own *swapCall) {
+	batch := l.take()
+	l.wake()
+	l.mutex.Unlock()
+	l.send(batch)
+	l.mutex.Lock()
+	l.inFlight--
+	l.wake()
+	l.mutex.Unlock()
+	for _, call := range batch.calls {
+		if call != own {
+			call.turn <- false
 		}
-		for len(batch) < maxPipelineCalls {
-			select {
-			case call := <-l.calls:
-				batch = append(batch, call)
-				continue
-			default:
-			}
-			break
-		}
-		l.send(batch)
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.idle = append(l.idle, batch)
+}
+
+// wake has the first that waits lead, if there is one and a batch may be sent.
+// The caller holds the mutex.
+func (l *redisLine) wake() {
+	if len(l.waiting) > 0 && !l.isWaking && l.inFlight < lineBatches {
+		l.isWaking = true
+		l.inFlight++
+		l.waiting[0].turn <- true
 	}
 }
 
-// send makes the calls of a batch in one pipeline.
-func (l *redisLine) send(batch []*swapCall) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
-	defer cancel()
-	commands := make([]*redis.Cmd, len(batch))
-	if len(batch) == 1 {
-		commands[0] = batch[0].command(ctx, l.client)
-	} else {
-		pipe := l.client.Pipeline()
-		for k, call := range batch {
-			commands[k] = call.command(ctx, pipe)
-		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
+// take returns what waits. The caller holds the mutex.
+func (l *redisLine) take() *swapBatch {
+	batch := &swapBatch{}
+	if last := len(l.idle) - 1; last >= 0 {
+		batch, l.idle = l.idle[last], l.idle[:last]
 	}
-	for k, call := range batch {
-		call.conclude(commands[k])
-	}
-}
-
-func (c *swapCall) command(ctx context.Context, to redis.Scripter) *redis.Cmd {
-	if c.whole {
-		return swapScript.Eval(ctx, to, []string{c.key}, c.arguments...)
-	}
-	return swapScript.EvalSha(ctx, to, []string{c.key}, c.arguments...)
-}
-
-func (c *swapCall) conclude(command *redis.Cmd) {
-	defer close(c.ended)
-	answer, err := command.Result()
-	if err != nil {
-		c.err = err
-		return
-	}
-	switch answer := answer.(type) {
-	case int64:
-		c.isDone = true
-	case []any:
-		c.fields = answer
-	default:
-		c.err = fmt.Errorf("redis answered a script with a %T", answer)
-	}
+	count := min(len(l.waiting), maxBatchSwaps)
+	batch.calls = append(batch.calls[:0], l.waiting[:count]...)
+	l.waiting = append(l.waiting[:0], l.waiting[count:]...)
+	return batch
 }

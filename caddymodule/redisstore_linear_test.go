@@ -128,21 +128,15 @@ func TestRedisIsLinearizable(t *testing.T) {
 type readThenWrite struct{ *redisStore }
 
 func (s *readThenWrite) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
-	all, err := s.client.HGetAll(ctx, s.keyOf(id)).Result()
+	value, err := s.client.Get(ctx, s.keyOf(id)).Bytes()
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}
-	fields := []any{}
-	for field, value := range all {
-		fields = append(fields, field, value)
-	}
-	before, versions, err := parseFields(id, fields, nil)
+	stands, err := readValue(id, value, nil)
 	if err != nil {
 		return payword.Outcome{}, view{}, err
 	}
-	after := before.clone(nil)
-	outcome := after.state.Charge(after.commitment, &c)
-	changes := changesBetween(before, after, nil)
-	sets := append(changes.sets, fieldVersions, nextVersions(versions))
-	return outcome, after.view(), s.client.HSet(ctx, s.keyOf(id), sets...).Err()
+	outcome := stands.entry.state.Charge(stands.entry.commitment, &c)
+	value = appendWhole(nil, stands.entry, stands.tags, newTag())
+	return outcome, stands.entry.view(), s.client.Set(ctx, s.keyOf(id), value, 0).Err()
 }

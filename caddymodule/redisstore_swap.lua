@@ -1,29 +1,45 @@
--- Compare and swap of one commitment.
+-- Compare and swap of commitments, of each by itself.
 --
--- KEYS[1]  the commitment: a hash, whose field v holds the tags of its newest versions
--- ARGV[1]  v as the caller saw it last; empty: the key did not exist
--- ARGV[2]  v after this; empty: only compare
--- ARGV[3]  how long the key lives from now on, in milliseconds; 0: as before
--- ARGV[4]  how many pairs of field and value follow; what follows them are fields to delete
+-- KEYS     the commitments, strings that end with the tag of their newest version;
+--          first those that are appended to or only compared, then those that are
+--          written whole
+-- ARGV[1]  how many of the first kind there are
+-- ARGV     then for each of them the tag that the caller saw last, empty if there was
+--          nothing, and what to append, empty to only compare
+-- ARGV     then for each of the others the tag, what to write, and how long it lives
+--          from now on, in milliseconds
 --
--- Answers 1 if v is what the caller saw, and all that stands there otherwise.
-local stands = redis.call('HGET', KEYS[1], 'v') or ''
-if stands ~= ARGV[1] then
-  return redis.call('HGETALL', KEYS[1])
+-- Answers 1 if all was as the callers saw it, and was written. Otherwise a list with
+-- an answer for each: 1; nil if nothing stands there; an error; or what stands there,
+-- of which only what follows the tag that the caller saw, if it is there.
+local pcall, appended, at = redis.pcall, tonumber(ARGV[1]), 2
+local answers, isAll = {}, true
+for k, key in ipairs(KEYS) do
+  local seen, answer = ARGV[at], 1
+  -- Numbers would be printed and read again.
+  local stands = pcall('GETRANGE', key, '-8', '-1')
+  if stands ~= seen then
+    answer = stands
+    if type(stands) == 'string' then
+      answer = pcall('GET', key)
+      if seen ~= '' and type(answer) == 'string' then
+        -- Behind the tags of former versions, of which the second byte says how many.
+        local _, last = string.find(answer, seen, 3 + 8 * (string.byte(answer, 2) or 0), true)
+        if last then
+          answer = string.sub(answer, last + 1)
+        end
+      end
+    end
+  elseif k > appended then
+    answer = pcall('SET', key, ARGV[at + 1], 'PX', ARGV[at + 2])
+  elseif ARGV[at + 1] ~= '' then
+    answer = pcall('APPEND', key, ARGV[at + 1])
+  end
+  if type(answer) == 'number' or type(answer) == 'table' and answer.ok then
+    answers[k] = 1
+  else
+    answers[k], isAll = answer, false
+  end
+  at = at + (k > appended and 3 or 2)
 end
-if ARGV[2] == '' then
-  return 1
-end
-local first, last = 5, 4 + 2 * tonumber(ARGV[4])
--- unpack takes a few thousand values at most.
-for from = first, last, 1000 do
-  redis.call('HSET', KEYS[1], unpack(ARGV, from, math.min(from + 999, last)))
-end
-for from = last + 1, #ARGV, 1000 do
-  redis.call('HDEL', KEYS[1], unpack(ARGV, from, math.min(from + 999, #ARGV)))
-end
-redis.call('HSET', KEYS[1], 'v', ARGV[2])
-if ARGV[3] ~= '0' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
-end
-return 1
+return isAll and 1 or answers

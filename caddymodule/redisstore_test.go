@@ -24,15 +24,11 @@ func (s *redisStore) standing(tb testing.TB) map[payword.CommitmentID]*entry {
 			tb.Fatal(err)
 		}
 		for _, key := range keys {
-			all, err := s.client.HGetAll(tb.Context(), key).Result()
+			value, err := s.client.Get(tb.Context(), key).Bytes()
 			if err != nil {
 				tb.Fatal(err)
 			}
-			fields := []any{}
-			for field, value := range all {
-				fields = append(fields, field, value)
-			}
-			e, err := s.parseKey(key, fields)
+			e, err := s.parseKey(key, value)
 			if err != nil {
 				tb.Fatal(err)
 			}

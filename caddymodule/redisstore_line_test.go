@@ -1,0 +1,148 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/paywordhq/payword"
+)
+
+// heldCommands keeps the commands of a client until it is told to let them pass,
+// and counts those that swap.
+type heldCommands struct {
+	pass  chan struct{}
+	swaps atomic.Int64
+}
+
+func (h *heldCommands) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *heldCommands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, command redis.Cmder) error {
+		if command.Name() == swapByHash[0] {
+			h.swaps.Add(1)
+			<-h.pass
+		}
+		return next(ctx, command)
+	}
+}
+
+func (h *heldCommands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// heldCharges opens commitments, and charges on each of them while no swap is
+// answered, until all wait; then it lets them pass.
+func heldCharges(t *testing.T, server *redisServer, count int, before func(node *redisStore, ids []payword.CommitmentID)) (swaps int, errs []error) {
+	t.Helper()
+	options := testRedisOptions(freshPrefix())
+	options.timeout = time.Minute // they are held for as long as it takes
+	client := newRedisClient(&redis.UniversalOptions{Addrs: []string{server.address}}, options.timeout)
+	node := closeNode(t, openRedisStore(client, options))
+	ids := make([]payword.CommitmentID, count)
+	for k := range ids {
+		c := &storeCase{T: t, store: node, m: storeCommitment(t, uint64(k), 1)}
+		c.open(1000, 1)
+		ids[k] = c.m.ID
+	}
+	before(node, ids)
+	held := &heldCommands{pass: make(chan struct{})}
+	client.AddHook(held)
+	errs = make([]error, count)
+	var group sync.WaitGroup
+	for k, id := range ids {
+		group.Go(func() {
+			charge := storeCharge(1)
+			var outcome payword.Outcome
+			if outcome, _, errs[k] = node.charge(t.Context(), id, charge); errs[k] == nil && outcome.Reason != payword.Accepted {
+				errs[k] = fmt.Errorf("%v", outcome.Reason)
+			}
+		})
+	}
+	eventually(t, "all wait", time.Minute, func() bool {
+		node.line.mutex.Lock()
+		defer node.line.mutex.Unlock()
+		return len(node.line.waiting) == count-lineBatches
+	})
+	close(held.pass)
+	group.Wait()
+	return int(held.swaps.Load()), errs
+}
+
+// TestRedisSharesCalls has what waits go out in as few calls as can be.
+func TestRedisSharesCalls(t *testing.T) {
+	server := startRedis(t)
+	const count = lineBatches + maxBatchSwaps + 1
+	swaps, errs := heldCharges(t, server, count, func(*redisStore, []payword.CommitmentID) {})
+	for k, err := range errs {
+		if err != nil {
+			t.Errorf("charge %d: %v", k, err)
+		}
+	}
+	if want := lineBatches + 2; swaps != want {
+		t.Errorf("%d charges took %d calls; want %d", count, swaps, want)
+	}
+}
+
+// TestRedisSharesNoErrors puts a key of another type among those of a call: only
+// its own charge fails.
+func TestRedisSharesNoErrors(t *testing.T) {
+	server := startRedis(t)
+	const count = lineBatches + 20
+	spoilt := -1
+	_, errs := heldCharges(t, server, count, func(node *redisStore, ids []payword.CommitmentID) {
+		spoilt = count / 2
+		server.do(t, "DEL", node.keyOf(ids[spoilt]))
+		server.do(t, "LPUSH", node.keyOf(ids[spoilt]), "of another program")
+	})
+	for k, err := range errs {
+		if (err != nil) != (k == spoilt) {
+			t.Errorf("charge %d: %v; want an error of charge %d alone", k, err, spoilt)
+		}
+	}
+}
+
+// TestRedisBatchOfAnOldCall leaves out what waited too long, and says so.
+func TestRedisBatchOfAnOldCall(t *testing.T) {
+	now := time.Now()
+	calls := []*swapCall{{ends: now.Add(-time.Second)}, {ends: now.Add(time.Hour)}, {ends: now.Add(time.Hour), life: 5}, {ends: now.Add(time.Hour)}}
+	batch := swapBatch{calls: append([]*swapCall(nil), calls...)}
+	batch.arrange(false)
+	if calls[0].err != errWaitedTooLong || len(batch.scripts) != 1 || len(batch.scripts[0].calls) != 3 {
+		t.Fatalf("error %v, %d scripts", calls[0].err, len(batch.scripts))
+	}
+	if last := batch.scripts[0].calls[2]; last.life != 5 {
+		t.Error("what is written whole does not stand last")
+	}
+}
+
+// TestRedisBatchOfACluster divides the calls of a batch by their slots, and keeps
+// those alone that are to be.
+func TestRedisBatchOfACluster(t *testing.T) {
+	ends := time.Now().Add(time.Hour)
+	batch := swapBatch{}
+	for _, call := range []swapCall{{group: 3}, {group: 1}, {group: 3}, {group: 3, isAlone: true}, {group: 1, life: 7}, {group: 3}} {
+		call.ends = ends
+		batch.calls = append(batch.calls, &call)
+	}
+	for range 2 { // the second time in the memory of the first
+		batch.arrange(true)
+		sum := 0
+		for _, script := range batch.scripts {
+			for _, call := range script.calls {
+				if call.group != script.calls[0].group || call.isAlone && len(script.calls) > 1 {
+					t.Errorf("a call of group %d shares a script with one of group %d", call.group, script.calls[0].group)
+				}
+				sum++
+			}
+		}
+		if sum != 6 || len(batch.scripts) < 3 || len(batch.scripts) > 4 {
+			t.Errorf("%d calls in %d scripts; want 6 in 3 or 4", sum, len(batch.scripts))
+		}
+	}
+}
