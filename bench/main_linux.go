@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -58,17 +59,18 @@ func run() error {
 	if *isFull {
 		p = full
 	}
+	if *rounds < 0 {
+		return fmt.Errorf("-rounds %d: want 1 or more", *rounds)
+	}
 	if *rounds > 0 {
 		p.rounds, p.openRounds, p.goRounds, p.metricRounds = *rounds, *rounds, *rounds, *rounds
 	}
+	names := slices.DeleteFunc(names(), func(name string) bool { return !chosen.MatchString(name) })
+	if len(names) == 0 {
+		return fmt.Errorf("nothing is called %q: -list lists the names", *only)
+	}
 	if *list {
-		for _, d := range duels {
-			fmt.Println(d.id)
-		}
-		for _, one := range benchmarks {
-			fmt.Println(one.id)
-		}
-		fmt.Println(browserID)
+		fmt.Println(strings.Join(names, "\n"))
 		return nil
 	}
 	if *document != "" {
@@ -90,13 +92,18 @@ func run() error {
 	if processors.Warning != "" {
 		b.report.Warnings = append(b.report.Warnings, processors.Warning)
 	}
-	if err := b.all(ctx); err != nil {
-		if ctx.Err() != nil {
-			return errors.New("interrupted: all that was started has ended, and no report was written")
-		}
-		return err
+	return errors.Join(b.all(ctx), b.write(*out))
+}
+
+// names are those of all that can be measured, as -only picks them.
+func names() (names []string) {
+	for _, d := range duels {
+		names = append(names, d.id)
 	}
-	return b.write(*out)
+	for _, one := range benchmarks {
+		names = append(names, one.id)
+	}
+	return append(names, browserID)
 }
 
 // bench is one run.
@@ -114,18 +121,23 @@ func (b *bench) say(format string, arguments ...any) {
 	fmt.Printf(format+"\n", arguments...)
 }
 
-// all measures whatever is chosen.
+// all measures whatever is chosen. What was measured before something failed
+// stays in the report.
 func (b *bench) all(ctx context.Context) error {
-	if processors := b.processors; processors.Warning != "" {
-		b.say("%s", processors.Warning)
+	if warning := b.processors.Warning; warning != "" {
+		b.say("%s", warning)
 	}
-	if err := b.web(ctx); err != nil {
-		return err
+	for _, part := range []func(context.Context) error{b.web, b.micro, b.browser} {
+		err := part(ctx)
+		if ctx.Err() != nil {
+			err = errors.New("interrupted; all that was started has ended")
+		}
+		if err != nil {
+			b.report.Warnings = append(b.report.Warnings, fmt.Sprintf("not everything was measured: %.500s", err))
+			return err
+		}
 	}
-	if err := b.micro(ctx); err != nil {
-		return err
-	}
-	return b.browser(ctx)
+	return nil
 }
 
 // web measures what is compared by HTTP.
@@ -159,13 +171,10 @@ func (b *bench) web(ctx context.Context) error {
 	}
 	b.say("the generator can send %.0f requests a second", b.report.Ceiling)
 	rows, err := arena.fight(ctx, mine, b.plan, b.say)
-	if err != nil {
-		return err
-	}
 	servers, refused := arena.tables()
 	b.report.Rows = append(append(b.report.Rows, rows...), refused)
 	b.report.Servers = servers
-	return nil
+	return err
 }
 
 // build runs the go command on all processors.

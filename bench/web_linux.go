@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/paywordhq/payword/bench/report"
@@ -111,8 +112,9 @@ func (p plan) payments(chosen []duel) int {
 	return int(turns*fastest)/(64*payersEach) + 100
 }
 
-// fight has every duel fought in turns, and returns the rows of the report.
-func (a *arena) fight(ctx context.Context, chosen []duel, p plan, say func(string, ...any)) ([]report.Row, error) {
+// fight has every duel fought in turns, and returns the rows of the report: of what
+// was measured until something failed.
+func (a *arena) fight(ctx context.Context, chosen []duel, p plan, say func(string, ...any)) (rows []report.Row, err error) {
 	values := make(map[string][]float64)
 	for k := range max(p.rounds, p.openRounds) {
 		for _, d := range chosen {
@@ -120,38 +122,47 @@ func (a *arena) fight(ctx context.Context, chosen []duel, p plan, say func(strin
 			if d.rate != 0 {
 				rounds, length = p.openRounds, p.openLength
 			}
-			if k >= rounds {
+			if k >= rounds || err != nil {
 				continue
 			}
-			first, second := d.contender, d.baseline
-			if k%2 == 1 {
-				first, second = second, first
-			}
-			one, err := a.measure(ctx, first, d.rate, length)
-			if err != nil {
-				return nil, err
-			}
-			other, err := a.measure(ctx, second, d.rate, length)
-			if err != nil {
-				return nil, err
-			}
-			if k%2 == 1 {
-				one, other = other, one
+			var contender, baseline round
+			if contender, baseline, err = a.pair(ctx, d, length, k%2 == 1); err != nil {
+				continue
 			}
 			for _, f := range d.figures {
-				values[d.id+f.id] = append(values[d.id+f.id], f.of(one, other))
+				values[d.id+f.id] = append(values[d.id+f.id], f.of(contender, baseline))
 			}
 			say("round %d of %d, %-14s %6.0f / %6.0f requests/s, %5.1f / %5.1f CPU µs, others %.2f CPUs", k+1, rounds, d.id,
-				one.rate, other.rate, one.micros, other.micros, (one.foreign+other.foreign)/2)
+				contender.rate, baseline.rate, contender.micros, baseline.micros, (contender.foreign+baseline.foreign)/2)
 		}
 	}
-	var rows []report.Row
 	for _, d := range chosen {
 		for _, f := range d.figures {
-			rows = append(rows, report.Row{ID: d.id + f.id, Group: f.group, What: f.what, Ratio: stats.Of(values[d.id+f.id]), Unit: f.unit, Bar: f.bar})
+			row := report.Row{ID: d.id + f.id, Group: f.group, What: f.what, Ratio: stats.Of(values[d.id+f.id]), Unit: f.unit, Bar: f.bar}
+			if row.Ratio.Count == 0 {
+				row.Missing = "something failed before"
+			}
+			rows = append(rows, row)
 		}
 	}
-	return rows, nil
+	return rows, err
+}
+
+// pair has the two of a duel take their turns.
+func (a *arena) pair(ctx context.Context, d duel, length time.Duration, isReversed bool) (contender, baseline round, err error) {
+	turns := []struct {
+		name  string
+		round *round
+	}{{d.contender, &contender}, {d.baseline, &baseline}}
+	if isReversed {
+		slices.Reverse(turns)
+	}
+	for _, turn := range turns {
+		if *turn.round, err = a.measure(ctx, turn.name, d.rate, length); err != nil {
+			return contender, baseline, err
+		}
+	}
+	return contender, baseline, nil
 }
 
 // tables returns what each server did, and how many payments were refused over
