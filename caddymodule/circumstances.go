@@ -25,7 +25,7 @@ func requestTarget(r *http.Request) string {
 
 // isPrefetch reports whether a browser fetches ahead of its user.
 func isPrefetch(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || r.Header.Get("Purpose") == "prefetch"
+	return strings.Contains(first(r.Header["Sec-Purpose"]), "prefetch") || first(r.Header["Purpose"]) == "prefetch"
 }
 
 // refusePrefetch answers a prefetch with nothing to pay: what nobody looks at
@@ -41,11 +41,14 @@ func refusePrefetch(w http.ResponseWriter) error {
 // way: it came over TLS, from this machine, or over TLS to a proxy that the
 // server trusts.
 func isSecure(r *http.Request) bool {
-	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+	if trusted, _ := variablesOf(r)[caddyhttp.TrustedProxyVarKey].(bool); trusted {
 		return r.Header.Get("X-Forwarded-Proto") == "https"
 	}
 	if r.TLS != nil {
 		return true
+	}
+	if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return address.Addr().IsLoopback()
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	return err == nil && payword.IsLoopbackHost(host)

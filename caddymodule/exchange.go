@@ -18,25 +18,29 @@ type exchange struct {
 	*Handler
 	gate    *gate
 	writer  http.ResponseWriter
+	paid    paidWriter // what later handlers write to, once it is granted
 	next    caddyhttp.Handler
 	request *http.Request
+	vars    map[string]any // Caddy's, of the request
 	sent    submission
 	now     int64        // seconds since 1970
 	url     string       // canonical
 	quote   quote        // what it costs today
 	price   money.Amount // what is charged before it is served, in micros: today's, or what an older quote said
 
-	asked      http.Header // the request's, before later handlers change them
-	view       view        // of the commitment, after the newest step
-	known      bool        // the store knows the commitment
-	pending    *opening    // verified, to be remembered once the payword is proved
-	proved     bool        // the caller proved a payword: the state may be told
+	asked      []askedHeader // the request's, before later handlers change them
+	view       view          // of the commitment, after the newest step
+	known      bool          // the store knows the commitment
+	pending    *opening      // verified, to be remembered once the payword is proved
+	proved     bool          // the caller proved a payword: the state may be told
 	outcome    payword.Outcome
-	steps      uint32     // hashes computed to verify the payword
-	span       trace.Span // of the decision; nil if nothing is traced
-	returned   bool       // the price was given back
-	retryAfter int64      // seconds, where too much was asked for
-	reread     bool       // the page was bought before
+	steps      uint32              // hashes computed to verify the payword
+	span       trace.Span          // of the decision; nil if nothing is traced
+	returned   bool                // the price was given back
+	retryAfter int64               // seconds, where too much was asked for
+	reread     bool                // the page was bought before
+	rereadable bool                // the page may be read again free, once it was bought
+	bought     payword.Fingerprint // of the page, if it is rereadable
 	reason     payword.Reason
 	result     string    // what became of the request, in a word
 	timing     string    // what stands in Server-Timing of it; "" before anything does
@@ -44,11 +48,17 @@ type exchange struct {
 
 	onQuota   bool // one of the client's free requests was taken for it
 	quotaLeft int  // how many are left then
+
+	// Room for what would be allocated otherwise.
+	untraced   untraced
+	askedRoom  [4]askedHeader
+	identified [len(identityFields)]string // what the upstream is told
+	answered   [2]string                   // Payword-State and Server-Timing
 }
 
-func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, sent submission, q quote) *exchange {
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, variables map[string]any, sent submission, q quote) *exchange {
 	x := &exchange{
-		Handler: h, gate: h.app.gate, writer: w, request: r, sent: sent,
+		Handler: h, gate: h.app.gate, writer: w, request: r, vars: variables, sent: sent,
 		now: h.app.now().Unix(), url: payword.CanonicalURL(h.Vendor, requestTarget(r)), quote: q, price: q.ceiling,
 	}
 	if r.Method == http.MethodHead {
@@ -106,7 +116,7 @@ func (x *exchange) checkCircumstances() payword.Refusal {
 // the price that it quoted.
 func (x *exchange) checkChallenge() payword.Refusal {
 	resource := payword.Resource{HTTPMethod: quotedMethod(x.request), URL: x.url}
-	quoted, refusal := payword.CheckChallenge(x.sent.challenge, x.gate.challenges.recognised(x.now), resource, x.now)
+	quoted, refusal := payword.CheckChallenge(*x.sent.challenge, x.gate.challenges.recognised(x.now), resource, x.now)
 	if refusal.Refused() {
 		return refusal
 	}
@@ -140,7 +150,7 @@ func (x *exchange) checkCommitment() payword.Refusal {
 	if refusal := x.view.commitment.CheckTerms(x.Vendor, x.currency, x.now); refusal.Refused() {
 		return refusal
 	}
-	if !x.view.commitment.Certificate.Covers(clientAddress(x.request)) {
+	if certificate := &x.view.commitment.Certificate; len(certificate.Prefixes) > 0 && !certificate.Covers(clientAddress(x.request)) {
 		return payword.Refusal{Reason: payword.WrongAddress, Detail: "the certificate is bound to other addresses"}
 	}
 	return payword.Refusal{}
@@ -232,7 +242,11 @@ func (x *exchange) fingerprint() payword.Fingerprint {
 	if x.isCharge() {
 		return payword.NewFingerprint("", "", "", x.sent.challenge.ID)
 	}
-	return payword.NewFingerprint(x.request.Method, x.url, x.request.Header.Get(payword.HeaderContentDigest), x.quote.class)
+	digest := first(x.request.Header[payword.HeaderContentDigest])
+	if x.rereadable && digest == "" {
+		return x.bought
+	}
+	return payword.NewFingerprint(x.request.Method, x.url, digest, x.quote.class)
 }
 
 // close ends a commitment for who proves a payword of it.

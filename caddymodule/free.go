@@ -105,9 +105,9 @@ func (f *Free) validate() error {
 // freeOf says why a request is free, or "" if it is not. Only a path that
 // stands as it is meant can be free: what is behind the gate may read another
 // one differently than we do.
-func (h *Handler) freeOf(r *http.Request) (string, error) {
+func (h *Handler) freeOf(r *http.Request, isPlain bool) (string, error) {
 	free := h.Free
-	if !isPlainPath(r) {
+	if !isPlain {
 		return "", nil
 	}
 	if free.List == freeListDefault && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
@@ -138,23 +138,30 @@ func (h *Handler) freeOf(r *http.Request) (string, error) {
 
 // isPlainPath reports whether a path means the same to everybody: no dot
 // segments, doubled slashes, needless or doubled escapes, backslashes,
-// parameters, control characters, or what is no UTF-8.
+// parameters, control characters, or what is no UTF-8; and no segment that ends
+// with a dot or a space.
 func isPlainPath(r *http.Request) bool {
 	path := r.URL.Path
-	if r.URL.RawPath != "" || !strings.HasPrefix(path, "/") || caddyhttp.CleanPath(path, true) != path {
+	if r.URL.RawPath != "" || path == "" || path[0] != '/' {
 		return false
 	}
-	for _, c := range []byte(path) {
-		if c < 0x20 || c == 0x7f || c == '\\' || c == ';' || c == '%' {
+	before, isASCII := byte(0), true
+	for k := range len(path) {
+		c := path[k]
+		switch {
+		case c < 0x20, c == 0x7f, c == '\\', c == ';', c == '%':
 			return false
-		}
-	}
-	for segment := range strings.SplitSeq(path, "/") {
-		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
+		case c == '/' && (before == '/' || before == '.' || before == ' '):
 			return false
+		case c >= utf8.RuneSelf:
+			isASCII = false
 		}
+		before = c
 	}
-	return utf8.ValidString(path) && !strings.ContainsAny(path, wideSeparators)
+	if before == '.' || before == ' ' {
+		return false
+	}
+	return isASCII || utf8.ValidString(path) && !strings.ContainsAny(path, wideSeparators)
 }
 
 // serveFree lets the next handler answer a request that is free. Where that

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -126,6 +127,8 @@ type Handler struct {
 	realm     string
 	intents   []string
 	identity  identity
+	counters  atomic.Pointer[vendorMetrics] // of the vendor, once it was looked up
+	written   atomic.Pointer[writtenPrice]  // the price that was written last
 
 	texts        *phrases           // of Language; nil lets the reader choose
 	pageTemplate *template.Template // the publisher's page; nil for ours
@@ -237,12 +240,11 @@ func parsePrice(text string) (money.Amount, money.Currency, error) {
 // comes. A refusal is 402; when we cannot tell it is 503, since a 402 would
 // make people pay again.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if wasGranted(r) {
+	variables := variablesOf(r)
+	if granted, _ := variables[grantedVariable].(bool); granted {
 		return next.ServeHTTP(w, r) // by another payword directive, whose price counts
 	}
-	named := r.Header.Get(headerStream)
 	sent, refusal := takeSubmission(r, &h.identity)
-	sent.stream = named
 	switch {
 	case r.URL.Path == payword.PathDiscovery:
 		return h.serveDiscovery(w, r)
@@ -272,7 +274,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err := h.app.open(); err != nil {
 		return h.unavailable(w, err)
 	}
-	x := h.newExchange(w, r, sent, h.Meter.quote(q))
+	x := h.newExchange(w, r, variables, sent, h.Meter.quote(q))
 	x.next = next
 	if blocked := x.checkAddress(); blocked.Refused() {
 		return x.refuse(blocked)
@@ -319,6 +321,12 @@ func (h *Handler) unavailable(w http.ResponseWriter, cause error) error {
 const grantedVariable = "payword.granted"
 
 func wasGranted(r *http.Request) bool {
-	granted, _ := caddyhttp.GetVar(r.Context(), grantedVariable).(bool)
+	granted, _ := variablesOf(r)[grantedVariable].(bool)
 	return granted
+}
+
+// variablesOf returns Caddy's variables of a request; nil if there are none.
+func variablesOf(r *http.Request) map[string]any {
+	variables, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return variables
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,9 +28,9 @@ const (
 // identity names the headers that tell the upstream who paid what. Its zero
 // value tells nothing.
 type identity struct {
-	prefix string    // as configured; "" tells nothing
-	alike  string    // the prefix in the spelling that all are compared in
-	names  [7]string // canonical, in the order of identityFields
+	prefix string                      // as configured; "" tells nothing
+	alike  string                      // the prefix in the spelling that all are compared in
+	names  [len(identityFields)]string // canonical, in the order of identityFields
 }
 
 // identityFields are what the headers are called after the prefix.
@@ -54,7 +55,12 @@ func newIdentity(option string) (identity, error) {
 
 // strip removes what a client could pass off as our word, in every spelling.
 func (id *identity) strip(header http.Header) {
-	stripPaymentHeaders(header)
+	takeOwnHeaders(header)
+	id.stripOwnWords(header)
+}
+
+// stripOwnWords is strip for who has taken out the payment headers.
+func (id *identity) stripOwnWords(header http.Header) {
 	if id.prefix == "" || id.prefix == defaultIdentityPrefix {
 		return // our own prefix is a payment header's
 	}
@@ -89,13 +95,15 @@ func (x *exchange) identify(header http.Header) {
 		return
 	}
 	certificate := &x.view.commitment.Certificate
-	values := [7]string{
-		certificate.Subject, certificate.Issuer, x.result, x.charged().String(), string(x.currency),
-		x.credit().String(), x.view.spent.String(),
+	var room [2 * maxDigits]byte
+	credit := strconv.AppendInt(room[:0], int64(x.credit()), 10)
+	both := string(strconv.AppendInt(credit, int64(x.view.spent), 10))
+	x.identified = [...]string{
+		certificate.Subject, certificate.Issuer, x.result, x.writePrice(x.charged()).text.(string), string(x.currency),
+		both[:len(credit)], both[len(credit):],
 	}
-	shared := values[:]
 	for k, name := range x.identity.names {
-		header[name] = shared[k : k+1 : k+1]
+		header[name] = x.identified[k : k+1 : k+1]
 	}
 }
 
@@ -142,6 +150,9 @@ func (x *exchange) resultOf(refusal payword.Refusal) string {
 // placeholderPrefix begins the names of our placeholders.
 const placeholderPrefix = "http.payword."
 
+// maxDigits is how many a number of 64 bits has, with its sign.
+const maxDigits = 20
+
 // providePlaceholders lets later handlers and logs use what is known of the
 // payment. They are computed when asked for, so that after a price was given
 // back they say so.
@@ -150,18 +161,16 @@ func (x *exchange) providePlaceholders() {
 	if !found {
 		return
 	}
-	replacer.Map(func(name string) (any, bool) {
-		field, ours := strings.CutPrefix(name, placeholderPrefix)
-		if !ours {
-			return nil, false
-		}
-		return x.placeholder(field)
-	})
+	replacer.Map(x.placeholder)
 }
 
-// placeholder returns the value of {http.payword.<field>}. What is told of the
+// placeholder returns the value of http.payword.<field>. What is told of the
 // commitment is told only once its owner proved a payword of it.
-func (x *exchange) placeholder(field string) (any, bool) {
+func (x *exchange) placeholder(name string) (any, bool) {
+	field, ours := strings.CutPrefix(name, placeholderPrefix)
+	if !ours {
+		return nil, false
+	}
 	switch field {
 	case "result":
 		return x.result, true

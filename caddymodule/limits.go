@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -128,9 +129,10 @@ type source struct {
 // rateCounter counts by source. All counts begin anew together, whenever the time of
 // the limit is over.
 type rateCounter struct {
-	mu     sync.Mutex
-	turn   int64 // which time since 1970 is counted
-	counts map[source]int
+	mu      sync.Mutex
+	turn    int64 // which time since 1970 is counted
+	counts  map[source]int
+	isEmpty atomic.Bool // nothing is counted: seen without the lock, which every payment would wait for
 }
 
 func newRateCounter() *rateCounter { return &rateCounter{counts: make(map[source]int)} }
@@ -148,12 +150,13 @@ func (c *rateCounter) add(limit *RateLimit, now int64, sources ...source) {
 func (c *rateCounter) count(s source) {
 	if _, counted := c.counts[s]; counted || len(c.counts) < maxCounted {
 		c.counts[s]++
+		c.isEmpty.Store(false)
 	}
 }
 
 // exceeded reports whether a source was counted as often as it may be.
 func (c *rateCounter) exceeded(limit *RateLimit, now int64, s source) bool {
-	if limit.Count == 0 {
+	if limit.Count == 0 || c.isEmpty.Load() {
 		return false
 	}
 	c.mu.Lock()
@@ -188,6 +191,7 @@ func (c *rateCounter) begin(limit *RateLimit, now int64) {
 	if turn := now / limit.seconds(); turn != c.turn {
 		c.turn = turn
 		clear(c.counts)
+		c.isEmpty.Store(true)
 	}
 }
 

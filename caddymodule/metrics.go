@@ -210,7 +210,11 @@ func (m *metrics) verified(kind string, refused bool) {
 
 // count counts what became of a request.
 func (x *exchange) count(refusal payword.Refusal) {
-	v := x.gate.metrics.vendor(x.Vendor)
+	v := x.counters.Load()
+	if v == nil {
+		v = x.gate.metrics.vendor(x.Vendor)
+		x.counters.Store(v)
+	}
 	if counter, found := v.requests[x.meteredResult(refusal)]; found {
 		counter.Inc()
 	}

@@ -9,14 +9,16 @@ import (
 
 // findCommitment looks the commitment up, or verifies it if it came along.
 func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) {
-	found, err := x.gate.store.find(ctx, x.sent.payment.Commitment)
-	switch {
-	case err == nil:
-		x.view, x.known = found, true
-	case !errors.Is(err, errUnknownCommitment):
-		return payword.Refusal{}, err
-	case x.sent.commitment == "":
-		return payword.Refusal{Reason: payword.UnknownCommitment, Detail: "send the commitment along"}, nil
+	if x.known = x.gate.store.recall(x.sent.payment.Commitment, &x.view); !x.known {
+		found, err := x.gate.store.find(ctx, x.sent.payment.Commitment)
+		switch {
+		case err == nil:
+			x.view, x.known = found, true
+		case !errors.Is(err, errUnknownCommitment):
+			return payword.Refusal{}, err
+		case x.sent.commitment == "":
+			return payword.Refusal{Reason: payword.UnknownCommitment, Detail: "send the commitment along"}, nil
+		}
 	}
 	if x.known && (x.sent.reservation == "" || x.sent.reservation == x.view.reservation) {
 		return payword.Refusal{}, nil

@@ -212,9 +212,11 @@ func (h *Handler) apart() string {
 // A path that was rewritten is part of it, since then the URL does not tell.
 func (h *Handler) classOf(rule *PriceRule, r *http.Request, amount money.Amount) string {
 	rewritten, apart := "", h.apart()
-	if original, found := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); found &&
-		original.URL != nil && original.URL.Path != r.URL.Path && (h.priceSet != "" || h.PriceMap != nil) {
-		rewritten = r.URL.Path
+	if h.priceSet != "" || h.PriceMap != nil {
+		original, found := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+		if found && original.URL != nil && original.URL.Path != r.URL.Path {
+			rewritten = r.URL.Path
+		}
 	}
 	if rule.identity == "" && apart == "" && rewritten == "" && !rule.perRequest {
 		return ""

@@ -24,19 +24,22 @@ type quote struct {
 // gives the same; an error means that we could not tell. What something behind
 // us could take for a dearer page costs what that does.
 func (h *Handler) quote(r *http.Request) (quote, error) {
-	q, err := h.quoteAsRead(r)
-	if other := otherReading(r); other != nil && err == nil {
-		dearer, err := h.quoteAsRead(other)
-		if err != nil || dearer.ceiling > q.ceiling {
-			return dearer, err
-		}
+	isPlain := isPlainPath(r)
+	q, err := h.quoteAsRead(r, isPlain)
+	if isPlain || err != nil {
+		return q, err
 	}
-	return q, err
+	other := otherReading(r)
+	dearer, err := h.quoteAsRead(other, isPlainPath(other))
+	if err != nil || dearer.ceiling > q.ceiling {
+		return dearer, err
+	}
+	return q, nil
 }
 
 // quoteAsRead prices a request by its path as it stands.
-func (h *Handler) quoteAsRead(r *http.Request) (quote, error) {
-	if why, err := h.freeOf(r); err != nil || why != "" {
+func (h *Handler) quoteAsRead(r *http.Request, isPlain bool) (quote, error) {
+	if why, err := h.freeOf(r, isPlain); err != nil || why != "" {
 		return quote{free: why}, err
 	}
 	priced, err := h.priceOf(r)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"net/textproto"
 	"strings"
 	"sync"
 	"time"
@@ -72,12 +73,12 @@ func newRereads() *rereads { return &rereads{bought: make(map[rereadKey]bought)}
 // take reports whether a page may be read again free by the request of a number,
 // and counts it. The same request again is not counted twice: neither a retry of
 // the one that bought the page nor one of the newest re-read.
-func (r *rereads) take(key rereadKey, number uint64, header http.Header, now int64) bool {
+func (r *rereads) take(key *rereadKey, number uint64, asked []askedHeader, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	page, found := r.bought[key]
+	page, found := r.bought[*key]
 	switch {
-	case !found || now >= page.expires || page.number == number || page.chosen != representation(page.vary, header):
+	case !found || now >= page.expires || page.number == number || page.chosen != representation(page.vary, asked):
 		return false
 	case page.last == number:
 		return true
@@ -86,12 +87,12 @@ func (r *rereads) take(key rereadKey, number uint64, header http.Header, now int
 	}
 	page.left--
 	page.last = number
-	r.bought[key] = page
+	r.bought[*key] = page
 	return true
 }
 
 // remember notes that a page was bought.
-func (r *rereads) remember(key rereadKey, page bought, now int64) {
+func (r *rereads) remember(key *rereadKey, page *bought, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.bought) >= maxRereads && now >= r.sweptAt+sweepSeconds {
@@ -103,25 +104,37 @@ func (r *rereads) remember(key rereadKey, page bought, now int64) {
 		}
 	}
 	if len(r.bought) < maxRereads {
-		r.bought[key] = page
+		r.bought[*key] = *page
 	}
 }
+
+// askedHeader is one value of a header of a request.
+type askedHeader struct{ name, value string }
 
 // representation is a digest of the request headers that an answer varies with.
-func representation(vary string, header http.Header) [sha256.Size]byte {
-	var b strings.Builder
-	for _, name := range strings.Split(vary, ",") {
-		b.WriteString(strings.Join(header.Values(strings.TrimSpace(name)), "\x00"))
-		b.WriteByte(0)
+func representation(vary string, asked []askedHeader) [sha256.Size]byte {
+	var room [256]byte // enough for most: then nothing is allocated
+	message := room[:0]
+	for name := range strings.SplitSeq(vary, ",") {
+		name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+		isFirst := true
+		for k := range asked {
+			if asked[k].name != name {
+				continue
+			}
+			if !isFirst {
+				message = append(message, 0)
+			}
+			isFirst = false
+			message = append(message, asked[k].value...)
+		}
+		message = append(message, 0)
 	}
-	return sha256.Sum256([]byte(b.String()))
+	return sha256.Sum256(message)
 }
 
-func (x *exchange) rereadKey() rereadKey {
-	return rereadKey{
-		commitment: x.sent.payment.Commitment,
-		page:       payword.NewFingerprint(http.MethodGet, x.url, "", x.quote.class),
-	}
+func (x *exchange) rereadKey() *rereadKey {
+	return &rereadKey{commitment: x.sent.payment.Commitment, page: x.bought}
 }
 
 // canReread reports whether the request is of the kind that may be free: a GET
@@ -129,23 +142,36 @@ func (x *exchange) rereadKey() rereadKey {
 // different parts, and what is metered may be another answer each time.
 func (x *exchange) canReread() bool {
 	return x.meter == nil && x.Reread.Times > 0 && x.request.Method == http.MethodGet && x.request.ContentLength == 0 &&
-		x.request.Header.Get("Range") == "" && x.request.Header.Get("Upgrade") == ""
+		first(x.request.Header["Range"]) == "" && first(x.request.Header["Upgrade"]) == ""
 }
 
+// isReread reports whether the page was bought before. If it can be read again
+// at all, it notes the headers of the request for rememberReread.
 func (x *exchange) isReread() bool {
-	return x.canReread() && x.gate.rereads.take(x.rereadKey(), x.sent.payment.Number, x.request.Header, x.now)
+	if !x.canReread() {
+		return false
+	}
+	x.rereadable = true
+	x.bought = payword.NewFingerprint(http.MethodGet, x.url, "", x.quote.class)
+	x.asked = x.askedRoom[:0]
+	for name, values := range x.request.Header {
+		for _, value := range values {
+			x.asked = append(x.asked, askedHeader{name, value})
+		}
+	}
+	return x.gate.rereads.take(x.rereadKey(), x.sent.payment.Number, x.asked, x.now)
 }
 
 // rememberReread notes a page that was bought and delivered whole.
 func (x *exchange) rememberReread(w *paidWriter) {
-	if w.status != http.StatusOK || x.price == 0 || x.outcome.Repeat || !x.canReread() {
+	if w.status != http.StatusOK || x.price == 0 || x.outcome.Repeat || !x.rereadable {
 		return
 	}
-	vary := strings.Join(w.Header().Values("Vary"), ",")
+	vary := strings.Join(w.Header()["Vary"], ",")
 	if strings.Contains(vary, "*") {
 		return
 	}
-	x.gate.rereads.remember(x.rereadKey(), bought{
+	x.gate.rereads.remember(x.rereadKey(), &bought{
 		vary: vary, chosen: representation(vary, x.asked),
 		expires: x.now + int64(time.Duration(x.Reread.Within)/time.Second), left: x.Reread.Times,
 		number: x.sent.payment.Number,

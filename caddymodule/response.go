@@ -30,15 +30,10 @@ const giveBackTimeout = 5 * time.Second
 // where nothing was delivered: an error, a redirect, 304, or no answer at all.
 func (x *exchange) serve(next caddyhttp.Handler) error {
 	x.tell(payword.Refusal{})
-	caddyhttp.SetVar(x.request.Context(), grantedVariable, true)
-	if x.canReread() {
-		x.asked = x.request.Header.Clone()
-	}
+	x.setVariable(grantedVariable, true)
 	x.identify(x.request.Header)
-	w := &paidWriter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.writer},
-		exchange:              x,
-	}
+	w := &x.paid
+	w.ResponseWriter, w.exchange = x.writer, x
 	if x.request.Body != nil && x.request.Body != http.NoBody {
 		w.body = &watchedBody{ReadCloser: x.request.Body}
 		x.request.Body = w.body
@@ -55,10 +50,13 @@ func (x *exchange) serve(next caddyhttp.Handler) error {
 		// off.
 		w.giveBack()
 	}()
-	endTrace := traceUpstream(x.request)
-	err := next.ServeHTTP(w, x.request)
+	var err error
+	if x.span == nil {
+		err = next.ServeHTTP(w, x.request)
+	} else {
+		err = traceUpstream(next, w, x.request)
+	}
 	finished = true
-	endTrace(err)
 	switch {
 	case !w.wroteHeader:
 		w.finishWithoutHeader()
@@ -104,7 +102,7 @@ func (w *paidWriter) giveBack() {
 // paidWriter writes the answer to a granted request. It settles what the
 // request costs and sets the headers of the payment when the status is known.
 type paidWriter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	exchange    *exchange
 	wroteHeader bool
 	status      int
@@ -281,10 +279,14 @@ func (x *exchange) status(reason payword.Reason) payword.Status {
 }
 
 func (x *exchange) writeStatusHeader(header http.Header, reason payword.Reason) {
-	state := payword.FormatStatus(x.status(reason))
-	header.Set(payword.HeaderState, state)
+	const before, behind = `payword;desc="`, `"`
+	var room [payword.MaxHeaderBytes + len(before) + len(behind)]byte
+	// One is a part of the other, so both are written at once.
+	timing := string(append(payword.AppendStatus(append(room[:0], before...), x.status(reason)), behind...))
+	x.answered[0] = timing[len(before) : len(timing)-len(behind)]
+	header[payword.HeaderState] = x.answered[0:1:1]
 	if x.sent.form == formCompact {
-		x.writeTiming(header, state)
+		x.writeTiming(header, timing)
 	}
 }
 
@@ -295,10 +297,13 @@ const headerTiming = "Server-Timing"
 
 // writeTiming repeats a Payword-State for scripts of the page, before what the
 // upstream says there: the first metric of a name counts.
-func (x *exchange) writeTiming(header http.Header, state string) {
-	others := slices.DeleteFunc(header.Values(headerTiming), func(value string) bool { return value == x.timing })
-	x.timing = `payword;desc="` + state + `"`
-	header[headerTiming] = append([]string{x.timing}, others...)
+func (x *exchange) writeTiming(header http.Header, timing string) {
+	others := header[headerTiming]
+	if len(others) > 0 {
+		others = slices.DeleteFunc(others, func(value string) bool { return value == x.timing })
+	}
+	x.timing, x.answered[1] = timing, timing
+	header[headerTiming] = append(x.answered[1:2:2], others...)
 }
 
 // receipt returns the receipt of the request, as things stand.
@@ -306,11 +311,15 @@ func (x *exchange) receipt() payword.Receipt { return x.receiptFor(x.charged(), 
 
 // receiptFor returns the receipt of a request that cost an amount, in micros.
 func (x *exchange) receiptFor(charged money.Amount, seen view) payword.Receipt {
+	challenge := payword.Challenge{}
+	if x.sent.challenge != nil {
+		challenge = *x.sent.challenge
+	}
 	return payword.Receipt{
-		Status: "success", Method: payword.Method, Intent: x.sent.challenge.Intent,
+		Status: "success", Method: payword.Method, Intent: challenge.Intent,
 		Timestamp:   time.Unix(x.now, 0).UTC().Format(time.RFC3339),
 		Reference:   fmt.Sprintf("%s.%d", x.sent.payment.Commitment, x.sent.payment.Number),
-		ChallengeID: x.sent.challenge.ID, Currency: x.currency, Number: x.sent.payment.Number,
+		ChallengeID: challenge.ID, Currency: x.currency, Number: x.sent.payment.Number,
 		Accepted: seen.accepted, Spent: seen.spent, Credit: seen.accepted - seen.spent,
 		Amount: charged, Final: seen.closed,
 	}
@@ -349,28 +358,102 @@ func (x *exchange) tell(refusal payword.Refusal) {
 	x.reason, x.result = refusal.Reason, x.resultOf(refusal)
 	x.count(refusal)
 	x.noteRefused(refusal)
-	result := refusal.Reason.String()
+	if x.isLogged() {
+		fields, _ := x.request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+		if fields != nil {
+			fields.Add(zap.Object("payword", (*loggedExchange)(x)))
+		}
+	}
+	x.setVariable("payword.reason", x.reasonWord())
+	x.setVariable("payword.price", x.writePrice(x.price).text)
+}
+
+// isLogged reports whether an access log may be written of the request.
+func (x *exchange) isLogged() bool {
+	server, found := x.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return !found || server.Logs != nil
+}
+
+// loggedExchange is an exchange as the access log shows it.
+type loggedExchange exchange
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (l *loggedExchange) MarshalLogObject(encoder zapcore.ObjectEncoder) error {
+	x := (*exchange)(l)
+	encoder.AddString("reason", x.reasonWord().(string))
+	encoder.AddInt64("price_micros", int64(x.price))
+	encoder.AddString("rule", x.quote.rule)
+	x.logPayment(encoder)
+	return nil
+}
+
+// reasonWord says what was decided: a reason, or that the request is a repeat.
+func (x *exchange) reasonWord() any {
 	if x.outcome.Repeat {
-		result = "repeat"
+		return resultRepeat
 	}
-	if fields, found := x.request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); found {
-		fields.Add(zap.Object("payword", zapcore.ObjectMarshalerFunc(func(encoder zapcore.ObjectEncoder) error {
-			encoder.AddString("reason", result)
-			encoder.AddInt64("price_micros", int64(x.price))
-			encoder.AddString("rule", x.quote.rule)
-			x.logPayment(encoder)
-			return nil
-		})))
+	return reasonWords[x.reason]
+}
+
+// reasonWords are the reasons as variables of Caddy hold them.
+var reasonWords = func() []any {
+	words := []any{payword.Accepted.String()}
+	for _, reason := range payword.Reasons() {
+		words = append(words, reason.String())
 	}
-	caddyhttp.SetVar(x.request.Context(), "payword.reason", result)
-	caddyhttp.SetVar(x.request.Context(), "payword.price", x.price.String())
+	return words
+}()
+
+// setVariable sets one of Caddy's variables of the request.
+func (x *exchange) setVariable(name string, value any) {
+	if x.vars != nil {
+		x.vars[name] = value
+	}
+}
+
+// writtenPrice is a price as it is written down.
+type writtenPrice struct {
+	price money.Amount
+	text  any // a string
+}
+
+// writePrice returns how a price is written. Most requests cost the same as the
+// one before.
+func (h *Handler) writePrice(price money.Amount) *writtenPrice {
+	if last := h.written.Load(); last != nil && last.price == price {
+		return last
+	}
+	written := &writtenPrice{price: price, text: price.String()}
+	h.written.Store(written)
+	return written
 }
 
 // forceCaching keeps paid content out of shared caches, whatever the upstream
 // says of it. A private cache may keep it as long as the upstream allows.
 func forceCaching(header http.Header) {
+	fixed := &[2]string{"private", varied}
+	if upstream := header["Cache-Control"]; len(upstream) > 0 {
+		fixed[0] = privately(upstream)
+	}
+	// Caches that listen to these would not look at Cache-Control.
+	for name := range header {
+		if strings.HasSuffix(name, "-Cache-Control") || slices.Contains(cacheHeaders, name) {
+			delete(header, name)
+		}
+	}
+	header["Cache-Control"] = fixed[0:1:1]
+	if others := header["Vary"]; len(others) > 0 {
+		header["Vary"] = append(others, varied)
+	} else {
+		header["Vary"] = fixed[1:2:2]
+	}
+}
+
+// privately returns what an upstream says in Cache-Control for a private cache
+// alone.
+func privately(upstream []string) string {
 	kept := []string{"private"}
-	for _, directive := range strings.Split(strings.Join(header.Values("Cache-Control"), ","), ",") {
+	for _, directive := range strings.Split(strings.Join(upstream, ","), ",") {
 		directive = strings.TrimSpace(directive)
 		name, _, _ := strings.Cut(strings.ToLower(directive), "=")
 		switch name {
@@ -379,14 +462,7 @@ func forceCaching(header http.Header) {
 			kept = append(kept, directive)
 		}
 	}
-	header.Set("Cache-Control", strings.Join(kept, ", "))
-	// Caches that listen to these would not look at Cache-Control.
-	for name := range header {
-		if strings.HasSuffix(name, "-Cache-Control") || slices.Contains(cacheHeaders, name) {
-			delete(header, name)
-		}
-	}
-	addVary(header)
+	return strings.Join(kept, ", ")
 }
 
 // cacheHeaders are the headers, besides those that end in -Cache-Control (RFC
@@ -394,15 +470,16 @@ func forceCaching(header http.Header) {
 // of Surrogate caches, nginx and Akamai.
 var cacheHeaders = []string{"Surrogate-Control", "X-Accel-Expires", "Edge-Control", "Expires"}
 
-// addVary names the headers that an answer depends on.
-func addVary(header http.Header) {
-	header.Add("Vary", "Authorization, Payment-Authorization, Payword")
-}
+// varied are the headers that an answer depends on.
+const varied = "Authorization, Payment-Authorization, Payword"
+
+// addVary names them.
+func addVary(header http.Header) { header.Add("Vary", varied) }
 
 // exposeHeaders lets scripts of other origins, where the site allows them at
 // all, read the headers of the payment.
 func exposeHeaders(r *http.Request, header http.Header) {
-	if r.Header.Get("Origin") != "" {
+	if first(r.Header["Origin"]) != "" {
 		header.Add("Access-Control-Expose-Headers", "WWW-Authenticate, Payment-Receipt, Payword-State, Payword-Stream, Payword-Pass, Payword-Free-Left, Crawler-Price, Retry-After")
 	}
 }

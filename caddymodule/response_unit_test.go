@@ -35,7 +35,7 @@ func TestClientThatStopsReadingIsGivenNothingBack(t *testing.T) {
 				request: httptest.NewRequest(http.MethodGet, "/", nil),
 			}
 			x.sent.payment.Commitment, x.sent.payment.Number = s.commitment.ID, s.number
-			w := &paidWriter{exchange: x, ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: slowWriter{httptest.NewRecorder(), takes}}}
+			w := &paidWriter{exchange: x, ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: slowWriter{httptest.NewRecorder(), takes}}}
 			for range 3 {
 				if _, err := w.writeThrough([]byte("content")); err != nil {
 					t.Fatal(err)

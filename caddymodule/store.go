@@ -75,6 +75,11 @@ type store interface {
 	// the tails may stand lower, and a charge still decides on the newest.
 	find(ctx context.Context, id payword.CommitmentID) (view, error)
 
+	// recall is find where that needs no disk, no network and no waiting: it fills
+	// seen in and reports true, or reports false for find to be asked. It shows
+	// nothing that find would wait for.
+	recall(id payword.CommitmentID, seen *view) bool
+
 	// findNewest is find, but never answers with less than what stands in the
 	// store. It is asked before somebody is refused for what find said.
 	findNewest(ctx context.Context, id payword.CommitmentID) (view, error)

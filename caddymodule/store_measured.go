@@ -22,44 +22,68 @@ type measuredStore struct {
 	metrics *metrics
 	notify  func(up bool) // called when the store begins to fail, and when it works again
 	down    atomic.Bool
-	seconds map[string]prometheus.Observer // by step
+	seconds [len(measuredSteps)]prometheus.Observer // by step
 }
 
 var _ store = (*measuredStore)(nil)
 
-// storeSteps are the values of the label step.
-var storeSteps = []string{
+// measuredStep is a kind of step that is measured.
+type measuredStep int
+
+// The steps, and the values of the label step in the same order.
+const (
+	stepOpen measuredStep = iota
+	stepFind
+	stepFindNewest
+	stepCharge
+	stepAdvance
+	stepGiveBack
+	stepTrueUp
+	stepFlow
+	stepFinish
+	stepAcknowledge
+)
+
+var measuredSteps = [...]string{
 	"open", "find", "find_newest", "charge", "advance", "give_back", "true_up", "flow", "finish", "acknowledge",
 }
 
 func newMeasuredStore(s store, m *metrics, notify func(up bool)) *measuredStore {
 	m.storeUp.Set(1)
-	measured := &measuredStore{store: s, metrics: m, notify: notify, seconds: make(map[string]prometheus.Observer)}
-	for _, step := range storeSteps {
-		measured.seconds[step] = m.storeSeconds.WithLabelValues(step)
+	measured := &measuredStore{store: s, metrics: m, notify: notify}
+	for step, name := range measuredSteps {
+		measured.seconds[step] = m.storeSeconds.WithLabelValues(name)
 	}
 	return measured
 }
 
-// measure begins a step; the function that it returns ends it.
-func (s *measuredStore) measure(ctx context.Context, step string) (context.Context, func(error)) {
-	began := time.Now()
-	parent := trace.SpanFromContext(ctx)
-	var span trace.Span
-	if parent.IsRecording() {
-		ctx, span = startSpan(ctx, parent, "payword.store", attribute.String("payword.store.step", step))
+// measurement is a step that is being measured.
+type measurement struct {
+	step  measuredStep
+	began time.Time
+	span  trace.Span // nil if nothing is traced
+}
+
+// begin begins a step and returns its context.
+func (s *measuredStore) begin(ctx context.Context, step measuredStep) (context.Context, measurement) {
+	m := measurement{step: step, began: time.Now()}
+	if parent, isRecorded := spanOf(ctx); isRecorded {
+		ctx, m.span = startSpan(ctx, parent, "payword.store", attribute.String("payword.store.step", measuredSteps[step]))
 	}
-	return ctx, func(err error) {
-		s.seconds[step].Observe(time.Since(began).Seconds())
-		failed := err != nil && !errors.Is(err, errUnknownCommitment) && !errors.Is(err, errCreditLimit)
-		if span != nil {
-			if failed {
-				span.SetStatus(codes.Error, "the store failed")
-			}
-			span.End()
+	return ctx, m
+}
+
+// end ends it.
+func (s *measuredStore) end(ctx context.Context, m measurement, err error) {
+	s.seconds[m.step].Observe(time.Since(m.began).Seconds())
+	failed := err != nil && !errors.Is(err, errUnknownCommitment) && !errors.Is(err, errCreditLimit)
+	if m.span != nil {
+		if failed {
+			m.span.SetStatus(codes.Error, "the store failed")
 		}
-		s.note(ctx, step, failed)
+		m.span.End()
 	}
+	s.note(ctx, measuredSteps[m.step], failed)
 }
 
 // note counts a failure and tells when the store goes down or comes up. A step
@@ -83,30 +107,30 @@ func (s *measuredStore) note(ctx context.Context, step string, failed bool) {
 }
 
 func (s *measuredStore) open(ctx context.Context, o opening) (view, error) {
-	ctx, end := s.measure(ctx, "open")
+	ctx, m := s.begin(ctx, stepOpen)
 	seen, err := s.store.open(ctx, o)
-	end(err)
+	s.end(ctx, m, err)
 	return seen, err
 }
 
 func (s *measuredStore) find(ctx context.Context, id payword.CommitmentID) (view, error) {
-	ctx, end := s.measure(ctx, "find")
+	ctx, m := s.begin(ctx, stepFind)
 	seen, err := s.store.find(ctx, id)
-	end(err)
+	s.end(ctx, m, err)
 	return seen, err
 }
 
 func (s *measuredStore) findNewest(ctx context.Context, id payword.CommitmentID) (view, error) {
-	ctx, end := s.measure(ctx, "find_newest")
+	ctx, m := s.begin(ctx, stepFindNewest)
 	seen, err := s.store.findNewest(ctx, id)
-	end(err)
+	s.end(ctx, m, err)
 	return seen, err
 }
 
 func (s *measuredStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
-	ctx, end := s.measure(ctx, "charge")
+	ctx, m := s.begin(ctx, stepCharge)
 	outcome, seen, err := s.store.charge(ctx, id, c)
-	end(err)
+	s.end(ctx, m, err)
 	if err == nil && outcome.Reason == payword.Accepted && !outcome.Repeat {
 		s.metrics.charge(seen.commitment, outcome.Price)
 	}
@@ -114,16 +138,16 @@ func (s *measuredStore) charge(ctx context.Context, id payword.CommitmentID, c p
 }
 
 func (s *measuredStore) advance(ctx context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {
-	ctx, end := s.measure(ctx, "advance")
+	ctx, m := s.begin(ctx, stepAdvance)
 	seen, err := s.store.advance(ctx, id, chain, tail)
-	end(err)
+	s.end(ctx, m, err)
 	return seen, err
 }
 
 func (s *measuredStore) giveBack(ctx context.Context, id payword.CommitmentID, number uint64, now int64) (money.Amount, view, error) {
-	ctx, end := s.measure(ctx, "give_back")
+	ctx, m := s.begin(ctx, stepGiveBack)
 	amount, seen, err := s.store.giveBack(ctx, id, number, now)
-	end(err)
+	s.end(ctx, m, err)
 	if err == nil {
 		s.metrics.giveBack(seen.commitment, amount)
 	}
@@ -131,9 +155,9 @@ func (s *measuredStore) giveBack(ctx context.Context, id payword.CommitmentID, n
 }
 
 func (s *measuredStore) trueUp(ctx context.Context, id payword.CommitmentID, number uint64, price money.Amount, now int64) (money.Amount, view, error) {
-	ctx, end := s.measure(ctx, "true_up")
+	ctx, m := s.begin(ctx, stepTrueUp)
 	amount, seen, err := s.store.trueUp(ctx, id, number, price, now)
-	end(err)
+	s.end(ctx, m, err)
 	if err == nil {
 		s.metrics.giveBack(seen.commitment, amount)
 	}
@@ -141,9 +165,9 @@ func (s *measuredStore) trueUp(ctx context.Context, id payword.CommitmentID, num
 }
 
 func (s *measuredStore) flow(ctx context.Context, id payword.CommitmentID, amount money.Amount) (payword.Outcome, view, error) {
-	ctx, end := s.measure(ctx, "flow")
+	ctx, m := s.begin(ctx, stepFlow)
 	outcome, seen, err := s.store.flow(ctx, id, amount)
-	end(err)
+	s.end(ctx, m, err)
 	if err == nil && outcome.Reason == payword.Accepted {
 		s.metrics.charge(seen.commitment, outcome.Price)
 	}
@@ -151,16 +175,16 @@ func (s *measuredStore) flow(ctx context.Context, id payword.CommitmentID, amoun
 }
 
 func (s *measuredStore) finish(ctx context.Context, id payword.CommitmentID) (view, error) {
-	ctx, end := s.measure(ctx, "finish")
+	ctx, m := s.begin(ctx, stepFinish)
 	seen, err := s.store.finish(ctx, id)
-	end(err)
+	s.end(ctx, m, err)
 	return seen, err
 }
 
 func (s *measuredStore) acknowledge(ctx context.Context, id payword.CommitmentID, amount money.Amount, final bool) error {
-	ctx, end := s.measure(ctx, "acknowledge")
+	ctx, m := s.begin(ctx, stepAcknowledge)
 	err := s.store.acknowledge(ctx, id, amount, final)
-	end(err)
+	s.end(ctx, m, err)
 	return err
 }
 

@@ -88,14 +88,15 @@ func takeSubmission(r *http.Request, id *identity) (submission, payword.Refusal)
 		id.strip(r.Trailer)
 		r.Body = &trailerStripper{ReadCloser: r.Body, request: r, identity: id}
 	}
-	if earlier, found := r.Context().Value(takenKey{}).(taken); found {
-		id.strip(r.Header)
-		return earlier.sent, earlier.refusal
+	own, cookies := takeOwnHeaders(r.Header), takeCookies(r.Header)
+	id.stripOwnWords(r.Header)
+	sent, refusal := readSubmission(r, &own)
+	if refusal.Reason == payword.PaymentRequired {
+		if earlier, found := r.Context().Value(takenKey{}).(taken); found {
+			return earlier.sent, earlier.refusal
+		}
 	}
-	wanted, cookies := r.Header.Get(headerCookie) == "?1", takeCookies(r.Header)
-	sent, refusal := readSubmission(r)
-	sent.wantsCookie, sent.cookies = wanted, cookies
-	id.strip(r.Header)
+	sent.stream, sent.wantsCookie, sent.cookies = first(own.stream), first(own.cookie) == "?1", cookies
 	return sent, refusal
 }
 

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/paywordhq/payword"
@@ -14,10 +15,10 @@ type submission struct {
 	payment     payword.Payment
 	commitment  string
 	reservation string
-	challenge   payword.Challenge
-	stream      string   // that the payment is for; "" if none is named
-	cookies     []string // the values of our cookie
-	wantsCookie bool     // the payment is to come back in a cookie
+	challenge   *payword.Challenge // that a credential answers; nil in the compact form
+	stream      string             // that the payment is for; "" if none is named
+	cookies     []string           // the values of our cookie
+	wantsCookie bool               // the payment is to come back in a cookie
 }
 
 // form is how a payment came.
@@ -29,14 +30,55 @@ const (
 	formCredential      // the Payment scheme
 )
 
+// ownHeaders are the values of the request headers that are ours alone.
+type ownHeaders struct {
+	payment, commitment, reservation, authorization, stream, cookie []string
+}
+
+// takeOwnHeaders removes the payment headers under every spelling that something
+// behind us could take for them: FastCGI and WSGI cannot tell Payword_State from
+// Payword-State. It returns those that are spelled as they are.
+func takeOwnHeaders(header http.Header) (own ownHeaders) {
+	for name, values := range header {
+		if len(name) < len("Payword") || name[0] != 'P' && name[0] != 'p' {
+			continue
+		}
+		switch name {
+		case payword.HeaderPayword:
+			own.payment = values
+		case payword.HeaderCommitment:
+			own.commitment = values
+		case payword.HeaderReservation:
+			own.reservation = values
+		case payword.HeaderPaymentAuthorization:
+			own.authorization = values
+		case headerStream:
+			own.stream = values
+		case headerCookie:
+			own.cookie = values
+		default:
+			if alike := spelledAlike(name); !strings.HasPrefix(alike, "payword") && !strings.HasPrefix(alike, "payment-") {
+				continue
+			}
+		}
+		delete(header, name)
+	}
+	return own
+}
+
+// first returns the first of the values of a header; "" if there are none.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
 // readSubmission reads what the request pays with and takes the credentials out
-// of Authorization, which is the site's own otherwise. The headers that are ours
-// alone are for the caller to take out.
-func readSubmission(r *http.Request) (submission, payword.Refusal) {
-	compact := r.Header[payword.HeaderPayword]
-	commitment := r.Header[payword.HeaderCommitment]
-	reservation := r.Header[payword.HeaderReservation]
-	credentials := takeCredentials(r.Header)
+// of Authorization, which is the site's own otherwise.
+func readSubmission(r *http.Request, own *ownHeaders) (submission, payword.Refusal) {
+	compact, commitment, reservation := own.payment, own.commitment, own.reservation
+	credentials := takeCredentials(r.Header, own.authorization)
 	switch {
 	case len(compact)+len(credentials) == 0 && len(commitment)+len(reservation) == 0:
 		return submission{}, payword.Refusal{Reason: payword.PaymentRequired}
@@ -66,41 +108,28 @@ type sentCredential struct{ field, value string }
 
 // takeCredentials removes and returns the Payment credentials of a request. An
 // Authorization of another scheme is the site's own and stays.
-func takeCredentials(header http.Header) []sentCredential {
+func takeCredentials(header http.Header, own []string) []sentCredential {
 	var credentials []sentCredential
-	for _, value := range header[payword.HeaderPaymentAuthorization] {
+	for _, value := range own {
 		credentials = append(credentials, sentCredential{payword.HeaderPaymentAuthorization, value})
 	}
+	both := header[headerAuthorization]
+	if !slices.ContainsFunc(both, payword.IsCredential) {
+		return credentials
+	}
 	var others []string
-	for _, value := range header[headerAuthorization] {
+	for _, value := range both {
 		if payword.IsCredential(value) {
 			credentials = append(credentials, sentCredential{headerAuthorization, value})
 		} else {
 			others = append(others, value)
 		}
 	}
-	if len(credentials) > 0 {
-		header.Del(headerAuthorization)
-		for _, value := range others {
-			header.Add(headerAuthorization, value)
-		}
+	header.Del(headerAuthorization)
+	for _, value := range others {
+		header.Add(headerAuthorization, value)
 	}
 	return credentials
-}
-
-// stripPaymentHeaders removes the payment headers under every spelling that
-// something behind us could take for them: FastCGI and WSGI cannot tell
-// Payword_State from Payword-State.
-func stripPaymentHeaders(header http.Header) {
-	for name := range header {
-		if len(name) < len("Payword") || name[0] != 'P' && name[0] != 'p' {
-			continue
-		}
-		alike := spelledAlike(name)
-		if strings.HasPrefix(alike, "payword") || strings.HasPrefix(alike, "payment-") {
-			delete(header, name)
-		}
-	}
 }
 
 func readCredential(came sentCredential) (submission, payword.Refusal) {
@@ -113,7 +142,7 @@ func readCredential(came sentCredential) (submission, payword.Refusal) {
 	}
 	payload := credential.Payload
 	sent := submission{
-		form: formCredential, action: payload.Action, challenge: credential.Challenge,
+		form: formCredential, action: payload.Action, challenge: &credential.Challenge,
 		commitment: payload.Commitment, reservation: payload.Reservation,
 	}
 	switch payload.Action {

@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/paywordhq/payword"
 )
 
@@ -20,12 +22,25 @@ func startSpan(ctx context.Context, parent trace.Span, name string, attributes .
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, name, trace.WithAttributes(attributes...))
 }
 
+// untraced is a context that records no span, so that nobody has to look for one.
+type untraced struct{ context.Context }
+
+// spanOf returns the span that a context belongs to, and whether it is recorded.
+func spanOf(ctx context.Context) (span trace.Span, isRecorded bool) {
+	if _, known := ctx.(*untraced); known {
+		return nil, false
+	}
+	span = trace.SpanFromContext(ctx)
+	return span, span.IsRecording()
+}
+
 // traceDecision begins the span that covers what the gate does before it
 // serves, and returns the context of its steps.
 func (x *exchange) traceDecision(ctx context.Context) context.Context {
-	parent := trace.SpanFromContext(ctx)
-	if !parent.IsRecording() {
-		return ctx
+	parent, isRecorded := spanOf(ctx)
+	if !isRecorded {
+		x.untraced = untraced{ctx}
+		return &x.untraced
 	}
 	ctx, x.span = startSpan(ctx, parent, "payword.decide", attribute.String("payword.vendor", x.Vendor))
 	return ctx
@@ -51,16 +66,12 @@ func (x *exchange) endDecision(refusal payword.Refusal, err error) {
 }
 
 // traceUpstream covers the wait for the next handler with a span.
-func traceUpstream(r *http.Request) (end func(error)) {
-	parent := trace.SpanFromContext(r.Context())
-	if !parent.IsRecording() {
-		return func(error) {}
+func traceUpstream(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) error {
+	_, span := startSpan(r.Context(), trace.SpanFromContext(r.Context()), "payword.serve")
+	err := next.ServeHTTP(w, r)
+	if err != nil {
+		span.SetStatus(codes.Error, "the next handler failed")
 	}
-	_, span := startSpan(r.Context(), parent, "payword.serve")
-	return func(err error) {
-		if err != nil {
-			span.SetStatus(codes.Error, "the next handler failed")
-		}
-		span.End()
-	}
+	span.End()
+	return err
 }

@@ -1,0 +1,37 @@
+package caddymodule
+
+import "github.com/paywordhq/payword"
+
+func (s *fileStore) recall(id payword.CommitmentID, seen *view) bool {
+	if s.journal.refused() != nil {
+		return false
+	}
+	e := s.entry(id)
+	if e == nil {
+		return false
+	}
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.forgotten || !s.isVisible(e.newest, e.binds) {
+		return false
+	}
+	*seen = e.view()
+	return true
+}
+
+// isVisible reports whether wait returns at once, and without an error.
+func (s *fileStore) isVisible(newest uint64, binds bool) bool {
+	durable := s.journal.durable.Load()
+	if binds || !s.journal.isAsync.Load() {
+		return newest <= durable
+	}
+	return newest != noPosition && newest <= durable+maxUnsyncedRecords
+}
+
+func (s *redisStore) recall(id payword.CommitmentID, seen *view) bool {
+	latest := s.cache.peek(id)
+	if latest != nil {
+		*seen = *latest
+	}
+	return latest != nil
+}
