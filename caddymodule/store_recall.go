@@ -29,9 +29,9 @@ func (s *fileStore) isVisible(newest uint64, binds bool) bool {
 }
 
 func (s *redisStore) recall(id payword.CommitmentID, seen *view) bool {
-	latest := s.cache.peek(id)
-	if latest != nil {
-		*seen = *latest
+	latest, isKnown := s.cache.peek(id)
+	if isKnown {
+		*seen = latest
 	}
-	return latest != nil
+	return isKnown
 }
