@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,10 +50,6 @@ type fileStoreOptions struct {
 // A step that has begun is waited for even if its context ends, since its
 // caller has to know what became of the money. The context bounds only the wait
 // for the step's turn.
-//
-// The writer blocks its thread in fdatasync. With GOMAXPROCS=1 the runtime
-// needs up to 10 ms to notice and let others run meanwhile; GOMAXPROCS=2, even
-// on one processor, avoids that. Opening warns of it.
 type fileStore struct {
 	shards  [shardCount]shard
 	journal *journal
@@ -127,8 +122,8 @@ func openFileStore(directory string, options fileStoreOptions) (*fileStore, erro
 		options.delay = asyncDelay
 	}
 	s.journal = startJournal(file, options.allocation, options.delay, s.journalGrown)
-	if runtime.GOMAXPROCS(0) == 1 {
-		s.logger.Warn("GOMAXPROCS is 1: every write of the store delays all requests; set it to 2, even on one processor")
+	if real, isReal := file.file.(*osFile); isReal && real.syncing.stopsAll() {
+		s.logger.Warn("GOMAXPROCS is 1, and this system has no fdatasync that lets others run meanwhile: set GOMAXPROCS=2, even on one processor, or every write of the store delays all requests")
 	}
 	return s, nil
 }

@@ -83,7 +83,7 @@ func (d *directoryDisk) openFlags(name string, flags int) (diskFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return osFile{file}, nil
+	return &osFile{File: file}, nil
 }
 
 func (d *directoryDisk) create(name string) (diskFile, error) {
@@ -103,9 +103,12 @@ func (d *directoryDisk) sync() error { return filelock.SyncDirectory(d.path) }
 func (d *directoryDisk) Close() error { return d.lock.Close() }
 
 // osFile is a file of the operating system.
-type osFile struct{ *os.File }
+type osFile struct {
+	*os.File
+	syncing fileSync
+}
 
-func (f osFile) Size() (int64, error) {
+func (f *osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -113,4 +116,9 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (f osFile) Sync() error { return syncData(f.File) }
+func (f *osFile) Sync() error { return f.syncing.sync(f.File) }
+
+func (f *osFile) Close() error {
+	f.syncing.close()
+	return f.File.Close()
+}
