@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/paywordhq/payword/bench/faults"
 	"github.com/paywordhq/payword/bench/process"
 	"github.com/paywordhq/payword/bench/report"
 )
@@ -103,7 +104,7 @@ func names() (names []string) {
 	for _, one := range benchmarks {
 		names = append(names, one.id)
 	}
-	return append(names, browserID)
+	return append(append(names, faults.IDs()...), browserID)
 }
 
 // bench is one run.
@@ -127,7 +128,7 @@ func (b *bench) all(ctx context.Context) error {
 	if warning := b.processors.Warning; warning != "" {
 		b.say("%s", warning)
 	}
-	for _, part := range []func(context.Context) error{b.web, b.micro, b.browser} {
+	for _, part := range []func(context.Context) error{b.web, b.breakThings, b.micro, b.browser} {
 		err := part(ctx)
 		if ctx.Err() != nil {
 			err = errors.New("interrupted; all that was started has ended")

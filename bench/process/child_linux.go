@@ -89,6 +89,15 @@ func (c *Child) Stop() {
 	}
 }
 
+// Kill ends the program as a power cut does.
+func (c *Child) Kill() {
+	c.command.Process.Kill()
+	<-c.done
+}
+
+// Wait waits until the program ends by itself.
+func (c *Child) Wait() { <-c.done }
+
 // Listens waits until the program takes connections at an address.
 func (c *Child) Listens(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
