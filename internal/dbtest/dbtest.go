@@ -8,6 +8,7 @@ package dbtest
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -30,8 +32,8 @@ var running *Server
 
 // Main runs the tests of a package, with a server if they need one, and returns
 // the exit code. prepare, if it is not nil, makes the tables that every database
-// of PostgreSQL is to begin with; it is called once, which spares the time that
-// each would take. skip is a pattern as of go test -skip, or empty: tests of what
+// is to begin with; it is called once, which spares the time that each would
+// take. skip is a pattern as of go test -skip, or empty: tests of what
 // only a file can be.
 //
 // Where all tests of the package are run, those on PostgreSQL begin at once, in a
@@ -39,6 +41,9 @@ var running *Server
 func Main(m *testing.M, prepare func(location string) error, skip string) int {
 	if !IsPostgreSQL() {
 		onPostgreSQL.skip = skip
+		if prepare != nil {
+			firstContent = sync.OnceValues(func() ([]byte, error) { return contentOf(prepare) })
+		}
 		if !isWhole() {
 			return m.Run()
 		}
@@ -90,13 +95,49 @@ func New(t testing.TB) string {
 		if IsPostgreSQL() {
 			t.Fatal("TestMain does not call dbtest.Main")
 		}
-		return filepath.Join(t.TempDir(), "books.db")
+		return newFile(t)
 	}
 	location, err := running.NewDatabase("test" + strconv.FormatInt(databases.Add(1), 10))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return location
+}
+
+// firstContent is what files of SQLite begin with; nil: they are missing.
+var firstContent func() ([]byte, error)
+
+// contentOf returns what prepare makes of a file.
+func contentOf(prepare func(location string) error) ([]byte, error) {
+	folder, err := os.MkdirTemp("", "books")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "books.db")
+	if err := prepare(path); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		return nil, errors.New("what prepares a database has to close it: part of it is in the log still")
+	}
+	return os.ReadFile(path)
+}
+
+func newFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "books.db")
+	if firstContent == nil {
+		return path
+	}
+	content, err := firstContent()
+	if err == nil {
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // twin is the process that runs the tests on PostgreSQL.
