@@ -32,11 +32,16 @@ TESTTIME    ?= 45m
 TESTGC      ?= 200
 
 # The race detector, but for SQLite, which is translated from C and has locks of its
-# own, and for the arithmetic of curves: that is most of the time, and nothing of it is
-# shared with our code. No package that instantiates generic functions may stand here
-# (docs/decisions/67-tests-in-time.md).
+# own, for compression and for the arithmetic of curves: that is most of the time, and
+# nothing of it is shared with our code. No package that instantiates generic functions
+# may stand here (docs/decisions/67-tests-in-time.md). checkptr, which comes along, is
+# for unsafe code, and what was translated from C is little else.
 RACE = -race \
+	-gcflags=modernc.org/sqlite=-d=checkptr=0 \
+	-gcflags=modernc.org/libc/...=-d=checkptr=0 \
 	-gcflags=modernc.org/sqlite/lib=-race=false \
+	-gcflags=compress/flate=-race=false \
+	-gcflags=hash/adler32=-race=false \
 	-gcflags=crypto/internal/fips140/edwards25519/...=-race=false \
 	-gcflags=crypto/internal/fips140/nistec/...=-race=false \
 	-gcflags=crypto/internal/fips140/bigmod=-race=false
