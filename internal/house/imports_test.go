@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 		".", "money", "caddymodule", "client", "broker", "clearing", "samgateway", "internal/purse",
 	},
 	"cmd/samgateway": {".", "money", "samgateway", "internal/purse", "internal/keyfile"},
-	"bench":          {".", "money", "caddymodule"}, // a module of its own
+	"bench":          {".", "money", "caddymodule", "client"}, // a module of its own
 }
 
 // testsMayImport is what the tests of a folder may import besides.
