@@ -70,7 +70,7 @@ func SignCertificate(c Certificate, broker crypto.Signer) (Certificate, error) {
 	if c.Status != nil {
 		claims.Status = &certificateStatus{List: *c.Status}
 	}
-	if _, err := claims.certificate(); err != nil {
+	if _, err := claims.certificate(oneByOne); err != nil {
 		return Certificate{}, fmt.Errorf("signing a certificate: %w", err)
 	}
 	token, err := signJWS(typeCertificate, claims, broker)
@@ -88,10 +88,10 @@ func SignCertificate(c Certificate, broker crypto.Signer) (Certificate, error) {
 // refuses with MalformedCertificate, UnknownBroker or BadCertificate. Whether
 // it has expired is for the caller to say.
 func ParseCertificate(token string, brokers Brokers) (Certificate, Refusal) {
-	return parseCertificate(token, brokers, nil)
+	return parseCertificate(token, brokers, oneByOne)
 }
 
-func parseCertificate(token string, brokers Brokers, v *Verifier) (Certificate, Refusal) {
+func parseCertificate(token string, brokers Brokers, by signatureCheck) (Certificate, Refusal) {
 	object, err := splitJWS(token, typeCertificate, MaxCertificateBytes)
 	if err != nil {
 		return Certificate{}, refuse(MalformedCertificate, "certificate: %v", err)
@@ -100,7 +100,7 @@ func parseCertificate(token string, brokers Brokers, v *Verifier) (Certificate, 
 	if err := object.claims(&claims); err != nil {
 		return Certificate{}, refuse(MalformedCertificate, "certificate: %v", err)
 	}
-	certificate, err := claims.certificate()
+	certificate, err := claims.certificate(by)
 	if err != nil {
 		return Certificate{}, refuse(MalformedCertificate, "certificate: %v", err)
 	}
@@ -108,23 +108,23 @@ func parseCertificate(token string, brokers Brokers, v *Verifier) (Certificate, 
 	if key == nil {
 		return Certificate{}, refuse(UnknownBroker, "no key of broker %s is known under that kid", claims.Issuer)
 	}
-	if !object.verify(key, v) {
+	if !object.verify(key, by) {
 		return Certificate{}, refuse(BadCertificate, "the broker's signature is wrong")
 	}
 	certificate.Token = token
 	return certificate, Refusal{}
 }
 
-// certificate checks the claims and returns them as a Certificate without its
-// token.
-func (c certificateClaims) certificate() (Certificate, error) {
+// certificate checks the claims, the key as by does, and returns them as a
+// Certificate without its token.
+func (c certificateClaims) certificate(by signatureCheck) (Certificate, error) {
 	if err := CheckOrigin(c.Issuer); err != nil {
 		return Certificate{}, fmt.Errorf("iss: %w", err)
 	}
 	if err := checkSubject(c.Subject); err != nil {
 		return Certificate{}, fmt.Errorf("sub: %w", err)
 	}
-	key, err := c.Confirmation.JWK.publicKey()
+	key, err := c.Confirmation.JWK.publicKey(by)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("cnf: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/paywordhq/payword/internal/sha256chain"
 	"github.com/paywordhq/payword/money"
 )
 
@@ -69,10 +70,10 @@ func SignClaim(c Claim, vendor crypto.Signer) (Claim, error) {
 // ParseClaim reads a claim and checks that vendorKey signed it. It refuses with
 // MalformedClaim or BadClaim.
 func ParseClaim(token string, vendorKey ed25519.PublicKey) (Claim, Refusal) {
-	return parseClaim(token, vendorKey, nil)
+	return parseClaim(token, vendorKey, oneByOne)
 }
 
-func parseClaim(token string, vendorKey ed25519.PublicKey, v *Verifier) (Claim, Refusal) {
+func parseClaim(token string, vendorKey ed25519.PublicKey, by signatureCheck) (Claim, Refusal) {
 	object, err := splitJWS(token, typeClaim, MaxClaimBytes)
 	if err != nil {
 		return Claim{}, refuse(MalformedClaim, "claim: %v", err)
@@ -85,7 +86,7 @@ func parseClaim(token string, vendorKey ed25519.PublicKey, v *Verifier) (Claim, 
 	if err != nil {
 		return Claim{}, refuse(MalformedClaim, "claim: %v", err)
 	}
-	if object.keyID != Thumbprint(vendorKey) || !object.verify(vendorKey, v) {
+	if object.keyID != Thumbprint(vendorKey) || !object.verify(vendorKey, by) {
 		return Claim{}, refuse(BadClaim, "the vendor's signature over the claim is wrong")
 	}
 	claim.Token = token
@@ -143,50 +144,123 @@ func NewRedeemed(m *Commitment) Redeemed {
 // It refuses with MalformedClaim, WrongVendor, UnknownChain, ChainExhausted,
 // ForgedPayword, ClaimOverTails or ClaimOverLimit, and then nothing changes.
 func JudgeClaim(m *Commitment, before Redeemed, c *Claim, ceiling money.Amount) (after Redeemed, due money.Amount, refusal Refusal) {
-	switch {
-	case c.Commitment != m.ID:
-		return before, 0, refuse(MalformedClaim, "the claim is for another commitment")
-	case c.Vendor != m.Vendor:
-		return before, 0, refuse(WrongVendor, "the commitment is for %s, the claim is by %s", m.Vendor, c.Vendor)
-	case c.Broker != m.Certificate.Issuer:
-		return before, 0, refuse(MalformedClaim, "the claim is addressed to another broker")
-	case len(c.Tails) > len(m.Chains):
-		return before, 0, refuse(UnknownChain, "the commitment has %d chains, the claim %d tails", len(m.Chains), len(c.Tails))
-	}
-	after = before
-	for k, tail := range c.Tails {
-		reason := verifyTail(&after.Tails[k], m.Chains[k], tail)
-		if reason != Accepted {
-			return before, 0, refuse(reason, "the tail of chain %d is past its end, or does not lead to its root", k)
-		}
-	}
-	switch proved := valueOf(m.Chains, &after.Tails, m.Limit); {
-	case c.Amount > proved:
-		return before, 0, refuse(ClaimOverTails, "the claim is for %s, its paywords prove %s", c.Amount.Decimal(), proved.Decimal())
-	case c.Amount > ceiling:
-		return before, 0, refuse(ClaimOverLimit, "the claim is for %s, at most %s can be paid", c.Amount.Decimal(), ceiling.Decimal())
-	}
-	if c.Amount > before.Paid {
-		due = c.Amount - before.Paid
-		after.Paid = c.Amount
-	}
-	return after, due, Refusal{}
+	one := [1]ClaimCase{{Commitment: m, Before: before, Claim: c, Ceiling: ceiling}}
+	JudgeClaims(one[:])
+	return one[0].After, one[0].Due, one[0].Refusal
 }
 
-// verifyTail checks a claimed tail against the known one and raises that.
-func verifyTail(known *Tail, chain ChainTerms, claimed Tail) Reason {
+// ClaimCase is one claim for JudgeClaims: what JudgeClaim takes, and what it
+// returns.
+type ClaimCase struct {
+	Commitment *Commitment
+	Before     Redeemed
+	Claim      *Claim
+	Ceiling    money.Amount // in micros
+
+	After   Redeemed
+	Due     money.Amount // in micros
+	Refusal Refusal
+}
+
+// JudgeClaims judges each claim as JudgeClaim does, and writes what comes of it
+// beside it. It hashes the chains of all side by side, which takes a fraction of
+// the time.
+func JudgeClaims(cases []ClaimCase) {
+	walks := make([]sha256chain.Job, 0, len(cases))
+	for k := range cases {
+		c := &cases[k]
+		if c.Refusal = c.misfit(); !c.Refusal.Refused() {
+			walks = c.appendWalks(walks)
+		}
+	}
+	sha256chain.WalkAll(walks)
+	for k := range cases {
+		c := &cases[k]
+		if !c.Refusal.Refused() {
+			walks = c.decide(walks)
+		}
+		if c.Refusal.Refused() {
+			c.After, c.Due = c.Before, 0
+		}
+	}
+}
+
+// misfit refuses a claim that is not for the commitment.
+func (c *ClaimCase) misfit() Refusal {
+	switch m := c.Commitment; {
+	case c.Claim.Commitment != m.ID:
+		return refuse(MalformedClaim, "the claim is for another commitment")
+	case c.Claim.Vendor != m.Vendor:
+		return refuse(WrongVendor, "the commitment is for %s, the claim is by %s", m.Vendor, c.Claim.Vendor)
+	case c.Claim.Broker != m.Certificate.Issuer:
+		return refuse(MalformedClaim, "the claim is addressed to another broker")
+	case len(c.Claim.Tails) > len(m.Chains):
+		return refuse(UnknownChain, "the commitment has %d chains, the claim %d tails", len(m.Chains), len(c.Claim.Tails))
+	}
+	return Refusal{}
+}
+
+// appendWalks appends the walk between the known and the claimed tail of each
+// chain, from the deeper one on.
+func (c *ClaimCase) appendWalks(walks []sha256chain.Job) []sha256chain.Job {
+	for k, claimed := range c.Claim.Tails {
+		known := &c.Before.Tails[k]
+		switch {
+		case claimed.Index > c.Commitment.Chains[k].Length: // no walk is needed
+			walks = append(walks, sha256chain.Job{})
+		case claimed.Index > known.Index:
+			walks = append(walks, sha256chain.Job{Word: claimed.Payword, Steps: claimed.Index - known.Index})
+		case claimed.Index == 0:
+			walks = append(walks, sha256chain.Job{})
+		default:
+			walks = append(walks, sha256chain.Job{Word: known.Payword, Steps: known.Index - claimed.Index})
+		}
+	}
+	return walks
+}
+
+// decide judges a claim from where its walks, the first ones, have led, and
+// returns the others.
+func (c *ClaimCase) decide(walks []sha256chain.Job) (others []sha256chain.Job) {
+	own, others := walks[:len(c.Claim.Tails)], walks[len(c.Claim.Tails):]
+	m := c.Commitment
+	c.After, c.Due = c.Before, 0
+	for k, tail := range c.Claim.Tails {
+		reason := raiseTail(&c.After.Tails[k], m.Chains[k].Length, tail, Payword(own[k].Word))
+		if reason != Accepted {
+			c.Refusal = refuse(reason, "the tail of chain %d is past its end, or does not lead to its root", k)
+			return others
+		}
+	}
+	amount := c.Claim.Amount
+	switch proved := valueOf(m.Chains, &c.After.Tails, m.Limit); {
+	case amount > proved:
+		c.Refusal = refuse(ClaimOverTails, "the claim is for %s, its paywords prove %s", amount.Decimal(), proved.Decimal())
+	case amount > c.Ceiling:
+		c.Refusal = refuse(ClaimOverLimit, "the claim is for %s, at most %s can be paid", amount.Decimal(), c.Ceiling.Decimal())
+	case amount > c.Before.Paid:
+		c.Due = amount - c.Before.Paid
+		c.After.Paid = amount
+	}
+	return others
+}
+
+// raiseTail checks a claimed tail against the known one, of a chain of that
+// length, and raises that. reached is where the walk from the deeper one of the
+// two led, to the index of the other.
+func raiseTail(known *Tail, length uint32, claimed Tail, reached Payword) Reason {
 	switch {
 	case claimed.Index == 0:
 		return Accepted
-	case claimed.Index > chain.Length:
+	case claimed.Index > length:
 		return ChainExhausted
 	case claimed.Index > known.Index:
-		if claimed.Payword.Walk(claimed.Index-known.Index) != known.Payword {
+		if reached != known.Payword {
 			return ForgedPayword
 		}
 		*known = claimed
 	default:
-		if known.Payword.Walk(known.Index-claimed.Index) != claimed.Payword {
+		if reached != claimed.Payword {
 			return ForgedPayword
 		}
 	}

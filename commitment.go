@@ -111,10 +111,10 @@ func SignCommitment(m Commitment, user crypto.Signer) (Commitment, error) {
 // UnknownBroker, BadCertificate, BadCommitment or OverCertificateLimit. Times,
 // vendor and currency are for CheckTerms.
 func ParseCommitment(token string, brokers Brokers) (Commitment, Refusal) {
-	return parseCommitment(token, brokers, nil)
+	return parseCommitment(token, brokers, oneByOne)
 }
 
-func parseCommitment(token string, brokers Brokers, v *Verifier) (Commitment, Refusal) {
+func parseCommitment(token string, brokers Brokers, by signatureCheck) (Commitment, Refusal) {
 	object, err := splitJWS(token, typeCommitment, MaxCommitmentBytes)
 	if err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
@@ -123,7 +123,7 @@ func parseCommitment(token string, brokers Brokers, v *Verifier) (Commitment, Re
 	if err := object.claims(&claims); err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
 	}
-	certificate, refusal := parseCertificate(claims.Certificate, brokers, v)
+	certificate, refusal := parseCertificate(claims.Certificate, brokers, by)
 	if refusal.Refused() {
 		return Commitment{}, refusal
 	}
@@ -131,7 +131,7 @@ func parseCommitment(token string, brokers Brokers, v *Verifier) (Commitment, Re
 	if err != nil {
 		return Commitment{}, refuse(MalformedCommitment, "commitment: %v", err)
 	}
-	if object.keyID != Thumbprint(certificate.Key) || !object.verify(certificate.Key, v) {
+	if object.keyID != Thumbprint(certificate.Key) || !object.verify(certificate.Key, by) {
 		return Commitment{}, refuse(BadCommitment, "the user's signature is wrong")
 	}
 	if commitment.Limit > certificate.Limit {
@@ -253,7 +253,7 @@ func UnverifiedCertificate(token string) (Certificate, error) {
 	if err := object.claims(&claims); err != nil {
 		return Certificate{}, fmt.Errorf("reading a certificate: %w", err)
 	}
-	certificate, err := claims.certificate()
+	certificate, err := claims.certificate(oneByOne)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("reading a certificate: %w", err)
 	}

@@ -71,11 +71,12 @@ func splitJWS(token, typ string, maxBytes int) (jws, error) {
 	if len(token) > maxBytes {
 		return jws{}, fmt.Errorf("%d bytes: at most %d", len(token), maxBytes)
 	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
+	header, rest, _ := strings.Cut(token, ".")
+	body, last, isWhole := strings.Cut(rest, ".")
+	if !isWhole || strings.Contains(last, ".") {
 		return jws{}, errors.New("want three parts joined by dots")
 	}
-	headerBytes, err := decodeBase64url(parts[0])
+	headerBytes, err := decodeBase64url(header)
 	if err != nil {
 		return jws{}, fmt.Errorf("header: %w", err)
 	}
@@ -83,17 +84,17 @@ func splitJWS(token, typ string, maxBytes int) (jws, error) {
 	if err != nil {
 		return jws{}, fmt.Errorf("header: %w", err)
 	}
-	payload, err := decodeBase64url(parts[1])
+	payload, err := decodeBase64url(body)
 	if err != nil {
 		return jws{}, fmt.Errorf("payload: %w", err)
 	}
 	signature := make([]byte, ed25519.SignatureSize)
-	if err := decodeFixed(signature, parts[2]); err != nil {
+	if err := decodeFixed(signature, last); err != nil {
 		return jws{}, fmt.Errorf("signature: %w", err)
 	}
 	return jws{
 		keyID:     keyID,
-		signed:    token[:len(token)-len(parts[2])-1],
+		signed:    token[:len(token)-len(last)-1],
 		payload:   payload,
 		signature: signature,
 	}, nil
@@ -128,11 +129,23 @@ func isBase64url(text string) bool {
 	return true
 }
 
-// verify reports whether key made the signature. v, if there is one, knows keys
-// that sign much.
-func (j jws) verify(key ed25519.PublicKey, v *Verifier) bool {
-	return len(key) == ed25519.PublicKeySize && v.verify(key, []byte(j.signed), j.signature)
+// verify reports whether key made the signature, as by finds.
+func (j jws) verify(key ed25519.PublicKey, by signatureCheck) bool {
+	return len(key) == ed25519.PublicKeySize && by.verify(key, j.signed, j.signature)
 }
+
+// signatureCheck is a way to check signatures: a Verifier at once, a Batch later.
+type signatureCheck interface {
+	// verify reports whether key made the signature of a message, as
+	// ed25519.Verify does. The key has ed25519.PublicKeySize bytes.
+	verify(key ed25519.PublicKey, message string, signature []byte) bool
+
+	// checkKey reports what is wrong with a key, as CheckPublicKey does.
+	checkKey(key ed25519.PublicKey) error
+}
+
+// oneByOne checks every signature with crypto/ed25519.
+var oneByOne = (*Verifier)(nil)
 
 // claims reads the payload into target. Members that target does not have are
 // passed over, so that later versions can add some.

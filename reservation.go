@@ -63,7 +63,7 @@ func ParseReservation(token string, m *Commitment, brokers Brokers) (Reservation
 	if key == nil {
 		return Reservation{}, refuse(UnknownBroker, "no key of broker %s is known under that kid", claims.Issuer)
 	}
-	if !object.verify(key, nil) {
+	if !object.verify(key, oneByOne) {
 		return Reservation{}, refuse(BadReservation, "the broker's signature over the reservation is wrong")
 	}
 	switch {

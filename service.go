@@ -54,7 +54,7 @@ func NewPublicKey(key ed25519.PublicKey) PublicKey {
 
 // Key returns the key, which is canonical and not of small order.
 func (k PublicKey) Key() (ed25519.PublicKey, error) {
-	return jwk{Curve: k.Curve, Type: k.Type, X: k.X}.publicKey()
+	return jwk{Curve: k.Curve, Type: k.Type, X: k.X}.publicKey(oneByOne)
 }
 
 // AccountChallenge is a broker's fresh challenge for opening an account.

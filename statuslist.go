@@ -132,7 +132,7 @@ func ParseStatusList(token, issuer, uri string, brokers Brokers) (*StatusList, e
 	if key == nil {
 		return nil, fmt.Errorf("status list: no key of broker %s is known under its kid", issuer)
 	}
-	if !object.verify(key, nil) {
+	if !object.verify(key, oneByOne) {
 		return nil, errors.New("status list: the broker's signature is wrong")
 	}
 	var claims statusListClaims

@@ -45,15 +45,14 @@ func NewVerifier(keys ...ed25519.PublicKey) *Verifier {
 	return v
 }
 
-// verify reports whether key made the signature of a message, as ed25519.Verify
-// does. The key has ed25519.PublicKeySize bytes.
-func (v *Verifier) verify(key ed25519.PublicKey, message, signature []byte) bool {
+// verify is that of signatureCheck.
+func (v *Verifier) verify(key ed25519.PublicKey, message string, signature []byte) bool {
 	if v == nil {
-		return ed25519.Verify(key, message, signature)
+		return ed25519.Verify(key, []byte(message), signature)
 	}
 	frequent := v.keys[[ed25519.PublicKeySize]byte(key)]
 	if frequent == nil || frequent.uses.Add(1) <= frequentUses {
-		return ed25519.Verify(key, message, signature)
+		return ed25519.Verify(key, []byte(message), signature)
 	}
 	frequent.once.Do(func() {
 		if point, err := new(edwards25519.Point).SetBytes(key); err == nil {
@@ -61,10 +60,13 @@ func (v *Verifier) verify(key ed25519.PublicKey, message, signature []byte) bool
 		}
 	})
 	if frequent.multiples == nil {
-		return ed25519.Verify(key, message, signature)
+		return ed25519.Verify(key, []byte(message), signature)
 	}
-	return frequent.multiples.verify(key, message, signature)
+	return frequent.multiples.verify(key, []byte(message), signature)
 }
+
+// checkKey is that of signatureCheck.
+func (v *Verifier) checkKey(key ed25519.PublicKey) error { return CheckPublicKey(key) }
 
 // ParseCommitment is the function of that name.
 func (v *Verifier) ParseCommitment(token string, brokers Brokers) (Commitment, Refusal) {

@@ -176,14 +176,14 @@ func TestVerifierMakesMultiplesOfFrequentKeysOnly(t *testing.T) {
 		if isMade := v.keys[[32]byte(key)].multiples != nil; isMade != (use > frequentUses) {
 			t.Fatalf("after %d uses: multiples are made: %t", use, isMade)
 		}
-		if !v.verify(key, []byte("word"), signature) {
+		if !v.verify(key, "word", signature) {
 			t.Fatalf("use %d: a good signature is refused", use)
 		}
-		if !v.verify(other.Public().(ed25519.PublicKey), []byte("word"), ed25519.Sign(other, []byte("word"))) {
+		if !v.verify(other.Public().(ed25519.PublicKey), "word", ed25519.Sign(other, []byte("word"))) {
 			t.Fatal("another key's signature is refused")
 		}
 	}
-	if v.verify(key, []byte("ward"), signature) {
+	if v.verify(key, "ward", signature) {
 		t.Fatal("a signature of another message is taken")
 	}
 	if len(v.keys) != 1 {
@@ -194,7 +194,7 @@ func TestVerifierMakesMultiplesOfFrequentKeysOnly(t *testing.T) {
 	none[0] = 2
 	broken := NewVerifier(none)
 	for range frequentUses + 2 {
-		if broken.verify(none, []byte("word"), signature) {
+		if broken.verify(none, "word", signature) {
 			t.Fatal("a key that is no point has signed")
 		}
 	}

@@ -216,7 +216,7 @@ func (b *Broker) explainClaim(ctx context.Context, stored record, keys []ed25519
 	}
 	data.Tokens = append(data.Tokens, formValue{"Claim", stored.claim})
 	data.ClaimKey = keyIDOf(stored.claim)
-	claim, refusal := parseClaim(stored.claim, keys, nil)
+	claim, refusal := parseClaim(stored.claim, keys, (*payword.Verifier)(nil))
 	data.find("The claim is signed by a key that the vendor has registered", refusal, "by the key "+data.ClaimKey)
 	if claim.Token == "" {
 		return nil // the vendor has changed its key since

@@ -185,7 +185,7 @@ func (b *Broker) payPulled(ctx context.Context, request payword.RedemptionReques
 	for k, result := range answer.Results {
 		results[k].RedemptionResult = result
 		if result.Reason == payword.Accepted {
-			claim, refusal := parseClaim(request.Redemptions[k].Claim, keys, nil)
+			claim, refusal := parseClaim(request.Redemptions[k].Claim, keys, (*payword.Verifier)(nil))
 			results[k].Final = claim.Final && !refusal.Refused()
 		}
 	}

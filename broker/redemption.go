@@ -296,7 +296,7 @@ func count(groups []*claimed) (claims int) {
 // nothing; a commitment's turn comes as a whole.
 func (b *Broker) judgeAll(ctx context.Context, current *batch, groups []*claimed) error {
 	now, graceSeconds := b.now(), int64(b.config.Grace/time.Second)
-	err := b.onAllProcessors(ctx, len(groups), func(k int) { b.parse(current, groups[k]) })
+	err := b.onAllProcessors(ctx, len(groups), groupsParsedTogether, func(from, to int) { b.parseAll(current, groups[from:to]) })
 	if err != nil {
 		return err
 	}
@@ -305,24 +305,30 @@ func (b *Broker) judgeAll(ctx context.Context, current *batch, groups []*claimed
 	for _, g := range groups {
 		current.allot(g)
 	}
-	return b.onAllProcessors(ctx, len(groups), func(k int) { groups[k].judge(current, now, graceSeconds) })
+	return b.onAllProcessors(ctx, len(groups), groupsJudgedTogether, func(from, to int) {
+		judgeTogether(current, groups[from:to], now, graceSeconds)
+	})
 }
 
-// sliceOfWork is how many commitments a processor takes at a time: a
-// millisecond of signatures, so that the requests of several vendors share the
-// processors.
-const sliceOfWork = 8
+// How many commitments a processor takes at a time: some milliseconds of work, so
+// that the requests of several vendors share the processors, and enough to be
+// worth the fixed cost of a batch of signatures, and to fill sixteen lanes of
+// hashes twice.
+const (
+	groupsParsedTogether = 500
+	groupsJudgedTogether = 32
+)
 
-// onAllProcessors calls work for each number below count, on as many processors
-// as are free.
-func (b *Broker) onAllProcessors(ctx context.Context, count int, work func(k int)) error {
+// onAllProcessors calls work for the numbers below count, some at a time, on as
+// many processors as are free.
+func (b *Broker) onAllProcessors(ctx context.Context, count, atATime int, work func(from, to int)) error {
 	var next atomic.Int64
 	workers, ctx := errgroup.WithContext(ctx)
-	for range min(runtime.GOMAXPROCS(0), (count+sliceOfWork-1)/sliceOfWork) {
+	for range min(runtime.GOMAXPROCS(0), (count+atATime-1)/atATime) {
 		workers.Go(func() error {
 			for {
-				to := int(next.Add(sliceOfWork))
-				from := to - sliceOfWork
+				to := int(next.Add(int64(atATime)))
+				from := to - atATime
 				if from >= count {
 					return nil
 				}
@@ -331,9 +337,7 @@ func (b *Broker) onAllProcessors(ctx context.Context, count int, work func(k int
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				for k := from; k < min(to, count); k++ {
-					work(k)
-				}
+				work(from, min(to, count))
 				<-b.hashing
 			}
 		})
@@ -358,9 +362,44 @@ func (r *redemption) conclude(current *batch, known record, refusal payword.Refu
 	r.isSettled = true
 }
 
+// parser is a *payword.Verifier, which checks signatures at once, or a
+// *payword.Batch, which checks them later.
+type parser interface {
+	ParseCommitment(token string, brokers payword.Brokers) (payword.Commitment, payword.Refusal)
+	ParseClaim(token string, vendorKey ed25519.PublicKey) (payword.Claim, payword.Refusal)
+}
+
+// parseAll parses all, and checks their signatures together. What was read with
+// a signature that turns out not to be valid is read again, one signature after
+// the other, so that every claim has the result that it has by itself.
+func (b *Broker) parseAll(current *batch, groups []*claimed) {
+	together := current.verifier.NewBatch()
+	ends := make([]int, len(groups)) // of each one's signatures
+	for k, g := range groups {
+		b.parse(current, g, together)
+		ends[k] = together.Len()
+	}
+	areValid, from := together.Verify(), 0
+	for k, g := range groups {
+		if slices.Contains(areValid[from:ends[k]], false) {
+			g.forget()
+			b.parse(current, g, current.verifier)
+		}
+		from = ends[k]
+	}
+}
+
+// forget undoes what parse did.
+func (g *claimed) forget() {
+	g.m = payword.Commitment{}
+	for _, r := range g.claims {
+		r.claim, r.isSettled, r.result = payword.Claim{}, false, payword.RedemptionResult{Commitment: g.id}
+	}
+}
+
 // parse reads the commitment, the reservations and the claims, once, and checks
 // their signatures. Those of a commitment that is stored were checked before.
-func (b *Broker) parse(current *batch, g *claimed) {
+func (b *Broker) parse(current *batch, g *claimed, by parser) {
 	if g.fault != nil {
 		for _, r := range g.claims {
 			r.refuse(current, record{}, unsound(g.id))
@@ -369,13 +408,13 @@ func (b *Broker) parse(current *batch, g *claimed) {
 	}
 	var refusal payword.Refusal
 	if g.m.Token == "" {
-		g.m, refusal = b.parseStored(current, g.claims[0].request.Commitment, g.before)
+		g.m, refusal = b.parseStored(g.claims[0].request.Commitment, g.before, by)
 	}
 	for _, r := range g.claims {
 		if r.isSettled = false; r.claim.Token != "" {
 			continue
 		}
-		if refusal := b.parseClaimed(current, g, r, refusal); refusal.Refused() {
+		if refusal := b.parseClaimed(current, g, r, by, refusal); refusal.Refused() {
 			r.refuse(current, g.before, refusal)
 		}
 	}
@@ -383,7 +422,7 @@ func (b *Broker) parse(current *batch, g *claimed) {
 
 // parseClaimed reads a claim and the reservation with it. refusal is what is
 // wrong with its commitment.
-func (b *Broker) parseClaimed(current *batch, g *claimed, r *redemption, refusal payword.Refusal) payword.Refusal {
+func (b *Broker) parseClaimed(current *batch, g *claimed, r *redemption, by parser, refusal payword.Refusal) payword.Refusal {
 	switch {
 	case refusal.Refused():
 		return refusal
@@ -398,13 +437,13 @@ func (b *Broker) parseClaimed(current *batch, g *claimed, r *redemption, refusal
 			return refusal
 		}
 	}
-	r.claim, refusal = parseClaim(r.request.Claim, current.keys, current.verifier)
+	r.claim, refusal = parseClaim(r.request.Claim, current.keys, by)
 	return refusal
 }
 
-func (b *Broker) parseStored(current *batch, token string, stored record) (payword.Commitment, payword.Refusal) {
+func (b *Broker) parseStored(token string, stored record, by parser) (payword.Commitment, payword.Refusal) {
 	if stored.version == 0 {
-		return current.verifier.ParseCommitment(token, b.trustedKeys())
+		return by.ParseCommitment(token, b.trustedKeys())
 	}
 	m, err := payword.UnverifiedCommitment(token)
 	if err != nil || token != stored.token {
@@ -413,11 +452,10 @@ func (b *Broker) parseStored(current *batch, token string, stored record) (paywo
 	return m, payword.Refusal{}
 }
 
-// parseClaim reads a claim that one of the vendor's keys signed. verifier may be
-// nil.
-func parseClaim(token string, keys []ed25519.PublicKey, verifier *payword.Verifier) (claim payword.Claim, refusal payword.Refusal) {
+// parseClaim reads a claim that one of the vendor's keys signed.
+func parseClaim(token string, keys []ed25519.PublicKey, by parser) (claim payword.Claim, refusal payword.Refusal) {
 	for _, key := range keys {
-		if claim, refusal = verifier.ParseClaim(token, key); refusal.Reason != payword.BadClaim {
+		if claim, refusal = by.ParseClaim(token, key); refusal.Reason != payword.BadClaim {
 			return claim, refusal
 		}
 	}
@@ -457,53 +495,85 @@ func stepsOf(low, high [payword.MaxChains]payword.Tail, claim payword.Claim) int
 	return steps
 }
 
-// judge decides what each claim adds to what the ones before it make of the
-// record. It changes g alone.
-func (g *claimed) judge(current *batch, now, graceSeconds int64) {
-	for k, r := range g.claims {
-		if r.isSettled {
-			continue
-		}
-		known := g.current(k)
-		if known.version == 0 && known.token == "" {
-			if current.state == vendorBlocked {
-				r.refuse(current, known, refuse(payword.VendorBlocked, "this broker has blocked the vendor, and nothing was reserved for this commitment before: ask for it again later"))
+// judgeTogether decides what each claim adds to what the ones before it on the
+// same commitment make of the record. The first claims of all commitments come
+// first, then the second ones, so that their chains are hashed side by side. It
+// changes the groups alone.
+func judgeTogether(current *batch, groups []*claimed, now, graceSeconds int64) {
+	for turn, isDone := 0, false; !isDone; turn++ {
+		var questions []question
+		var cases []payword.ClaimCase
+		isDone = true
+		for _, g := range groups {
+			if turn >= len(g.claims) {
 				continue
 			}
-			known = record{
-				id: g.id, token: g.m.Token, vendor: g.m.Vendor, redeemBy: g.m.Expires + graceSeconds,
-				redeemed: payword.NewRedeemed(&g.m),
+			isDone = false
+			if r := g.claims[turn]; !r.isSettled {
+				known := g.known(current, turn, graceSeconds)
+				if refusal := r.mayBeJudged(current, known, now); refusal.Refused() {
+					r.refuse(current, known, refusal)
+					continue
+				}
+				questions = append(questions, question{r, known})
+				cases = append(cases, payword.ClaimCase{Commitment: &g.m, Before: known.redeemed, Claim: &r.claim, Ceiling: known.ceiling(&g.m)})
 			}
 		}
-		refusal := r.judge(current, &g.m, known, now)
-		if refusal.Refused() {
-			r.refuse(current, known, refusal)
-		} else if !r.changes() {
-			r.conclude(current, known, refusal)
+		payword.JudgeClaims(cases)
+		for k, q := range questions {
+			q.claim.take(current, q.known, &cases[k], now)
 		}
 	}
 }
 
-// judge decides what the claim adds to the record, which is known to be stored
-// or is new. It changes r alone.
-func (r *redemption) judge(current *batch, m *payword.Commitment, known record, now int64) payword.Refusal {
-	if r.claim.Vendor != current.vendor {
-		return refuse(payword.WrongVendor, "the claim is by %s, the request by %s", r.claim.Vendor, current.vendor)
+// question is a claim, and the record that it is judged by.
+type question struct {
+	claim *redemption
+	known record
+}
+
+// known returns the record that the claim of a turn is judged by: the stored one
+// or a new one, after the claims before it.
+func (g *claimed) known(current *batch, turn int, graceSeconds int64) record {
+	known := g.current(turn)
+	if known.version == 0 && known.token == "" && current.state != vendorBlocked {
+		known = record{
+			id: g.id, token: g.m.Token, vendor: g.m.Vendor, redeemBy: g.m.Expires + graceSeconds,
+			redeemed: payword.NewRedeemed(&g.m),
+		}
 	}
-	isLate := now >= known.redeemBy
-	if isLate && r.claim.Amount > known.redeemed.Paid {
+	return known
+}
+
+// mayBeJudged refuses what need not be hashed for.
+func (r *redemption) mayBeJudged(current *batch, known record, now int64) payword.Refusal {
+	switch {
+	case known.version == 0 && known.token == "": // which a blocked vendor's stays
+		return refuse(payword.VendorBlocked, "this broker has blocked the vendor, and nothing was reserved for this commitment before: ask for it again later")
+	case r.claim.Vendor != current.vendor:
+		return refuse(payword.WrongVendor, "the claim is by %s, the request by %s", r.claim.Vendor, current.vendor)
+	case known.isLate(now) && r.claim.Amount > known.redeemed.Paid:
 		return refuse(payword.ClaimTooLate, "claims on this commitment were paid until %s", time.Unix(known.redeemBy, 0).UTC().Format(time.RFC3339))
 	}
-	after, due, refusal := payword.JudgeClaim(m, known.redeemed, &r.claim, known.ceiling(m))
-	if refusal.Refused() {
-		return refusal
+	return payword.Refusal{}
+}
+
+func (r *record) isLate(now int64) bool { return now >= r.redeemBy }
+
+// take writes down what was decided about the claim. It changes r alone.
+func (r *redemption) take(current *batch, known record, decided *payword.ClaimCase, now int64) {
+	if decided.Refusal.Refused() {
+		r.refuse(current, known, decided.Refusal)
+		return
 	}
-	r.due = due
+	r.due = decided.Due
 	// Closing what is not stored would store it, and cost whoever asks nothing.
-	isStored := known.version > 0 || after.Paid > 0
-	r.closes = r.claim.Final && !known.closed && !isLate && isStored
-	r.after = known.paid(after, r)
-	return refusal
+	isStored := known.version > 0 || decided.After.Paid > 0
+	r.closes = r.claim.Final && !known.closed && !known.isLate(now) && isStored
+	r.after = known.paid(decided.After, r)
+	if !r.changes() {
+		r.conclude(current, known, payword.Refusal{})
+	}
 }
 
 // ceiling returns the most that may ever be paid on the commitment, in micros.

@@ -41,7 +41,7 @@ import (
 // Signature is one signature to prove.
 type Signature struct {
 	Key       ed25519.PublicKey
-	Message   []byte
+	Message   string
 	Signature []byte
 }
 
@@ -61,8 +61,9 @@ const (
 func IsUsable() bool { return isUsable }
 
 // AllValid reports whether it could prove that crypto/ed25519 takes every one of
-// the signatures, at most MaxSignatures. If it could not, it says nothing about
-// any of them.
+// the signatures, at most MaxSignatures. Then their keys are valid, too: each is
+// the only encoding of a point, which is not of small order. If it could not, it
+// says nothing about any of them.
 func AllValid(signatures []Signature) bool {
 	if !isUsable || len(signatures) > MaxSignatures {
 		return false
@@ -104,8 +105,7 @@ func newBatch(signatures []Signature) (*batch, bool) {
 	}
 	_, _ = rand.Read(b.coefficients) // it never fails
 	places := make(map[[encodedBytes]byte]int)
-	hash := sha512.New()
-	var sum [sha512.Size]byte
+	var hashed []byte
 	var padded [encodedBytes]byte
 	s, k, z := edwards25519.NewScalar(), edwards25519.NewScalar(), edwards25519.NewScalar()
 	for n, one := range signatures {
@@ -121,13 +121,11 @@ func newBatch(signatures []Signature) (*batch, bool) {
 			b.keys = append(b.keys, key)
 			b.keyTimes = append(b.keyTimes, edwards25519.NewScalar())
 		}
-		hash.Reset()
-		hash.Write(one.Signature[:encodedBytes])
-		hash.Write(one.Key)
-		hash.Write(one.Message)
+		hashed = append(append(append(hashed[:0], one.Signature[:encodedBytes]...), one.Key...), one.Message...)
+		sum := sha512.Sum512(hashed)
 		copy(padded[:], b.coefficients[n*coefficientBytes:(n+1)*coefficientBytes])
 		_, badZ := z.SetCanonicalBytes(padded[:])
-		_, badK := k.SetUniformBytes(hash.Sum(sum[:0]))
+		_, badK := k.SetUniformBytes(sum[:])
 		_, badS := s.SetCanonicalBytes(one.Signature[encodedBytes:])
 		if badZ != nil || badK != nil || badS != nil || !isUsual(&b.firsts[n]) || !isKnown && !isUsual(&key) {
 			return nil, false
