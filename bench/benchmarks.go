@@ -13,6 +13,7 @@ type benchmark struct {
 	isOnAll         bool   // on all processors; otherwise on one
 	bar             *report.Bar
 	unit            string
+	isFull          bool     // too much for the quick mode
 	needs           []string // features of the processor, each of which the bar depends on
 }
 
@@ -49,13 +50,13 @@ var benchmarks = []benchmark{
 	{id: "store/redis/64", group: groupStore, what: "the same, 64 callers", folder: "caddymodule",
 		name: "BenchmarkBarRedisStore/64", isOnAll: true, unit: "×"},
 	{id: "store/redis-everysec/64", group: groupStore, what: "the same, both write to disk every second", folder: "caddymodule",
-		name: "BenchmarkBarRedisDisk/everysec/64", isOnAll: true, unit: "×"},
+		name: "BenchmarkBarRedisDisk/everysec/64", isOnAll: true, isFull: true, unit: "×"},
 	{id: "store/redis-always/64", group: groupStore, what: "the same, both write to disk before they answer", folder: "caddymodule",
-		name: "BenchmarkBarRedisDisk/always/64", isOnAll: true, unit: "×"},
+		name: "BenchmarkBarRedisDisk/always/64", isOnAll: true, isFull: true, unit: "×"},
 	{id: "store/redis-durable/64", group: groupStore, what: "the same, ours writes to disk before it answers, the other never", folder: "caddymodule",
-		name: "BenchmarkBarRedisAlways/64", isOnAll: true, unit: "×"},
+		name: "BenchmarkBarRedisAlways/64", isOnAll: true, isFull: true, unit: "×"},
 	{id: "store/redis-link/64", group: groupStore, what: "the same, over a link with answers after 2 ms", folder: "caddymodule",
-		name: "BenchmarkBarRedisLink/64", isOnAll: true, unit: "×"},
+		name: "BenchmarkBarRedisLink/64", isOnAll: true, isFull: true, unit: "×"},
 	{id: "store/memory", group: groupStore, what: "memory for an open commitment, besides its bytes", folder: "caddymodule",
 		name: "BenchmarkBarMemory", metric: "B/commitment", isOnAll: true, bar: report.AtMost(1024), unit: "B"},
 	{id: "store/start", group: groupStore, what: "start with 1,000,000 open commitments", folder: "caddymodule",

@@ -16,7 +16,7 @@ import (
 func (b *bench) micro(ctx context.Context) error {
 	binaries := map[string]*gobench.Binary{}
 	for _, one := range benchmarks {
-		if !b.chosen.MatchString(one.id) {
+		if !b.chosen.MatchString(one.id) || one.isFull && b.mode != full.mode && b.chosen.String() == "" {
 			continue
 		}
 		if one.baseline == nil {
