@@ -71,14 +71,14 @@ var duels = []duel{
 		figures: ratios("gate on Redis / bare Caddy", report.AtLeast(0.90))},
 	{id: "http/naive", contender: "gate, Redis", baseline: "naive, Redis", figures: append(
 		ratios("gate on Redis / one EVALSHA for each request", report.AtLeast(1.5)),
-		figure{"-redis", groupWeb, "the same, Redis' CPU per request", redisof, report.AtMost(0.25), "×"})},
+		figure{"-redis", groupWeb, "gate on Redis / one EVALSHA for each request, Redis' CPU per request", redisof, report.AtMost(0.25), "×"})},
 	{id: "open/async", contender: "gate", baseline: "bare", rate: openRate, figures: []figure{
 		{"-cpu", groupOpen, "gate, in memory / bare Caddy, CPU per request", micros, report.AtMost(1.03), "×"},
-		{"-p99", groupOpen, "the same, time that 99 of 100 requests wait at most", waits, report.AtMost(1.10), "×"},
+		{"-p99", groupOpen, "gate, in memory / bare Caddy, longest wait of 99 of 100 requests", waits, report.AtMost(1.10), "×"},
 	}},
 	{id: "open/redis", contender: "gate, Redis", baseline: "bare", rate: openRate, figures: []figure{
 		{"-cpu", groupOpen, "gate on Redis / bare Caddy, CPU per request", micros, nil, "×"},
-		{"-p99", groupOpen, "the same, time that 99 of 100 requests wait at most", waits, nil, "×"},
+		{"-p99", groupOpen, "gate on Redis / bare Caddy, longest wait of 99 of 100 requests", waits, nil, "×"},
 	}},
 }
 
@@ -198,7 +198,7 @@ func (a *arena) tables() (servers []report.Server, refused report.Row) {
 		servers = append(servers, one)
 	}
 	return servers, report.Row{
-		ID: "honest/http", Group: groupHonest, What: "refused, over all servers above", Ratio: stats.Of([]float64{float64(wrong)}),
+		ID: "honest/http", Group: groupHonest, What: "honest payments refused by the servers above", Ratio: stats.Of([]float64{float64(wrong)}),
 		Bar: report.AtMost(0), Unit: "", Note: fmt.Sprintf("of %d", paid),
 	}
 }

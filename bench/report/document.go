@@ -36,7 +36,7 @@ func (r Report) Document(path string) error {
 		return err
 	}
 	var tables strings.Builder
-	tables.WriteString(r.Heading())
+	tables.WriteString(r.Heading() + "\n" + r.BarTable())
 	picture := func(title, slug string) {
 		if drawn[slug] {
 			fmt.Fprintf(&tables, "\n![%s](%s/%s.svg)\n", title, name, slug)

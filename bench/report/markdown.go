@@ -14,6 +14,7 @@ import (
 func (r Report) WriteMarkdown(w io.Writer) error {
 	var text strings.Builder
 	text.WriteString(r.Heading())
+	text.WriteString("\n" + r.BarTable())
 	for _, group := range r.Groups() {
 		fmt.Fprintf(&text, "\n### %s\n\n%s", group, r.Table(group))
 	}
@@ -35,6 +36,23 @@ func (r Report) Heading() string {
 	text.WriteString(".\n")
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&text, "\nNote: %s.\n", warning)
+	}
+	return text.String()
+}
+
+// BarTable returns what became of all bars as a Markdown table.
+func (r Report) BarTable() string {
+	var text strings.Builder
+	text.WriteString("| what | result | bar | |\n|---|---|---|---|\n")
+	for _, row := range r.Rows {
+		if row.Bar == nil {
+			continue
+		}
+		result := ""
+		if row.Missing == "" {
+			result = strings.TrimSpace(number(row.Ratio.Median) + " " + row.Unit)
+		}
+		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", row.What, result, row.barText(), row.Verdict())
 	}
 	return text.String()
 }

@@ -157,7 +157,7 @@ func TestDocument(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"# Before\n\n" + begins, ends + "\nafter\n", "### Stores", "![Stores](performance/store.svg)", "| gate / bare <Caddy> |", "### Without bars"} {
+		for _, want := range []string{"# Before\n\n" + begins, ends + "\nafter\n", "### Stores", "![Stores](performance/store.svg)", "| gate / bare <Caddy> | ≥", "| gate / bare <Caddy> | 0.991 × | ≥ 0.97 × | met |", "### Without bars"} {
 			if strings.Count(string(text), want) != 1 {
 				t.Errorf("the document does not have %q once:\n%s", want, text)
 			}
