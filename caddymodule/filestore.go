@@ -233,6 +233,11 @@ func (s *fileStore) enter(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
 		return nil
+	default: // the end of a context is a channel that has to be made first
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the store: %w", ctx.Err())
 	}

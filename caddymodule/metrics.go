@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -55,6 +56,7 @@ type metrics struct {
 	sample        *sampleCollector
 	gate          *gateCollector
 
+	last    atomic.Pointer[lastCharged]
 	mutex   sync.RWMutex
 	vendors map[string]*vendorMetrics
 }
@@ -187,10 +189,25 @@ func (m *metrics) money(vector *prometheus.CounterVec, known *sync.Map, vendor s
 		counter, _ = known.LoadOrStore(currency, vector.WithLabelValues(vendor, currency.Code()))
 	}
 	counter.(prometheus.Counter).Add(float64(amount))
+	if vector == m.charged {
+		m.last.Store(&lastCharged{vendor, currency, counter.(prometheus.Counter)})
+	}
+}
+
+// lastCharged is the counter that a charge was counted by last. Most gates have
+// one vendor and one currency.
+type lastCharged struct {
+	vendor   string
+	currency money.Currency
+	counter  prometheus.Counter
 }
 
 // charge counts what one step of the store charged.
 func (m *metrics) charge(commitment *payword.Commitment, amount money.Amount) {
+	if last := m.last.Load(); amount > 0 && last != nil && last.vendor == commitment.Vendor && last.currency == commitment.Currency {
+		last.counter.Add(float64(amount))
+		return
+	}
 	m.money(m.charged, &m.vendor(commitment.Vendor).charged, commitment.Vendor, commitment.Currency, amount)
 }
 

@@ -2,11 +2,14 @@ package caddymodule
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"math"
 	"net/http"
 	"net/textproto"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -52,6 +55,34 @@ type rereads struct {
 	mu      sync.Mutex
 	bought  map[rereadKey]bought
 	sweptAt int64 // seconds since 1970
+	maybe   boughtFilter
+}
+
+// boughtFilter tells most pages that were not bought at once: the table is so
+// large that looking into it takes longer than all else that a payment needs.
+// A page that was bought is always in it.
+type boughtFilter struct {
+	ends [filterSlots]atomic.Uint32 // when the last page of a slot expires, seconds since 1970
+}
+
+// filterSlots take 1 MiB, which stays near the processor, and are more than the
+// pages that are remembered.
+const filterSlots = 1 << 18
+
+// slot returns where a page belongs. A fingerprint is a hash already.
+func (f *boughtFilter) slot(key *rereadKey) *atomic.Uint32 {
+	return &f.ends[(binary.LittleEndian.Uint64(key.page[:])^binary.LittleEndian.Uint64(key.commitment[:]))%filterSlots]
+}
+
+func (f *boughtFilter) has(key *rereadKey, now int64) bool {
+	return now < int64(f.slot(key).Load())
+}
+
+// add notes a page. The caller holds the lock of the table.
+func (f *boughtFilter) add(key *rereadKey, expires int64) {
+	if slot := f.slot(key); int64(slot.Load()) < expires {
+		slot.Store(uint32(min(expires, math.MaxUint32)))
+	}
 }
 
 type rereadKey struct {
@@ -74,6 +105,9 @@ func newRereads() *rereads { return &rereads{bought: make(map[rereadKey]bought)}
 // and counts it. The same request again is not counted twice: neither a retry of
 // the one that bought the page nor one of the newest re-read.
 func (r *rereads) take(key *rereadKey, number uint64, asked []askedHeader, now int64) bool {
+	if !r.maybe.has(key, now) {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	page, found := r.bought[*key]
@@ -105,6 +139,7 @@ func (r *rereads) remember(key *rereadKey, page *bought, now int64) {
 	}
 	if len(r.bought) < maxRereads {
 		r.bought[*key] = *page
+		r.maybe.add(key, page.expires)
 	}
 }
 
@@ -130,8 +165,17 @@ func representation(vary string, asked []askedHeader) [sha256.Size]byte {
 		}
 		message = append(message, 0)
 	}
+	if string(message) == askedNothing {
+		return askedNothingSum
+	}
 	return sha256.Sum256(message)
 }
+
+// askedNothing is what is hashed where an answer varies with the headers of a
+// payment alone, as most do, and no other credentials came.
+const askedNothing = "\x00\x00\x00"
+
+var askedNothingSum = sha256.Sum256([]byte(askedNothing))
 
 func (x *exchange) rereadKey() *rereadKey {
 	return &rereadKey{commitment: x.sent.payment.Commitment, page: x.bought}

@@ -202,7 +202,7 @@ func (w *paidWriter) Write(content []byte) (int, error) {
 func (w *paidWriter) writeThrough(content []byte) (int, error) {
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	began := time.Now()
+	began := sinceStart()
 	n, err := w.ResponseWriterWrapper.Write(content)
 	w.noteWrite(began, err)
 	return n, err
@@ -210,9 +210,9 @@ func (w *paidWriter) writeThrough(content []byte) (int, error) {
 
 // noteWrite notes what came of a write that began at a time. The caller holds
 // writing.
-func (w *paidWriter) noteWrite(began time.Time, err error) {
+func (w *paidWriter) noteWrite(began time.Duration, err error) {
 	w.writeFailed = w.writeFailed || err != nil
-	w.stalled = w.stalled || time.Since(began) > clientPatience
+	w.stalled = w.stalled || sinceStart()-began > clientPatience
 }
 
 // ReadFrom copies content, after the header, the fast way where there is one.
@@ -249,7 +249,7 @@ func (w *paidWriter) FlushError() error {
 func (w *paidWriter) flushThrough() error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
-	began := time.Now()
+	began := sinceStart()
 	err := http.NewResponseController(w.ResponseWriterWrapper.ResponseWriter).Flush()
 	w.noteWrite(began, err)
 	return err
