@@ -40,8 +40,8 @@ func refusePrefetch(w http.ResponseWriter) error {
 // isSecure reports whether what the request carries could not be seen on its
 // way: it came over TLS, from this machine, or over TLS to a proxy that the
 // server trusts.
-func isSecure(r *http.Request) bool {
-	if trusted, _ := variablesOf(r)[caddyhttp.TrustedProxyVarKey].(bool); trusted {
+func isSecure(r *http.Request, variables map[string]any) bool {
+	if trusted, _ := variables[caddyhttp.TrustedProxyVarKey].(bool); trusted {
 		return r.Header.Get("X-Forwarded-Proto") == "https"
 	}
 	if r.TLS != nil {

@@ -106,7 +106,7 @@ func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
 
 // checkCircumstances refuses what must not be looked at any further.
 func (x *exchange) checkCircumstances() payword.Refusal {
-	if !isSecure(x.request) {
+	if !isSecure(x.request, x.vars) {
 		return overPlainHTTP
 	}
 	return x.checkStrikes(source{commitment: x.sent.payment.Commitment})

@@ -22,7 +22,7 @@ const maxChallengedURLBytes = 2048
 // refuse answers a request that is not served: what it costs, why it was
 // refused, and what it takes to go on.
 func (x *exchange) refuse(refusal payword.Refusal) error {
-	secure := isSecure(x.request)
+	secure := isSecure(x.request, x.vars)
 	if !secure { // whatever else is wrong: nothing is quoted there (section 11.2 of the draft)
 		refusal = overPlainHTTP
 	}
