@@ -264,8 +264,8 @@ func (r *Redis) validate() error {
 		return errors.New("password and password_file: want one of them")
 	case timeout < 10*time.Millisecond || timeout > 30*time.Second:
 		return errors.New("timeout: want 10ms to 30s")
-	case full.Connections < lineBatches || full.Connections > 1000:
-		return fmt.Errorf("connections %d: want %d to 1000", full.Connections, lineBatches)
+	case full.Connections < 2*lineBatches || full.Connections > 1000:
+		return fmt.Errorf("connections %d: want %d to 1000", full.Connections, 2*lineBatches)
 	case len(full.Prefix) > maxRedisPrefixBytes || strings.ContainsAny(full.Prefix, "{}*?[]\\"):
 		return fmt.Errorf("prefix: want at most %d bytes, without { } * ? [ ] and \\", maxRedisPrefixBytes)
 	case full.TLS != nil && (full.TLS.Certificate == "") != (full.TLS.Key == ""):

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	_ "embed"
+	"runtime"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 	// swaps of other commitments gather for the next ones. So on a link that takes
 	// long there are several in flight, and one that waits for a slow server does
 	// not hold up all others.
-	lineBatches = 8
+	lineBatches = 4
 
 	// maxBatchSwaps bounds what shares a call, and so how long Redis does nothing
 	// else, and what is in doubt if an answer is lost.
@@ -66,8 +67,8 @@ type redisLine struct {
 	timeout   time.Duration // of one batch
 
 	mutex    sync.Mutex
-	waiting  []*swapCall // if any: lineBatches are under way, or the first is being woken
-	isWaking bool        // the first was told to lead, and has not taken what waits yet
+	waiting  []*swapCall // if any: lineBatches are under way, or the first leads
+	isWaking bool        // the first leads, and has not taken what waits yet
 	inFlight int         // batches, that of who is being woken among them
 	idle     []*swapBatch
 	isClosed bool
@@ -96,26 +97,27 @@ func (l *redisLine) do(call *swapCall) error {
 	}
 	isFirst := len(l.waiting) == 0
 	l.waiting = append(l.waiting, call)
-	if isFirst && l.inFlight < lineBatches {
+	isLeading := isFirst && l.inFlight < lineBatches
+	if isLeading {
+		l.isWaking = true
 		l.inFlight++
-		l.lead(call)
-		return call.err
-	}
-	if call.turn == nil {
+	} else if call.turn == nil {
 		call.turn = make(chan bool, 1)
 	}
 	l.mutex.Unlock()
-	if <-call.turn {
-		l.mutex.Lock()
-		l.isWaking = false
+	if isLeading || <-call.turn {
 		l.lead(call)
 	}
 	return call.err
 }
 
-// lead sends what waits, the caller's own call among it. The caller holds the
-// mutex, which is unlocked then.
+// lead sends what waits, the caller's own call among it. First it lets all run that
+// can: on a busy machine that is others who have something to send, and on an idle
+// one nobody.
 func (l *redisLine) lead(own *swapCall) {
+	runtime.Gosched()
+	l.mutex.Lock()
+	l.isWaking = false
 	batch := l.take()
 	l.wake()
 	l.mutex.Unlock()

@@ -100,6 +100,7 @@ func appendStored(buffer []byte, r *record) []byte {
 // follows tags.
 func appendWhole(buffer []byte, e *entry, tags []byte, tag [tagBytes]byte) []byte {
 	former := tags[max(0, len(tags)-(tagsKept-1)*tagBytes):]
+	buffer = slices.Grow(buffer, len(e.commitment.Token)+len(e.reservation)+len(e.state.Recent)*requestBytes+minStepsBytes)
 	buffer = append(append(buffer, valueMark, byte(len(former)/tagBytes)), former...)
 	opened := e.opened(e.commitment.Token)
 	buffer = appendStored(buffer, &opened)
