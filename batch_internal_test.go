@@ -128,7 +128,7 @@ func (f *forge) claim(isSpoilt bool) string {
 func TestBatchGivesWhatOneByOneGives(t *testing.T) {
 	f := newForge(t)
 	vendorKey := f.vendor.Public().(ed25519.PublicKey)
-	for _, size := range []int{10, 100} {
+	for _, size := range []int{10, 150} {
 		for _, faulty := range []int{0, 1, size} {
 			commitments, claims := make([]string, size), make([]string, size)
 			for k := range size {

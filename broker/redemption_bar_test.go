@@ -1,3 +1,5 @@
+//go:build unix
+
 package broker_test
 
 import (
@@ -139,14 +141,16 @@ func BenchmarkBarRedemption(b *testing.B) {
 }
 
 // BenchmarkBarDay verifies a day of 2,500 payments a second, 10,000 to a
-// commitment: 21,600 commitments, which are those of one pile again and again.
+// commitment: 21,600 commitments, which are those of one pile again and again. It
+// reports the time of the processor, which others on the machine disturb less.
 func BenchmarkBarDay(b *testing.B) {
 	const perSecond, perCommitment = 2500, 10_000
 	p := newPile(b, perCommitment)
+	begin := processorTime()
 	for b.Loop() {
 		for left := perSecond * 86400 / perCommitment; left > 0; left -= commitmentsOfPile {
 			p.verify(b, min(left, commitmentsOfPile))
 		}
 	}
-	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "seconds")
+	b.ReportMetric((processorTime()-begin).Seconds()/float64(b.N), "seconds")
 }

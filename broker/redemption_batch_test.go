@@ -20,7 +20,7 @@ func TestBadSignaturesAmongMany(t *testing.T) {
 			u, s := b.newUser(1000*cent), b.newShop()
 			certificate, key := u.certificate()
 			var claims []payword.Redemption
-			for range 40 {
+			for range 60 {
 				p := u.commitWith(certificate, key, s.origin, 10*cent)
 				claims = append(claims, s.claim(p, 2, 2*cent), s.claim(p, 3, 3*cent))
 			}
@@ -46,7 +46,7 @@ func TestBadSignaturesAmongMany(t *testing.T) {
 					t.Errorf("claim %d: got %+v, and it is bad: %t", k, result, isBad)
 				}
 			}
-			s.wantPayable(cent * 3 * money.Amount(40-unpaid))
+			s.wantPayable(cent * 3 * money.Amount(60-unpaid))
 			b.wantSound()
 		})
 	}
