@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -128,18 +129,16 @@ func newHandler(b *Broker) (http.Handler, error) {
 	registerOwner(a)
 	registerExport(a)
 	registerAccountAdministration(a)
-	var document json.RawMessage // written once, below, before anything is served
+	// Written when it is asked for first: that takes longer than all else here.
+	document := sync.OnceValues(func() (json.RawMessage, error) { return json.Marshal(a.huma.OpenAPI()) })
 	register(a, route{method: http.MethodGet, path: pathOpenAPI, id: "getOpenAPI", media: "application/openapi+json", summary: "This document"},
 		func(context.Context, *struct{}) (*rawAnswer, payword.Refusal, error) {
-			return &rawAnswer{"application/openapi+json", "public, max-age=300", document}, payword.Refusal{}, nil
+			written, err := document()
+			return &rawAnswer{"application/openapi+json", "public, max-age=300", written}, payword.Refusal{}, err
 		})
 	refuseNull(a.huma.OpenAPI().Components.Schemas)
-	err := describe(a.huma.OpenAPI(), a.routes)
-	if err != nil {
+	if err := describe(a.huma.OpenAPI(), a.routes); err != nil {
 		return nil, fmt.Errorf("describing the routes: %w", err)
-	}
-	if document, err = json.Marshal(a.huma.OpenAPI()); err != nil {
-		return nil, fmt.Errorf("writing the OpenAPI document: %w", err)
 	}
 	return &guard{broker: b, mux: mux, routes: a.routes}, nil
 }
