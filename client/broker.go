@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -228,6 +229,7 @@ func (w *Wallet) Certificates(ctx context.Context, n int) error {
 
 	spares, err := w.requestCertificates(ctx, broker, currency, first, missing)
 	if err != nil {
+		w.giveNumbersBack(err, first, missing)
 		return err
 	}
 	w.mu.Lock()
@@ -235,6 +237,17 @@ func (w *Wallet) Certificates(ctx context.Context, n int) error {
 	w.unsaved = true
 	w.mu.Unlock()
 	return w.save()
+}
+
+// giveNumbersBack takes back the numbers of keys that the broker may not have seen.
+// Asked again for the same, it gives what it issued and nobody got.
+func (w *Wallet) giveNumbersBack(err error, first uint32, count int) {
+	var refusal *BrokerError
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.As(err, &refusal) && refusal.unavailable() && w.doc.NextKey == first+uint32(count) {
+		w.doc.NextKey = first
+	}
 }
 
 // requestCertificates asks for a certificate for each of count keys from first

@@ -123,6 +123,17 @@ func (w *Wallet) takeSpare() (heldCertificate, bool) {
 	return held, true
 }
 
+// giveSpare puts a certificate back that was taken for a vendor and not used,
+// unless the vendor knows it.
+func (w *Wallet) giveSpare(vendorOrigin string, held heldCertificate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if v := w.doc.Vendors[vendorOrigin]; v == nil || v.heldCertificate.Key != held.Key || v.heldCertificate.Certificate == "" {
+		w.doc.Spares = append([]heldCertificate{held}, w.doc.Spares...)
+		w.unsaved = true
+	}
+}
+
 // closeTimeout is how long Close waits for spares that are being renewed: a
 // command that pays for one page would otherwise never get to it.
 const closeTimeout = 5 * time.Second

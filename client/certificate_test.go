@@ -107,6 +107,41 @@ func TestRevokedCertificateIsReplaced(t *testing.T) {
 	}
 }
 
+// A broker that is away costs no numbers of keys: a wallet that is restored looks
+// for them in order, and not for ever.
+func TestKeysAreNumberedWithoutGaps(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.broker.set(func() { w.broker.down = true })
+	for range 80 {
+		refusedBy[*client.BrokerError](t, w.wallet.Certificates(t.Context(), payword.MaxCertificatesPerRequest))
+	}
+	w.broker.set(func() { w.broker.down = false })
+	w.mustGet("/a")
+	before := w.heldBy()
+	w.restored()
+	w.mustGet("/b")
+	if after := w.heldBy(); after.Subject != before.Subject {
+		t.Errorf("the restored wallet is %s to the vendor, and was %s", after.Subject, before.Subject)
+	}
+}
+
+// A certificate that was not used for a vendor after all is there for the next.
+func TestUnusedSpareIsKept(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.broker.set(func() { w.broker.limit = 999 })
+	if err := w.wallet.Certificates(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if refused := refusedBy[*client.RefusedError](t, w.get("/a")); refused.Reason != payword.OverCertificateLimit {
+			t.Errorf("got %v, want %v", refused.Reason, payword.OverCertificateLimit)
+		}
+	}
+	if spares := w.wallet.Summary().Spares; spares != 3 {
+		t.Errorf("%d spares are left, want 3", spares)
+	}
+}
+
 // Spares are renewed when half of their life is over, so that they are there when
 // the broker is not.
 func TestSparesAreTended(t *testing.T) {

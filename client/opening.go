@@ -130,6 +130,7 @@ func (w *Wallet) openOnce(ctx context.Context, t terms, broker string) error {
 			return err
 		}
 		if c, err = w.newCommitment(t, held, limit); err != nil {
+			w.giveSpare(t.offer.vendor, held)
 			return err
 		}
 		if err := w.keep(t.offer.vendor, c, held); err != nil {
