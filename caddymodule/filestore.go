@@ -73,6 +73,11 @@ var _ store = (*fileStore)(nil)
 type shard struct {
 	mutex   sync.RWMutex
 	entries map[payword.CommitmentID]*entry
+	resting map[payword.CommitmentID]resting // those that are not in entries
+}
+
+func (s *shard) init() {
+	s.entries, s.resting = map[payword.CommitmentID]*entry{}, map[payword.CommitmentID]resting{}
 }
 
 // entry is a commitment and what was paid on it.
@@ -86,6 +91,7 @@ type entry struct {
 	state       payword.State
 	final       bool   // the last claim was acknowledged
 	forgotten   bool   // it is no longer in its shard
+	rests       bool   // its shard has another form of it, which goes on
 	binds       bool   // a record of it binds, and was not durable when last looked at
 	newest      uint64 // position of its last record in the journal
 }
@@ -99,7 +105,7 @@ func openFileStore(directory string, options fileStoreOptions) (*fileStore, erro
 		s.logger = zap.NewNop()
 	}
 	for k := range s.shards {
-		s.shards[k].entries = map[payword.CommitmentID]*entry{}
+		s.shards[k].init()
 	}
 	if s.disk == nil {
 		opened, err := openDirectory(directory)
@@ -142,36 +148,11 @@ func (s *fileStore) Close() error {
 func (s *fileStore) shardOf(id payword.CommitmentID) *shard { return &s.shards[id[0]%shardCount] }
 
 // entry returns what is known of a commitment, or nil.
-func (s *fileStore) entry(id payword.CommitmentID) *entry {
-	shard := s.shardOf(id)
-	shard.mutex.RLock()
-	defer shard.mutex.RUnlock()
-	return shard.entries[id]
-}
+func (s *fileStore) entry(id payword.CommitmentID) *entry { return s.shardOf(id).find(id) }
 
 // insert remembers e unless its commitment is known, and returns what is
 // remembered.
-func (s *fileStore) insert(e *entry) *entry {
-	shard := s.shardOf(e.commitment.ID)
-	shard.mutex.Lock()
-	defer shard.mutex.Unlock()
-	if known := shard.entries[e.commitment.ID]; known != nil {
-		return known
-	}
-	shard.entries[e.commitment.ID] = e
-	return e
-}
-
-// all returns the commitments of a shard.
-func (s *shard) all() []*entry {
-	s.mutex.RLock()
-	defer s.mutex.RUnlock()
-	entries := make([]*entry, 0, len(s.entries))
-	for _, e := range s.entries {
-		entries = append(entries, e)
-	}
-	return entries
-}
+func (s *fileStore) insert(e *entry) *entry { return s.shardOf(e.commitment.ID).insert(e) }
 
 // newEntry returns an opened commitment. It keeps its own copy without what can
 // be read again from its token, because it may be kept for months.
@@ -272,18 +253,29 @@ func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step)
 		return view{}, err
 	}
 	defer s.leave()
-	e := s.entry(id)
-	if e == nil {
-		return view{}, errUnknownCommitment
+	for {
+		e := s.entry(id)
+		if e == nil {
+			return view{}, errUnknownCommitment
+		}
+		if seen, err := s.stepOn(e, run); err != errRests {
+			return seen, err
+		}
 	}
-	return s.stepOn(e, run)
 }
+
+// errRests means that an entry was just put to rest: the step has to find it anew.
+var errRests = errors.New("the commitment rests")
 
 func (s *fileStore) stepOn(e *entry, run step) (view, error) {
 	e.mutex.Lock()
-	if e.forgotten {
+	switch {
+	case e.forgotten:
 		e.mutex.Unlock()
 		return view{}, errUnknownCommitment
+	case e.rests:
+		e.mutex.Unlock()
+		return view{}, errRests
 	}
 	r, err := run(e)
 	if err == nil && r.kind != 0 {
@@ -308,21 +300,26 @@ func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
 		return view{}, err
 	}
 	defer s.leave()
-	e := s.entry(o.commitment.ID)
-	if e == nil {
-		if e = s.openNew(o); e == nil {
-			return view{}, errCreditLimit
-		}
-	}
 	topUp := topUpStep(o)
-	return s.stepOn(e, func(e *entry) (record, error) {
+	run := func(e *entry) (record, error) {
 		wasUnreserved := e.isUnreserved()
 		r, err := topUp(e)
 		if wasUnreserved && !e.isUnreserved() {
 			s.credit.free(e.commitment, e.creditDay)
 		}
 		return r, err
-	})
+	}
+	for {
+		e := s.entry(o.commitment.ID)
+		if e == nil {
+			if e = s.openNew(o); e == nil {
+				return view{}, errCreditLimit
+			}
+		}
+		if seen, err := s.stepOn(e, run); err != errRests {
+			return seen, err
+		}
+	}
 }
 
 // openNew remembers a commitment that was not known, and returns what is
@@ -367,7 +364,7 @@ func (e *entry) isUnreserved() bool { return e.state.Sequence == 0 }
 // countCredit adds up the shares of the commitments that were read back.
 func (s *fileStore) countCredit() {
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			if e.isUnreserved() {
 				s.credit.add(e.commitment, e.creditDay)
 			}
@@ -459,10 +456,11 @@ func (s *fileStore) claimables(ctx context.Context, now, refundSeconds int64, yi
 	s.now.Store(now)
 	expired := forgettable{}
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			s.shards[k].rest(e, now, s.journal.durable.Load())
 			expired.count(e, now)
 			found, newest, isDue := e.claimable(now, refundSeconds)
 			if !isDue {
@@ -526,6 +524,8 @@ func (e *entry) releaseRecent(now int64) {
 // isPast reports whether a commitment can be forgotten: nothing can be claimed
 // on it any more, and nobody can open it again, not even by a clock that is
 // SkewSeconds behind. The caller holds mutex.
-func (e *entry) isPast(now int64) bool {
-	return now >= max(e.redeemBy, e.commitment.Expires)+payword.SkewSeconds
-}
+func (e *entry) isPast(now int64) bool { return now >= e.pastAt() }
+
+// pastAt returns when isPast begins, in seconds since 1970. The caller holds
+// mutex.
+func (e *entry) pastAt() int64 { return max(e.redeemBy, e.commitment.Expires) + payword.SkewSeconds }

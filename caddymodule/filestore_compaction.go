@@ -152,17 +152,10 @@ func (s *fileStore) compact() (int64, error) {
 func (s *fileStore) forgetPast(now int64) {
 	for k := range s.shards {
 		shard := &s.shards[k]
-		for _, e := range shard.all() {
-			e.mutex.Lock()
-			e.forgotten = e.isPast(now)
-			isForgotten := e.forgotten
-			e.mutex.Unlock()
-			if isForgotten {
-				shard.mutex.Lock()
-				delete(shard.entries, e.commitment.ID)
-				shard.mutex.Unlock()
-			}
+		for e := range shard.all() {
+			shard.forgetEntry(e, now)
 		}
+		shard.forget(now)
 	}
 }
 
@@ -262,7 +255,7 @@ func (w *snapshotWriter) writeAll(s *fileStore) error {
 	w.end = fileHeaderBytes
 	w.frame = make([]byte, frameHeadBytes, 2*snapshotFrameBytes)
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			w.add(e)
 			if len(w.frame) < snapshotFrameBytes {
 				continue

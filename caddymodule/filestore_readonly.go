@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/internal/filelock"
 )
 
@@ -106,7 +105,7 @@ func readStore(path string) (_ *fileStore, err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	s := &fileStore{logger: zap.NewNop()}
 	for k := range s.shards {
-		s.shards[k].entries = map[payword.CommitmentID]*entry{}
+		s.shards[k].init()
 	}
 	r := recovery{store: s, disk: d}
 	journal, err := r.run()

@@ -385,15 +385,23 @@ func (s *frameScanner) header(mark string) error {
 // frames calls apply for the records of all frames up to the first that is not
 // good, or the end.
 func (s *frameScanner) frames(apply func(*record) error) error {
+	queue := frameQueue{scan: s, apply: apply}
+	err := s.eachFrame(queue.add)
+	return errors.Join(queue.drain(), err)
+}
+
+// eachFrame calls use for the records of all frames up to the first that is not
+// good, or the end, with where the next one begins. They change after it returns.
+func (s *frameScanner) eachFrame(use func(body []byte, next int64) error) error {
 	rest := s.size - s.offset
 	reader := bufio.NewReaderSize(io.NewSectionReader(s.file, s.offset, rest), int(min(rest, pieceBytes)))
-	body := []byte(nil)
+	body, offset := []byte(nil), s.offset
 	for {
 		head := [frameHeadBytes]byte{}
 		if _, err := io.ReadFull(reader, head[:]); err != nil {
 			return endOfFile(err)
 		}
-		size, isFrame := s.frameSize(head[:], s.offset)
+		size, isFrame := s.frameSize(head[:], offset)
 		if !isFrame {
 			return nil
 		}
@@ -401,13 +409,13 @@ func (s *frameScanner) frames(apply func(*record) error) error {
 		if _, err := io.ReadFull(reader, body); err != nil {
 			return endOfFile(err)
 		}
-		if binary.BigEndian.Uint32(head[8:]) != frameSum(s.generation, s.offset, body) {
+		if binary.BigEndian.Uint32(head[8:]) != frameSum(s.generation, offset, body) {
 			return nil
 		}
-		if err := eachRecord(body, apply); err != nil {
+		offset += int64(frameHeadBytes + size)
+		if err := use(body, offset); err != nil {
 			return err
 		}
-		s.offset += int64(frameHeadBytes + size)
 	}
 }
 
@@ -550,16 +558,12 @@ func (r *recovery) apply(entry *record) error {
 // applyOpened opens a commitment again. Its signatures were checked before it
 // was recorded. One that is known was opened while a snapshot was written.
 func (r *recovery) applyOpened(entry *record) error {
-	commitment, err := payword.UnverifiedCommitment(entry.token)
-	if err != nil {
-		return err
-	}
 	o := opening{
-		commitment: &commitment, reservation: entry.reservation,
+		commitment: entry.commitment, reservation: entry.reservation,
 		amount: entry.amount, sequence: entry.sequence, redeemBy: entry.redeemBy,
 	}
 	if entry.kind == recordOpenedOnCredit {
-		o.amount, o.credit.day = commitment.Limit, entry.day
+		o.amount, o.credit.day = o.commitment.Limit, entry.day
 	}
 	fresh := newEntry(o)
 	if known := r.store.insert(fresh); known != fresh {

@@ -31,7 +31,7 @@ func (u *singles) prepare(s *fileStore) {
 	}
 	granted := make(map[payword.Fingerprint]single)
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			e.mutex.Lock()
 			for _, request := range e.state.Recent {
 				if request.Grants > 0 {

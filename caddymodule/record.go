@@ -58,12 +58,13 @@ type record struct {
 	request payword.Request // recordCharged; its Number and Grants in recordGivenBack, its Number and Price in recordTruedUp
 	final   bool            // recordAcknowledged, recordState: the last claim was acknowledged
 
-	token       string       // recordOpened, recordOpenedOnCredit
-	reservation string       // recordOpened, recordToppedUp
-	amount      money.Amount // recordOpened, recordToppedUp: in micros
-	sequence    uint32       // recordOpened, recordToppedUp
-	redeemBy    int64        // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
-	day         int64        // recordOpenedOnCredit: UTC, days since 1970
+	token       string              // recordOpened, recordOpenedOnCredit
+	commitment  *payword.Commitment // the same, while it is read back
+	reservation string              // recordOpened, recordToppedUp
+	amount      money.Amount        // recordOpened, recordToppedUp: in micros
+	sequence    uint32              // recordOpened, recordToppedUp
+	redeemBy    int64               // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
+	day         int64               // recordOpenedOnCredit: UTC, days since 1970
 
 	isUnsafe bool // recordCharged: the request must not be executed twice; not written
 
@@ -202,6 +203,19 @@ func appendRequest(buffer []byte, request *payword.Request) []byte {
 		return append(buffer, request.Grants)
 	}
 	return appendPassKey(append(buffer, request.Grants|grantsTowardPass), request.Toward)
+}
+
+// countRecords returns how many records body holds, as far as they are whole.
+func countRecords(body []byte) (count int) {
+	for len(body) >= recordHeadBytes {
+		size := recordHeadBytes + int(binary.BigEndian.Uint32(body[1:]))
+		if size > len(body) {
+			break
+		}
+		body = body[size:]
+		count++
+	}
+	return count
 }
 
 // eachRecord calls apply for every record in body, in order.

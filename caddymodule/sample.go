@@ -57,7 +57,7 @@ func (s *fileStore) accounts(ctx context.Context, yield func(account) bool) erro
 		}
 	}
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -12,7 +12,7 @@ func (s *fileStore) recall(id payword.CommitmentID, seen *view) bool {
 	}
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if e.forgotten || !s.isVisible(e.newest, e.binds) {
+	if e.forgotten || e.rests || !s.isVisible(e.newest, e.binds) {
 		return false
 	}
 	*seen = e.view()

@@ -721,7 +721,7 @@ func (s *memoryStore) digest(now int64) string {
 func (s *fileStore) digest(now int64) string {
 	entries := map[payword.CommitmentID]*entry{}
 	for k := range s.shards {
-		for _, e := range s.shards[k].all() {
+		for e := range s.shards[k].all() {
 			entries[e.commitment.ID] = e
 		}
 	}

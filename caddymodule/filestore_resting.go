@@ -1,0 +1,188 @@
+package caddymodule
+
+import (
+	"iter"
+
+	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/money"
+)
+
+// resting is a commitment of which no request is remembered, in the form that
+// takes least memory. Nearly all commitments are like that nearly always. The
+// next step on one makes it an entry again.
+type resting struct {
+	commitment *payword.Commitment
+	past       int64  // it can be forgotten from then on, seconds since 1970
+	text       string // the rest of its entry, as records have it
+}
+
+// rest returns e as a resting one. A tail that is still the root is left out, as
+// is the part of the window in which no number was seen. The caller holds mutex.
+func (e *entry) rest() resting {
+	state := &e.state
+	known := record{reservation: e.reservation, amount: state.Cap, sequence: state.Sequence, redeemBy: e.redeemBy}
+	text := appendUint64(known.appendReservation(nil), uint64(e.creditDay))
+	for _, amount := range []money.Amount{state.Charged, state.Returned, state.Claimed} {
+		text = appendUint64(text, uint64(amount))
+	}
+	text = appendBool(appendBool(text, state.Closed), e.final)
+	for k := range e.commitment.Chains {
+		if isMoved := state.Tails[k].Index > 0; isMoved {
+			text = appendTail(appendBool(text, true), &state.Tails[k])
+		} else {
+			text = appendBool(text, false)
+		}
+	}
+	text = appendUint64(text, state.Highest)
+	seen := len(state.Window)
+	for seen > 0 && state.Window[seen-1] == 0 {
+		seen--
+	}
+	text = append(text, uint8(seen))
+	for _, word := range state.Window[:seen] {
+		text = appendUint64(text, word)
+	}
+	for _, pass := range state.AllPasses() {
+		text = appendPass(text, &pass)
+	}
+	return resting{commitment: e.commitment, past: e.pastAt(), text: string(text)}
+}
+
+// wake returns what rest was called on.
+func (r *resting) wake() *entry {
+	known, p := record{}, parser{rest: []byte(r.text)}
+	p.reservation(&known)
+	e := &entry{commitment: r.commitment, reservation: known.reservation, redeemBy: known.redeemBy}
+	e.creditDay = int64(p.uint64())
+	state := payword.NewState(r.commitment, known.amount, known.sequence)
+	state.Charged, state.Returned, state.Claimed = p.amount(), p.amount(), p.amount()
+	state.Closed, e.final = p.bool(), p.bool()
+	for k := range r.commitment.Chains {
+		if isMoved := p.bool(); isMoved {
+			state.Tails[k] = p.tail()
+		}
+	}
+	state.Highest = p.uint64()
+	for k := range p.uint8() {
+		state.Window[k] = p.uint64()
+	}
+	for len(p.rest) > 0 {
+		state.MergePass(*p.pass())
+	}
+	e.state = state
+	return e
+}
+
+// find returns an entry, or nil. One that rests is woken.
+func (s *shard) find(id payword.CommitmentID) *entry {
+	s.mutex.RLock()
+	e, rests := s.entries[id], false
+	if e == nil {
+		_, rests = s.resting[id]
+	}
+	s.mutex.RUnlock()
+	if !rests {
+		return e
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.wake(id)
+}
+
+// wake is find for a caller that holds mutex.
+func (s *shard) wake(id payword.CommitmentID) *entry {
+	r, rests := s.resting[id]
+	if !rests {
+		return s.entries[id]
+	}
+	e := r.wake()
+	s.entries[id] = e
+	delete(s.resting, id)
+	return e
+}
+
+// insert remembers e unless its commitment is known, and returns what is
+// remembered.
+func (s *shard) insert(e *entry) *entry {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if known := s.wake(e.commitment.ID); known != nil {
+		return known
+	}
+	s.entries[e.commitment.ID] = e
+	return e
+}
+
+// rest lets e rest if no request of it is remembered at now, and all that is
+// known of it is durable, which it is up to a position in the journal.
+func (s *shard) rest(e *entry, now int64, durable uint64) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	// Steps lock an entry first and then its shard. One that is locked does not
+	// rest anyway.
+	if !e.mutex.TryLock() {
+		return
+	}
+	defer e.mutex.Unlock()
+	e.releaseRecent(now)
+	id := e.commitment.ID
+	if len(e.state.Recent) > 0 || e.newest > durable || s.entries[id] != e {
+		return
+	}
+	e.rests = true
+	s.resting[id] = e.rest()
+	delete(s.entries, id)
+}
+
+// all calls yield for the commitments of a shard. Of one that rests it gets a
+// copy, which says what was known when all began.
+func (s *shard) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		s.mutex.RLock()
+		entries, rest := make([]*entry, 0, len(s.entries)), make([]resting, 0, len(s.resting))
+		for _, e := range s.entries {
+			entries = append(entries, e)
+		}
+		for _, r := range s.resting {
+			rest = append(rest, r)
+		}
+		s.mutex.RUnlock()
+		for _, e := range entries {
+			if !yield(e) {
+				return
+			}
+		}
+		for k := range rest {
+			if !yield(rest[k].wake()) {
+				return
+			}
+		}
+	}
+}
+
+// forget drops what is past at now.
+func (s *shard) forget(now int64) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for id, r := range s.resting {
+		if now >= r.past {
+			delete(s.resting, id)
+		}
+	}
+}
+
+// forgetEntry drops e if it is past at now.
+func (s *shard) forgetEntry(e *entry, now int64) {
+	e.mutex.Lock()
+	e.forgotten = !e.rests && e.isPast(now)
+	isForgotten := e.forgotten
+	e.mutex.Unlock()
+	if !isForgotten {
+		return
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.entries[e.commitment.ID] == e {
+		delete(s.entries, e.commitment.ID)
+	}
+}
