@@ -76,21 +76,39 @@ func (b *Batch) Verify() []bool {
 	for _, noted := range b.keys {
 		proved[noted.key] = false
 	}
-	b.verifyPart(0, len(b.signatures), areValid, proved)
+	b.verifyPart(0, len(b.signatures), leastWhole, areValid, proved)
 	for _, noted := range b.keys {
 		areValid[noted.number] = proved[noted.key] || CheckPublicKey(noted.key[:]) == nil
 	}
 	return areValid
 }
 
+// How much one by one would have to take for a batch to be worth its fixed cost,
+// in signatures of a key whose multiples are kept. Halves of a batch with bad
+// signatures have to save more, because there may be bad ones in each of them.
+const (
+	leastWhole = 150
+	leastHalf  = 3 * leastWhole
+)
+
+// isWorthBatch reports whether one by one would take that much. A signature of
+// another key takes three times as long.
+func (b *Batch) isWorthBatch(part []ed25519batch.Signature, least int) bool {
+	for _, one := range part {
+		if least--; !b.verifier.isFrequent(one.Key) {
+			least -= 2
+		}
+	}
+	return least <= 0 && ed25519batch.IsUsable()
+}
+
 // verifyPart checks some of the signatures. If they cannot be proved together,
 // each half is tried by itself, so that a few bad ones cost little. Who has signed
 // in a batch that is proved has a valid key.
-func (b *Batch) verifyPart(from, to int, areValid []bool, proved map[[ed25519.PublicKeySize]byte]bool) {
+func (b *Batch) verifyPart(from, to, least int, areValid []bool, proved map[[ed25519.PublicKeySize]byte]bool) {
 	part := b.signatures[from:to]
-	isWorthIt := ed25519batch.IsUsable() && len(part) >= ed25519batch.MinSignatures
 	switch {
-	case !isWorthIt:
+	case !b.isWorthBatch(part, least):
 		for k, one := range part {
 			areValid[b.numbers[from+k]] = b.verifier.verify(one.Key, one.Message, one.Signature)
 		}
@@ -103,7 +121,7 @@ func (b *Batch) verifyPart(from, to int, areValid []bool, proved map[[ed25519.Pu
 		}
 	default:
 		half := (from + to) / 2
-		b.verifyPart(from, half, areValid, proved)
-		b.verifyPart(half, to, areValid, proved)
+		b.verifyPart(from, half, leastHalf, areValid, proved)
+		b.verifyPart(half, to, leastHalf, areValid, proved)
 	}
 }

@@ -65,6 +65,12 @@ func (v *Verifier) verify(key ed25519.PublicKey, message string, signature []byt
 	return frequent.multiples.verify(key, []byte(message), signature)
 }
 
+// isFrequent reports whether the key is one of those that sign much. It has
+// ed25519.PublicKeySize bytes.
+func (v *Verifier) isFrequent(key ed25519.PublicKey) bool {
+	return v != nil && v.keys[[ed25519.PublicKeySize]byte(key)] != nil
+}
+
 // checkKey is that of signatureCheck.
 func (v *Verifier) checkKey(key ed25519.PublicKey) error { return CheckPublicKey(key) }
 

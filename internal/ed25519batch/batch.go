@@ -45,14 +45,11 @@ type Signature struct {
 	Signature []byte
 }
 
+// MaxSignatures bounds a batch: its memory, 600 bytes for a signature. The fixed
+// cost of one is that of 45 signatures of crypto/ed25519.
+const MaxSignatures = 4096
+
 const (
-	// MaxSignatures bounds a batch: its memory, 600 bytes for a signature.
-	MaxSignatures = 4096
-
-	// MinSignatures is how many are worth the fixed cost of a batch, which is that
-	// of 45 signatures of crypto/ed25519, or 130 by a key whose multiples are kept.
-	MinSignatures = 192
-
 	encodedBytes     = 32
 	coefficientBytes = 16 // of z
 	halvesBytes      = 8  // of random halves

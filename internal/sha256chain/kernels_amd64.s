@@ -116,6 +116,13 @@ DATA sigmas<>+0x04(SB)/4, $0x11002000
 DATA sigmas<>+0x08(SB)/4, $0x00400022
 GLOBL sigmas<>(SB), NOPTR|RODATA, $12
 
+// first: what the first round adds to W0, from the initial state: to make E and
+// A; and G with K of the second round.
+DATA first<>+0x00(SB)/4, $0x98c7e2a2
+DATA first<>+0x04(SB)/4, $0xfc08884d
+DATA first<>+0x08(SB)/4, $0x90bb1e3c
+GLOBL first<>(SB), NOPTR|RODATA, $12
+
 // bigEndian: the bytes of four words the other way round.
 DATA bigEndian<>+0x00(SB)/8, $0x0405060700010203
 DATA bigEndian<>+0x08(SB)/8, $0x0c0d0e0f08090a0b
@@ -328,7 +335,7 @@ two:
 //
 // Z0 to Z7 are A to H, Z8 to Z23 the last sixteen words of the message, Z24 to
 // Z28 temporary. R8 is the table, R9 the padding, R10 the initial state, R11 the
-// sigmas.
+// sigmas, R12 what the first round adds.
 
 // MIX does the part of a round after h += W + K. VPTERNLOGD makes any function of
 // three bits: 0x96 is their sum, 0xca chooses between two, 0xe8 is their majority.
@@ -393,6 +400,25 @@ two:
 	ROUND(t+20, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, w5); \
 	ROUND(t+24, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, w6); \
 	ROUND(t+28, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, w7)
+
+// FIRSTEIGHT does the first eight rounds, of which the state before is known.
+#define FIRSTEIGHT(w0, w1, w2, w3, w4, w5, w6, w7) \
+	VPADDD.BCST  0(R12), w0, Z3; \
+	VPADDD.BCST  4(R12), w0, Z7; \
+	VPBROADCASTD 8(R12), Z6; \
+	VPBROADCASTD 0(R10), Z0; \
+	VPBROADCASTD 4(R10), Z1; \
+	VPBROADCASTD 8(R10), Z2; \
+	VPBROADCASTD 16(R10), Z4; \
+	VPBROADCASTD 20(R10), Z5; \
+	VPADDD       w1, Z6, Z6; \
+	MIX(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6); \
+	ROUND(8, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, w2); \
+	ROUND(12, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, w3); \
+	ROUND(16, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, w4); \
+	ROUND(20, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, w5); \
+	ROUND(24, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, w6); \
+	ROUND(28, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, w7)
 
 #define EIGHTCONSTANT(t) \
 	ROUNDCONSTANT(t+0, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7); \
@@ -468,6 +494,7 @@ TEXT ·walkLanes(SB), NOSPLIT, $0-16
 	LEAQ padding<>(SB), R9
 	LEAQ initial<>(SB), R10
 	LEAQ sigmas<>(SB), R11
+	LEAQ first<>(SB), R12
 	VMOVDQU32 0(DI), Z8
 	VMOVDQU32 64(DI), Z9
 	VMOVDQU32 128(DI), Z10
@@ -478,15 +505,7 @@ TEXT ·walkLanes(SB), NOSPLIT, $0-16
 	VMOVDQU32 448(DI), Z15
 
 sixteen:
-	VPBROADCASTD 0(R10), Z0
-	VPBROADCASTD 4(R10), Z1
-	VPBROADCASTD 8(R10), Z2
-	VPBROADCASTD 12(R10), Z3
-	VPBROADCASTD 16(R10), Z4
-	VPBROADCASTD 20(R10), Z5
-	VPBROADCASTD 24(R10), Z6
-	VPBROADCASTD 28(R10), Z7
-	EIGHT(0, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
+	FIRSTEIGHT(Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
 	EIGHTCONSTANT(32)
 	W16to23
 	EIGHT(64, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15)
