@@ -28,8 +28,10 @@ BENCHPACKAGES = . ./gobench ./load ./process ./report ./stats
 # minutes; that is not counted.
 TESTTIME    ?= 45m
 
-# Collecting garbage half as often takes memory that a machine for tests has.
-TESTGC      ?= 200
+# Collecting garbage half as often takes memory that a machine for tests has. Under the
+# race detector a process waits for a second when it ends, in case that something races
+# still: the tests end hundreds, and a tenth will do.
+TESTENV     ?= GOGC=200 GORACE=atexit_sleep_ms=100
 
 # The race detector, but for SQLite, which is translated from C and has locks of its
 # own, for compression and for the arithmetic of curves: that is most of the time, and
@@ -62,9 +64,9 @@ gateway: ## build bin/samgateway, which reaches card readers (needs cgo and libp
 
 test: tools format vet ## check everything: format, vet, all tests under the race detector
 	@echo '== go test -race (the first run compiles Caddy, which takes minutes)'
-	GOGC=$(TESTGC) $(GO) test $(RACE) -vet=off -timeout $(TESTTIME) ./...
+	$(TESTENV) $(GO) test $(RACE) -vet=off -timeout $(TESTTIME) ./...
 	@echo '== go test -race with card readers'
-	$(GO) test $(RACE) -vet=off $(CARDS) -skip '$(WITHOUTREADERS)' $(CARDPACKAGES)
+	$(TESTENV) $(GO) test $(RACE) -vet=off $(CARDS) -skip '$(WITHOUTREADERS)' $(CARDPACKAGES)
 	@echo '== 20,000 payments and loads with torn cards, which the race detector would make ten times as slow'
 	$(GO) test -vet=off -run TestEveryCentAfterTears ./samgateway/terminal -rounds 20000
 	@echo "== the benchmarks' own parts"

@@ -14,6 +14,7 @@ import { history } from './history.js'
 import { pay } from './pay.js'
 import { Prompt, passphraseFromFile, type Terminal } from './prompt.js'
 import { statement } from './statement.js'
+import { version } from './version.js'
 import { backup, restore } from './wallet_file.js'
 
 /** What a command reads and writes. */
@@ -78,6 +79,7 @@ export async function run(given: readonly string[], streams: Streams): Promise<n
     if (command && asksForHelp(rest)) streams.stdout.write(helpTopics[name] ?? '')
     else if (name === 'help' && Object.hasOwn(helpTopics, rest[0] ?? '')) streams.stdout.write(helpTopics[rest[0] ?? ''] ?? '')
     else if (asksForHelp(given)) streams.stdout.write(helpText)
+    else if (name === 'version' || name === '--version') streams.stdout.write(`${version()}\n`)
     else if (command) return await call(command, rest, streams)
     else if (name === '') throw new UsageError('want a command, such as pay or balance')
     else throw new UsageError(`${cut(name)} is no command${didYouMean(name, Object.keys(commands))}`)

@@ -7,6 +7,7 @@ payword history        lists what was paid
 payword statement      checks by hashing what the broker says was paid
 payword backup         writes the wallet to a file
 payword restore        makes the wallet anew from a backup, or from its seed
+payword --version      says which version this is
 
 Each says more with --help, such as payword pay --help.
 
