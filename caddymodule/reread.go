@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,10 @@ const (
 	// sweepSeconds is how often a full table is searched for what has expired.
 	sweepSeconds = 60
 
+	// maxVaries is far more than the answers of a site differ in. Past it all
+	// pages are forgotten, and bought anew.
+	maxVaries = 256
+
 	// maxRereads bounds the memory that rereads take, at about 150 bytes each.
 	maxRereads = 100_000
 )
@@ -53,8 +58,9 @@ func (r *Reread) validate() error {
 // rereads remembers what was bought a short while ago.
 type rereads struct {
 	mu      sync.Mutex
-	bought  map[rereadKey]bought
-	sweptAt int64 // seconds since 1970
+	bought  map[rereadKey]bought // without pointers: the collection of garbage has nothing to look for in it
+	varies  []string             // the values of Vary that are known, at most maxVaries
+	sweptAt int64                // seconds since 1970
 	maybe   boughtFilter
 }
 
@@ -91,7 +97,7 @@ type rereadKey struct {
 }
 
 type bought struct {
-	vary    string // the header names that chose the representation
+	vary    int // which of varies: the header names that chose the representation
 	chosen  [sha256.Size]byte
 	expires int64 // seconds since 1970
 	left    int
@@ -112,7 +118,7 @@ func (r *rereads) take(key *rereadKey, number uint64, asked []askedHeader, now i
 	defer r.mu.Unlock()
 	page, found := r.bought[*key]
 	switch {
-	case !found || now >= page.expires || page.number == number || page.chosen != representation(page.vary, asked):
+	case !found || now >= page.expires || page.number == number || page.chosen != representation(r.varies[page.vary], asked):
 		return false
 	case page.last == number:
 		return true
@@ -125,10 +131,18 @@ func (r *rereads) take(key *rereadKey, number uint64, asked []askedHeader, now i
 	return true
 }
 
-// remember notes that a page was bought.
-func (r *rereads) remember(key *rereadKey, page *bought, now int64) {
+// remember notes that a page was bought, and what its answer varies with.
+func (r *rereads) remember(key *rereadKey, page *bought, vary string, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if page.vary = slices.Index(r.varies, vary); page.vary < 0 {
+		if len(r.varies) == maxVaries {
+			clear(r.bought)
+			r.varies = nil
+		}
+		page.vary = len(r.varies)
+		r.varies = append(r.varies, vary)
+	}
 	if len(r.bought) >= maxRereads && now >= r.sweptAt+sweepSeconds {
 		r.sweptAt = now
 		for old, entry := range r.bought {
@@ -216,8 +230,8 @@ func (x *exchange) rememberReread(w *paidWriter) {
 		return
 	}
 	x.gate.rereads.remember(x.rereadKey(), &bought{
-		vary: vary, chosen: representation(vary, x.asked),
+		chosen:  representation(vary, x.asked),
 		expires: x.now + int64(time.Duration(x.Reread.Within)/time.Second), left: x.Reread.Times,
 		number: x.sent.payment.Number,
-	}, x.now)
+	}, vary, x.now)
 }
