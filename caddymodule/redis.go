@@ -356,6 +356,7 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 func newRedisClient(options *redis.UniversalOptions, timeout time.Duration) redis.UniversalClient {
 	logRedisQuietly()
 	options.MaxRetries = -1
+	options.MinRetryBackoff, options.MaxRetryBackoff = -1, -1 // a slot that moved is followed at once
 	options.DialerRetries = 1
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = timeout, timeout, timeout, timeout
 	options.ContextTimeoutEnabled = true

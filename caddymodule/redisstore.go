@@ -213,14 +213,15 @@ func pause(ctx context.Context, duration time.Duration) {
 // twice: the second finds another version than it expects, and its own tag among
 // them. isDoubtful says that an answer was lost on the way.
 func (s *redisStore) send(call *swapCall, ends time.Time) (isDoubtful bool, err error) {
-	call.ends, call.isAlone = ends, false
+	call.ends = ends
+	isSplit := false
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, maxPause) {
 		err := s.line.do(call)
 		if err == nil {
 			return isDoubtful, nil
 		}
-		if !call.isAlone && redis.HasErrorPrefix(err, "TRYAGAIN") {
-			call.isAlone = true // its slot is moving, and others in the call were elsewhere
+		if !isSplit && redis.HasErrorPrefix(err, "TRYAGAIN") {
+			isSplit = true // its slot is moving; now it shares no call
 			continue
 		}
 		if redis.HasErrorPrefix(err, "WRONGTYPE") {

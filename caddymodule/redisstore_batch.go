@@ -36,7 +36,7 @@ var errWaitedTooLong = errors.New("waiting for a connection to Redis took too lo
 // send makes the calls of a batch, and tells each what came of it. On a single
 // server all of them share one call of the script, on a cluster those of a group.
 func (l *redisLine) send(batch *swapBatch) {
-	batch.arrange(l.isCluster)
+	batch.arrange(l.isCluster, l.isApart)
 	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
 	defer cancel()
 	l.run(ctx, batch)
@@ -47,8 +47,16 @@ func (l *redisLine) send(batch *swapBatch) {
 			command = call.command(ctx, swapByWhole)
 			_ = l.client.Process(ctx, command) // it has its own error
 		}
+		if redis.HasErrorPrefix(command.Err(), "TRYAGAIN") {
+			l.apart[call.calls[0].group].Store(apartSwaps)
+		}
 		call.conclude(command)
 	}
+}
+
+// isApart reports whether a swap of a group shares no call now.
+func (l *redisLine) isApart(group int) bool {
+	return l.apart[group].Load() > 0 && l.apart[group].Add(-1) >= 0
 }
 
 func (l *redisLine) run(ctx context.Context, batch *swapBatch) {
@@ -71,7 +79,7 @@ func (l *redisLine) run(ctx context.Context, batch *swapBatch) {
 
 // arrange divides the calls among calls of the script. Those that waited too long
 // are left out.
-func (b *swapBatch) arrange(isCluster bool) {
+func (b *swapBatch) arrange(isCluster bool, isApart func(group int) bool) {
 	b.scripts = b.scripts[:0]
 	slices.SortFunc(b.calls, func(one, other *swapCall) int {
 		if isCluster && one.group != other.group {
@@ -80,16 +88,18 @@ func (b *swapBatch) arrange(isCluster bool) {
 		return cmp.Compare(min(one.life, 1), min(other.life, 1))
 	})
 	now := time.Now()
-	var last *swapCall
+	var last *swapCall // nil: nothing, or one that is apart
 	for _, call := range b.calls {
 		if now.After(call.ends) {
 			call.err = errWaitedTooLong
 			continue
 		}
-		isApart := last == nil || call.isAlone || last.isAlone || isCluster && call.group != last.group
-		last = call
-		if isApart {
+		isAlone := isApart(call.group)
+		if last == nil || isAlone || isCluster && call.group != last.group {
 			b.begin()
+		}
+		if last = call; isAlone {
+			last = nil
 		}
 		script := &b.scripts[len(b.scripts)-1]
 		script.calls = append(script.calls, call)

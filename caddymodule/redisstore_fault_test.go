@@ -299,15 +299,24 @@ func TestRedisSentinel(t *testing.T) {
 	}
 }
 
-// TestRedisClusterMovesSlots moves the slot of a commitment back and forth
-// while requests come in.
+// TestRedisClusterMovesSlots moves the slot of two commitments back and forth
+// while requests come in. Between the one and the other they cannot share a call.
 func TestRedisClusterMovesSlots(t *testing.T) {
 	servers := startCluster(t)
 	options := testRedisOptions("moving:")
 	node := openNode(t, options, servers[0].address, servers[1].address, servers[2].address)
-	c := &storeCase{T: t, store: node, m: storeCommitment(t, 1, 1)}
-	c.open(payword.MaxChainLength, 1)
-	slot := servers[0].do(t, "CLUSTER", "KEYSLOT", node.keyOf(c.m.ID)).(int64)
+	both := [2]*storeCase{{T: t, store: node, m: storeCommitment(t, 1, 1)}}
+	for k := uint64(2); both[1] == nil; k++ {
+		if m := storeCommitment(t, k, 1); slotGroup(m.ID) == slotGroup(both[0].m.ID) {
+			both[1] = &storeCase{T: t, store: node, m: m}
+		}
+	}
+	keys := []string{}
+	for _, c := range both {
+		c.open(payword.MaxChainLength, 1)
+		keys = append(keys, node.keyOf(c.m.ID))
+	}
+	slot := servers[0].do(t, "CLUSTER", "KEYSLOT", keys[0]).(int64)
 	ids := map[*redisServer]string{}
 	masters := servers[:3]
 	for _, server := range masters {
@@ -316,8 +325,9 @@ func TestRedisClusterMovesSlots(t *testing.T) {
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	var number atomic.Uint64
-	var granted, failed atomic.Int64
-	for range 4 {
+	var granted [2]atomic.Int64
+	var failed atomic.Int64
+	for k := range 8 {
 		group.Go(func() {
 			for {
 				select {
@@ -325,35 +335,42 @@ func TestRedisClusterMovesSlots(t *testing.T) {
 					return
 				default:
 				}
-				outcome, _, err := node.charge(context.Background(), c.m.ID, storeCharge(number.Add(1)))
+				outcome, _, err := node.charge(context.Background(), both[k%2].m.ID, storeCharge(number.Add(1)))
 				switch {
 				case err != nil:
 					failed.Add(1)
 				case outcome.Reason != payword.Accepted || outcome.Repeat:
 					t.Errorf("a new number: %v, repeat %v", outcome.Reason, outcome.Repeat)
 				default:
-					granted.Add(1)
+					granted[k%2].Add(1)
 				}
 			}
 		})
 	}
-	for range 6 {
+	goOn := func() {
+		t.Helper()
+		for k := range granted {
+			seen := granted[k].Load()
+			eventually(t, "requests go on", time.Minute, func() bool { return granted[k].Load() > seen+10 })
+		}
+	}
+	for range 4 {
 		owner := ownerOf(t, masters, ids, slot)
 		target := masters[0]
 		if owner == target {
 			target = masters[1]
 		}
-		moveSlot(t, slot, node.keyOf(c.m.ID), owner, target, ids)
-		seen := granted.Load()
-		eventually(t, "requests go on", time.Minute, func() bool { return granted.Load() > seen+20 })
+		moveSlot(t, slot, keys, owner, target, ids, goOn)
 	}
 	if failed.Load() > 0 {
 		t.Errorf("%d requests failed while the slot moved", failed.Load())
 	}
 	close(stop)
 	group.Wait()
-	t.Logf("%d requests while the slot moved six times", granted.Load())
-	c.spent(storeUnit * money.Amount(granted.Load()))
+	t.Logf("%d and %d requests while the slot moved four times", granted[0].Load(), granted[1].Load())
+	for k, c := range both {
+		c.spent(storeUnit * money.Amount(granted[k].Load()))
+	}
 }
 
 // ownerOf waits until all masters of a cluster say the same of a slot, and
@@ -398,13 +415,18 @@ func slotsHold(line string, slot int64) bool {
 	return false
 }
 
-func moveSlot(t *testing.T, slot int64, key string, from, to *redisServer, ids map[*redisServer]string) {
+// moveSlot moves a slot, key by key, and has requests go on after each.
+func moveSlot(t *testing.T, slot int64, keys []string, from, to *redisServer, ids map[*redisServer]string, goOn func()) {
 	t.Helper()
 	to.do(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
 	from.do(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
-	from.do(t, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", key)
+	for _, key := range keys {
+		from.do(t, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", key)
+		goOn()
+	}
 	to.do(t, "CLUSTER", "SETSLOT", slot, "NODE", ids[to])
 	from.do(t, "CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+	goOn()
 }
 
 // TestRedisLocalPolicy goes on in memory while Redis is away, up to the sum, and

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,6 +32,11 @@ const (
 	// one group can share a call. More would share less; fewer would burden its
 	// servers unevenly.
 	slotGroups = 64
+
+	// apartSwaps is how many swaps of a group share no call after some of its keys
+	// had moved to another server and some had not: about as many as come while
+	// the others follow.
+	apartSwaps = 1000
 )
 
 // slotGroup returns the group of a commitment.
@@ -43,7 +49,6 @@ type swapCall struct {
 	expected wireBytes // the tag that was seen last; empty: nothing stood there
 	write    wireBytes // empty: only compare
 	life     int64     // in milliseconds, if all is written anew; 0: write is appended
-	isAlone  bool      // share no call
 	ends     time.Time // not sent later
 
 	turn chan bool // true: lead; false: it is done
@@ -64,7 +69,8 @@ func (w *wireBytes) MarshalBinary() ([]byte, error) { return *w, nil }
 type redisLine struct {
 	client    redis.UniversalClient
 	isCluster bool
-	timeout   time.Duration // of one batch
+	timeout   time.Duration            // of one batch
+	apart     [slotGroups]atomic.Int32 // how many swaps are to share no call
 
 	mutex    sync.Mutex
 	waiting  []*swapCall // if any: lineBatches are under way, or the first leads

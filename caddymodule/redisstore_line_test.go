@@ -116,7 +116,7 @@ func TestRedisBatchOfAnOldCall(t *testing.T) {
 	now := time.Now()
 	calls := []*swapCall{{ends: now.Add(-time.Second)}, {ends: now.Add(time.Hour)}, {ends: now.Add(time.Hour), life: 5}, {ends: now.Add(time.Hour)}}
 	batch := swapBatch{calls: append([]*swapCall(nil), calls...)}
-	batch.arrange(false)
+	batch.arrange(false, func(int) bool { return false })
 	if calls[0].err != errWaitedTooLong || len(batch.scripts) != 1 || len(batch.scripts[0].calls) != 3 {
 		t.Fatalf("error %v, %d scripts", calls[0].err, len(batch.scripts))
 	}
@@ -126,27 +126,27 @@ func TestRedisBatchOfAnOldCall(t *testing.T) {
 }
 
 // TestRedisBatchOfACluster divides the calls of a batch by their slots, and keeps
-// those alone that are to be.
+// those of a group apart whose slot is moving.
 func TestRedisBatchOfACluster(t *testing.T) {
 	ends := time.Now().Add(time.Hour)
 	batch := swapBatch{}
-	for _, call := range []swapCall{{group: 3}, {group: 1}, {group: 3}, {group: 3, isAlone: true}, {group: 1, life: 7}, {group: 3}} {
+	for _, call := range []swapCall{{group: 3}, {group: 1}, {group: 3}, {group: 2}, {group: 1, life: 7}, {group: 2}} {
 		call.ends = ends
 		batch.calls = append(batch.calls, &call)
 	}
 	for range 2 { // the second time in the memory of the first
-		batch.arrange(true)
+		batch.arrange(true, func(group int) bool { return group == 2 })
 		sum := 0
 		for _, script := range batch.scripts {
 			for _, call := range script.calls {
-				if call.group != script.calls[0].group || call.isAlone && len(script.calls) > 1 {
-					t.Errorf("a call of group %d shares a script with one of group %d", call.group, script.calls[0].group)
+				if call.group != script.calls[0].group || call.group == 2 && len(script.calls) > 1 {
+					t.Errorf("a call of group %d shares a script with %d others", call.group, len(script.calls)-1)
 				}
 				sum++
 			}
 		}
-		if sum != 6 || len(batch.scripts) < 3 || len(batch.scripts) > 4 {
-			t.Errorf("%d calls in %d scripts; want 6 in 3 or 4", sum, len(batch.scripts))
+		if sum != 6 || len(batch.scripts) != 4 {
+			t.Errorf("%d calls in %d scripts; want 6 in 4", sum, len(batch.scripts))
 		}
 	}
 }
