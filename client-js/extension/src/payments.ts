@@ -136,6 +136,7 @@ export async function arm(debited: Debited[]): Promise<void> {
     put(state, { ...attempt, phase: 'sent', at: seconds(), rule: id, ticket: writeResult('take', ticket) })
     return { id, tabId: attempt.tabId, url: attempt.url, part: attempt.isPart ? 'part' as const : 'document' as const, headers: headersOf(ticket) }
   }))
+  for (const one of debited) await proveSteps(one)
   await addRules(rules)
 }
 
@@ -145,7 +146,20 @@ export async function handOver({ attempt, ticket }: Debited): Promise<PaymentHea
     const { rule: _, ...rest } = attempt
     put(state, { ...rest, phase: 'cookie', at: seconds(), ticket: writeResult('take', ticket) })
   })
+  await proveSteps({ attempt, ticket })
   return headersOf(ticket)
+}
+
+/** How long a vendor has for all that goes before one payment, in milliseconds. */
+const stepsTimeout = 5_000
+
+/** Proves paywords on the way to a vendor that is too far behind for the payment. If one is lost, the payment itself is refused. */
+async function proveSteps({ attempt, ticket }: Debited): Promise<void> {
+  const signal = AbortSignal.timeout(stepsTimeout)
+  for (const step of ticket.steps ?? []) {
+    const headers = { Payword: formatPayment(step) }
+    await fetch(attempt.url, { method: 'HEAD', headers, credentials: 'omit', cache: 'no-store', redirect: 'manual', signal }).catch(() => undefined)
+  }
 }
 
 function headersOf(ticket: Ticket): PaymentHeaders {
