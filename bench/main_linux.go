@@ -173,7 +173,7 @@ func (b *bench) web(ctx context.Context) error {
 	b.say("the generator can send %.0f requests a second", b.report.Ceiling)
 	rows, err := arena.fight(ctx, mine, b.plan, b.say)
 	servers, refused := arena.tables()
-	b.report.Rows = append(append(b.report.Rows, rows...), refused)
+	b.report.Rows = append(b.report.Rows, append(rows, refused...)...)
 	b.report.Servers = servers
 	return err
 }

@@ -166,8 +166,8 @@ func (a *arena) pair(ctx context.Context, d duel, length time.Duration, isRevers
 }
 
 // tables returns what each server did, and how many payments were refused over
-// all of them.
-func (a *arena) tables() (servers []report.Server, refused report.Row) {
+// all of them, if any was made.
+func (a *arena) tables() (servers []report.Server, refused []report.Row) {
 	paid, wrong := 0, 0
 	for _, name := range a.order {
 		s := a.servers[name]
@@ -197,8 +197,11 @@ func (a *arena) tables() (servers []report.Server, refused report.Row) {
 		}
 		servers = append(servers, one)
 	}
-	return servers, report.Row{
+	if paid == 0 {
+		return servers, nil
+	}
+	return servers, []report.Row{{
 		ID: "honest/http", Group: groupHonest, What: "honest payments refused by the servers above", Ratio: stats.Of([]float64{float64(wrong)}),
 		Bar: report.AtMost(0), Unit: "", Note: fmt.Sprintf("of %d", paid),
-	}
+	}}
 }
