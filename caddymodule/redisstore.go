@@ -261,8 +261,9 @@ func (s *redisStore) prepare(e *nodeEntry, batch []*nodeStep) {
 		var opened bool
 		after, changed, opened = each.runOn(after)
 		try.writes = try.writes || opened || changed.kind != 0
-		// A later reservation may have the key live longer.
-		try.isWhole = try.isWhole || changed.kind == recordToppedUp
+		// A later reservation may have the key live longer. What is opened in place
+		// of what is past has nothing to do with it.
+		try.isWhole = try.isWhole || opened || changed.kind == recordToppedUp
 		if changed.kind != 0 {
 			changed.id = e.id
 			try.records = append(try.records, changed)

@@ -162,10 +162,27 @@ func (c *swapScriptCall) conclude(command *redis.Cmd) {
 			call.isDone = true
 		case string:
 			call.stands = answer
-		case error:
-			call.err = answer
 		default:
-			call.err = fmt.Errorf("redis answered a swap with a %T", answer)
+			call.err = swapError(answer)
 		}
 	}
+}
+
+// refusedSwap is the server's word, in the answer for one key, that nothing was
+// done with it.
+type refusedSwap string
+
+func (r refusedSwap) Error() string { return string(r) }
+
+// RedisError makes it a redis.Error.
+func (refusedSwap) RedisError() {}
+
+// swapError returns the error that the script answered for one key.
+func swapError(answer any) error {
+	if list, isList := answer.([]any); isList && len(list) == 1 {
+		if text, isText := list[0].(string); isText {
+			return refusedSwap(text)
+		}
+	}
+	return fmt.Errorf("redis answered a swap with a %T", answer)
 }

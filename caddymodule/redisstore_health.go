@@ -153,7 +153,9 @@ func (s *redisStore) probe() error {
 	key := fmt.Sprintf("%sprobe:{%02d}%s", s.prefix, slotGroup(failed), failed)
 	answer, err := swapScript.Run(ctx, s.client, []string{key}, 0, "", tag[:], 1).Result()
 	if answers, isList := answer.([]any); isList && len(answers) == 1 {
-		err, _ = answers[0].(error) // what stands there, of another gate's probe, is fine
+		if _, isText := answers[0].(string); !isText && answers[0] != nil { // what stands there, of another gate's probe, is fine
+			err = swapError(answers[0])
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStoreDown, err)

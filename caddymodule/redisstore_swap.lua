@@ -10,8 +10,10 @@
 --          from now on, in milliseconds
 --
 -- Answers 1 if all was as the callers saw it, and was written. Otherwise a list with
--- an answer for each: 1; nil if nothing stands there; an error; or what stands there,
--- of which only what follows the tag that the caller saw, if it is there.
+-- an answer for each: 1; nil if nothing stands there; a list of one text, which is an
+-- error; or what stands there, of which only what follows the tag that the caller saw,
+-- if it is there. An error in a list is no error of the protocol: the client stops
+-- reading at most of these, and would take what follows for its next answers.
 local pcall, appended, at = redis.pcall, tonumber(ARGV[1]), 2
 local answers, isAll = {}, true
 for k, key in ipairs(KEYS) do
@@ -34,6 +36,14 @@ for k, key in ipairs(KEYS) do
     answer = pcall('SET', key, ARGV[at + 1], 'PX', ARGV[at + 2])
   elseif ARGV[at + 1] ~= '' then
     answer = pcall('APPEND', key, ARGV[at + 1])
+  end
+  if type(answer) == 'table' and answer.err then
+    -- A replica has written nothing. Said of the whole call, it has the client look
+    -- for the master again.
+    if string.sub(answer.err, 1, 8) == 'READONLY' then
+      return answer
+    end
+    answer = {answer.err}
   end
   if type(answer) == 'number' or type(answer) == 'table' and answer.ok then
     answers[k] = 1
