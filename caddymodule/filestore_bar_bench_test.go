@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,4 +156,59 @@ func commitmentsIn(s *fileStore) (count int) {
 		count += len(s.shards[k].entries) + len(s.shards[k].resting)
 	}
 	return count
+}
+
+// BenchmarkCompactionPause compares how long steps take while nothing else goes
+// on and while the journal of 200,000 commitments is rewritten: the longest of
+// each 1,000, in milliseconds, and how many times as long it is.
+func BenchmarkCompactionPause(b *testing.B) {
+	directory := b.TempDir()
+	writeBarStore(b, directory, commitmentsOf(b)/5)
+	s := openStore(b, directory, fileStoreOptions{compactBytes: 1 << 50})
+	m := storeCommitment(b, 1, 1)
+	if _, err := s.open(b.Context(), storeOpening(m, 1000, 1)); err != nil {
+		b.Fatal(err)
+	}
+	number := uint64(0)
+	waits := func(until func() bool) []time.Duration {
+		var all []time.Duration
+		for !until() {
+			number++
+			c := payword.Charge{Tail: storeTail(1), Number: number, Now: storeStart + int64(number)}
+			began := time.Now()
+			if _, _, err := s.charge(b.Context(), m.ID, c); err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, time.Since(began))
+		}
+		slices.Sort(all)
+		return all
+	}
+	for range b.N {
+		compacted := make(chan error, 1)
+		began := time.Now()
+		go func() {
+			_, err := s.compact()
+			compacted <- err
+		}()
+		during := waits(func() bool { return len(compacted) > 0 })
+		if err := <-compacted; err != nil {
+			b.Fatal(err)
+		}
+		took := time.Since(began)
+		began = time.Now()
+		alone := waits(func() bool { return time.Since(began) >= took })
+		for _, each := range []struct {
+			name  string
+			share float64
+		}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1}} {
+			at := func(waits []time.Duration) float64 {
+				return float64(waits[int(each.share*float64(len(waits)-1))].Microseconds()) / 1000
+			}
+			b.ReportMetric(at(during), each.name+"-ms")
+			b.ReportMetric(at(during)/at(alone), each.name+"-x-alone")
+		}
+		b.ReportMetric(took.Seconds(), "compaction-s")
+	}
+	b.ReportMetric(0, "ns/op")
 }
