@@ -65,8 +65,8 @@ var duels = []duel{
 		figures: ratios("gate and reverse_proxy / reverse_proxy", report.AtLeast(0.99))},
 	{id: "http/sync", contender: "gate, sync", baseline: "bare",
 		figures: ratios("gate, on disk before the answer / bare Caddy", report.AtLeast(0.70))},
-	{id: "http/sync1", contender: "gate, sync, GOMAXPROCS=1", baseline: "bare",
-		figures: ratios("the same with GOMAXPROCS=1 / bare Caddy", nil)},
+	{id: "http/sync2", contender: "gate, sync, GOMAXPROCS=2", baseline: "bare",
+		figures: ratios("the same with GOMAXPROCS=2 / bare Caddy", nil)},
 	{id: "http/redis", contender: "gate, Redis", baseline: "bare",
 		figures: ratios("gate on Redis / bare Caddy", report.AtLeast(0.90))},
 	{id: "http/naive", contender: "gate, Redis", baseline: "naive, Redis", figures: append(
