@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -319,6 +320,10 @@ func (j *journal) next() (*batch, *rotation) {
 	for !j.awaited && j.rotating == nil && !j.closing {
 		j.wake.Wait()
 	}
+	// Those that are ready to run put their records in this frame too.
+	j.mutex.Unlock()
+	runtime.Gosched()
+	j.mutex.Lock()
 	j.awaited = false
 	turn := j.rotating
 	j.rotating = nil
