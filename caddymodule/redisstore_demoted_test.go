@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +36,10 @@ func TestRedisErrorsStayApart(t *testing.T) {
 				t.Fatalf("to write: done %v, error %v; want NOREPLICAS", refused.isDone, refused.err)
 			}
 		}
+	}
+	node := openNode(t, testRedisOptions(freshPrefix()), server.address)
+	if err := node.health.wait(t.Context()); !errors.Is(err, errStoreDown) || !redis.HasErrorPrefix(err, "NOREPLICAS") {
+		t.Errorf("what takes no writes was taken for a Redis that works: %v", err)
 	}
 	if got := server.do(t, "GET", "stands"); got != "12345678" {
 		t.Errorf("%q was written", got)
