@@ -46,6 +46,13 @@ func PrepareDatabase(location string) error {
 // SetRedemptionsPerTransaction sets how many claims are paid in one transaction.
 func (b *Broker) SetRedemptionsPerTransaction(count int) { b.redemptionsPerTransaction = count }
 
+// PiecesOfPart returns into how many pieces a full part of a request is divided
+// among the processors, to check its signatures.
+func PiecesOfPart(isBatchFaster bool) int {
+	atATime := groupsParsedTogether(isBatchFaster)
+	return (redemptionsPerTransaction + atATime - 1) / atATime
+}
+
 // SetMaxSteps sets how many hashes one request for redemptions may cost.
 func (b *Broker) SetMaxSteps(count int) { b.maxSteps = count }
 

@@ -296,7 +296,7 @@ func count(groups []*claimed) (claims int) {
 // nothing; a commitment's turn comes as a whole.
 func (b *Broker) judgeAll(ctx context.Context, current *batch, groups []*claimed) error {
 	now, graceSeconds := b.now(), int64(b.config.Grace/time.Second)
-	err := b.onAllProcessors(ctx, len(groups), groupsParsedTogether, func(from, to int) { b.parseAll(current, groups[from:to]) })
+	err := b.onAllProcessors(ctx, len(groups), groupsParsedTogether(payword.IsBatchFaster()), func(from, to int) { b.parseAll(current, groups[from:to]) })
 	if err != nil {
 		return err
 	}
@@ -310,14 +310,20 @@ func (b *Broker) judgeAll(ctx context.Context, current *batch, groups []*claimed
 	})
 }
 
-// How many commitments a processor takes at a time: some milliseconds of work, so
-// that the requests of several vendors share the processors, and enough to be
-// worth the fixed cost of a batch of signatures, and to fill sixteen lanes of
-// hashes twice.
-const (
-	groupsParsedTogether = 500
-	groupsJudgedTogether = 32
-)
+// groupsJudgedTogether is how many commitments a processor judges at a time: some
+// milliseconds of work, so that the requests of several vendors share the
+// processors, and enough to fill sixteen lanes of hashes twice.
+const groupsJudgedTogether = 32
+
+// groupsParsedTogether is how many it parses at a time: a part of a request, for
+// which a batch of signatures is worth its fixed cost. Where signatures are checked
+// one by one, it is a millisecond of them, so that all processors share the part.
+func groupsParsedTogether(isBatchFaster bool) int {
+	if isBatchFaster {
+		return redemptionsPerTransaction
+	}
+	return 8
+}
 
 // onAllProcessors calls work for the numbers below count, some at a time, on as
 // many processors as are free.

@@ -5,8 +5,20 @@ import (
 	"testing"
 
 	"github.com/paywordhq/payword"
+	"github.com/paywordhq/payword/broker"
 	"github.com/paywordhq/payword/money"
 )
+
+// Where signatures are checked one by one, a part is shared by as many processors
+// as large machines have; where they are proved together, its fixed cost comes once.
+func TestPartsAreSharedWhereNothingIsProvedTogether(t *testing.T) {
+	if pieces := broker.PiecesOfPart(false); pieces < 32 {
+		t.Errorf("one by one: %d pieces, want at least 32", pieces)
+	}
+	if pieces := broker.PiecesOfPart(true); pieces != 1 {
+		t.Errorf("together: %d pieces, want 1", pieces)
+	}
+}
 
 // A part with signatures enough to be proved together, with none, one and many of
 // them bad: every claim has the result that it has by itself, and a claim on the
@@ -50,4 +62,63 @@ func TestBadSignaturesAmongMany(t *testing.T) {
 			b.wantSound()
 		})
 	}
+}
+
+// All that can be wrong with a claim, among as many that are right as are proved
+// together, and several claims on one commitment: every claim has the result that
+// it has by itself.
+func TestEveryFaultAmongMany(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	u, s, other := b.newUser(1000*cent), b.newShop(), b.newShop()
+	certificate, key := u.certificate()
+	spoilt := certificate
+	spoilt.Token = flip(certificate.Token)
+	foreign, err := payword.SignCertificate(certificate, newKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(by payword.Certificate) *purse { return u.commitWith(by, key, s.origin, 10*cent) }
+	var claims []payword.Redemption
+	for range 60 {
+		claims = append(claims, s.claim(open(certificate), 2, 2*cent))
+	}
+	want := make([]payword.Reason, len(claims), 200) // accepted
+	fault := func(reason payword.Reason, change func(one *payword.Redemption)) {
+		p := open(certificate)
+		good, bad := s.claim(p, 3, 3*cent), s.claim(p, 2, 2*cent)
+		change(&bad)
+		claims, want = append(claims, bad, good, bad, good), append(want, reason, payword.Accepted, reason, payword.Accepted)
+	}
+	changed := func(change func(c *payword.Claim)) func(*payword.Redemption) {
+		return func(one *payword.Redemption) { *one = s.claim(open(certificate), 2, 2*cent, change) }
+	}
+	fault(payword.Accepted, func(*payword.Redemption) {})
+	fault(payword.BadClaim, func(one *payword.Redemption) { one.Claim = flip(one.Claim) })
+	fault(payword.MalformedClaim, func(one *payword.Redemption) { one.Claim = "no token" })
+	fault(payword.MalformedCommitment, func(one *payword.Redemption) { one.Commitment = "no token" })
+	fault(payword.BadCommitment, func(one *payword.Redemption) { one.Commitment = flip(one.Commitment) })
+	fault(payword.MalformedCommitment, func(one *payword.Redemption) { one.Commitment = one.Claim })
+	fault(payword.MalformedReservation, func(one *payword.Redemption) { one.Reservation = "no token" })
+	fault(payword.UnknownBroker, func(one *payword.Redemption) { *one = s.claim(open(foreign), 1, cent) })
+	fault(payword.BadCertificate, func(one *payword.Redemption) { *one = s.claim(open(spoilt), 1, cent) })
+	fault(payword.BadClaim, func(one *payword.Redemption) { one.Claim = other.claim(open(certificate), 1, cent).Claim })
+	fault(payword.MalformedClaim, func(one *payword.Redemption) { one.Claim = s.claim(open(certificate), 1, cent).Claim })
+	fault(payword.WrongVendor, func(one *payword.Redemption) {
+		*one = s.claim(u.commitWith(certificate, key, other.origin, cent), 1, cent)
+	})
+	fault(payword.ClaimOverTails, changed(func(c *payword.Claim) { c.Amount = 5 * cent }))
+	fault(payword.ForgedPayword, changed(func(c *payword.Claim) { c.Tails[0].Payword[0] ^= 1 }))
+	fault(payword.ChainExhausted, changed(func(c *payword.Claim) { c.Tails[0].Index = 11 }))
+	fault(payword.UnknownChain, changed(func(c *payword.Claim) { c.Tails = append(c.Tails, c.Tails[0]) }))
+	for k, result := range s.stream(claims...) {
+		alone := s.send(claims[k])[0]
+		if result.Reason != want[k] {
+			t.Errorf("claim %d: got %+v, want %s", k, result, want[k])
+		}
+		if result.Commitment != alone.Commitment || result.Reason != alone.Reason || result.Detail != alone.Detail {
+			t.Errorf("claim %d: got %+v among the others, %+v alone", k, result, alone)
+		}
+	}
+	b.wantSound()
 }
