@@ -118,7 +118,7 @@ func (a *arena) startSite(ctx context.Context, s site, program, folder, keys str
 	if err := child.Listens(ctx, address); err != nil {
 		return err
 	}
-	target := load.Target{Address: address, Header: s.header}
+	target := load.Target{Address: address, Header: s.header, Sleeps: s.answer == byUpstream}
 	if s.isPaid {
 		for k := range a.chains {
 			payer, err := load.NewPayer("http://"+address, a.chains, k, time.Now())
