@@ -163,9 +163,16 @@ func newEntry(o opening) *entry {
 	m.Currency = unique.Make(m.Currency).Value()
 	m.Certificate.Issuer = unique.Make(m.Certificate.Issuer).Value()
 	m.Certificate.Currency = m.Currency
+	o.commitment = &m
+	return newOwnEntry(o)
+}
+
+// newOwnEntry is newEntry of a commitment that is nobody else's, and without what
+// can be read again from its token.
+func newOwnEntry(o opening) *entry {
 	return &entry{
-		commitment: &m, creditDay: o.credit.day, reservation: o.reservation, redeemBy: o.redeemBy,
-		state: payword.NewState(&m, o.amount, o.sequence),
+		commitment: o.commitment, creditDay: o.credit.day, reservation: o.reservation, redeemBy: o.redeemBy,
+		state: payword.NewState(o.commitment, o.amount, o.sequence),
 	}
 }
 
@@ -340,7 +347,7 @@ func (s *fileStore) openNew(o opening) *entry {
 		return s.entry(o.commitment.ID) // it may have been what used the credit up
 	}
 	if e == fresh {
-		opened := fresh.opened(o.commitment.Token)
+		opened := fresh.opened(o.commitment.Token).withTerms(fresh.commitment)
 		s.record(fresh, &opened)
 	}
 	return e
@@ -364,10 +371,8 @@ func (e *entry) isUnreserved() bool { return e.state.Sequence == 0 }
 // countCredit adds up the shares of the commitments that were read back.
 func (s *fileStore) countCredit() {
 	for k := range s.shards {
-		for e := range s.shards[k].all() {
-			if e.isUnreserved() {
-				s.credit.add(e.commitment, e.creditDay)
-			}
+		for e := range s.shards[k].unreserved() {
+			s.credit.add(e.commitment, e.creditDay)
 		}
 	}
 }

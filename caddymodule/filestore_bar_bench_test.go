@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,8 +30,7 @@ func commitmentsOf(b *testing.B) uint64 {
 
 // numberedToken returns a commitment's token with another jti. Its signature is
 // wrong, which a store does not check.
-func numberedToken(b *testing.B, claims string, parts []string, jti payword.Nonce, number uint64) string {
-	binary.BigEndian.PutUint64(jti[:], number)
+func numberedToken(claims string, parts []string, jti payword.Nonce) string {
 	text := fmt.Sprintf(claims, base64.RawURLEncoding.EncodeToString(jti[:]))
 	return parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(text)) + "." + parts[2]
 }
@@ -64,8 +64,9 @@ func writeBarStore(b *testing.B, directory string, count uint64) (tokenBytes int
 	w.end = fileHeaderBytes
 	journal := []byte(fileHeader(journalMark, 1))
 	for number := range count {
-		token := numberedToken(b, before+"%s"+after, parts, m.Nonce, number)
 		e := newEntry(storeOpening(m, 1000, 1))
+		binary.BigEndian.PutUint64(e.commitment.Nonce[:], number)
+		token := numberedToken(before+"%s"+after, parts, e.commitment.Nonce)
 		e.commitment.Token, e.commitment.ID = token, payword.NewCommitmentID(token)
 		for k := range uint64(3) {
 			c := storeCharge(100 + k)
@@ -88,7 +89,8 @@ func writeBarStore(b *testing.B, directory string, count uint64) (tokenBytes int
 	if err := w.flush(); err != nil {
 		b.Fatal(err)
 	}
-	if err := file.Close(); err != nil {
+	// As writeSnapshot does, or the start would wait for it.
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
 		b.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(directory, journalName(1)), journal, 0o600); err != nil {

@@ -277,7 +277,7 @@ func (w *snapshotWriter) writeAll(s *fileStore) error {
 func (w *snapshotWriter) add(e *entry) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	opened := e.opened(e.commitment.Token)
+	opened := e.opened(e.commitment.Token).withTerms(e.commitment)
 	w.frame = opened.append(w.frame)
 	state := record{
 		kind: recordState, id: e.commitment.ID, state: &e.state,

@@ -558,18 +558,30 @@ func (r *recovery) apply(entry *record) error {
 // applyOpened opens a commitment again. Its signatures were checked before it
 // was recorded. One that is known was opened while a snapshot was written.
 func (r *recovery) applyOpened(entry *record) error {
-	o := opening{
-		commitment: entry.commitment, reservation: entry.reservation,
-		amount: entry.amount, sequence: entry.sequence, redeemBy: entry.redeemBy,
+	if entry.resting.commitment != nil {
+		r.store.shardOf(entry.commitment.ID).insertResting(entry.resting)
+		return nil
 	}
-	if entry.kind == recordOpenedOnCredit {
-		o.amount, o.credit.day = o.commitment.Limit, entry.day
-	}
-	fresh := newEntry(o)
+	fresh := entry.openedEntry()
 	if known := r.store.insert(fresh); known != fresh {
 		known.topUp(entry.reservation, entry.amount, entry.sequence, entry.redeemBy)
 	}
 	return nil
+}
+
+// openedEntry returns the commitment that r opened, as it was then.
+func (r *record) openedEntry() *entry {
+	o := opening{
+		commitment: r.commitment, reservation: r.reservation,
+		amount: r.amount, sequence: r.sequence, redeemBy: r.redeemBy,
+	}
+	if r.kind.opensOnCredit() {
+		o.amount, o.credit.day = o.commitment.Limit, r.day
+	}
+	if r.kind.hasTerms() {
+		return newOwnEntry(o)
+	}
+	return newEntry(o)
 }
 
 // replay does to an opened commitment what a record tells: what the step that

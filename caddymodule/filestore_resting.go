@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -21,7 +22,8 @@ type resting struct {
 func (e *entry) rest() resting {
 	state := &e.state
 	known := record{reservation: e.reservation, amount: state.Cap, sequence: state.Sequence, redeemBy: e.redeemBy}
-	text := appendUint64(known.appendReservation(nil), uint64(e.creditDay))
+	var room [payword.MaxReservationBytes + 512]byte // for what nearly all have
+	text := appendUint64(known.appendReservation(room[:0]), uint64(e.creditDay))
 	for _, amount := range []money.Amount{state.Charged, state.Returned, state.Claimed} {
 		text = appendUint64(text, uint64(amount))
 	}
@@ -113,6 +115,15 @@ func (s *shard) insert(e *entry) *entry {
 	return e
 }
 
+// insertResting remembers what a snapshot says of a commitment, which is all that
+// was known of it.
+func (s *shard) insertResting(r resting) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	delete(s.entries, r.commitment.ID)
+	s.resting[r.commitment.ID] = r
+}
+
 // rest lets e rest if no request of it is remembered at now, and all that is
 // known of it is durable, which it is up to a position in the journal.
 func (s *shard) rest(e *entry, now int64, durable uint64) {
@@ -154,6 +165,27 @@ func (s *shard) all() iter.Seq[*entry] {
 		}
 		for k := range rest {
 			if !yield(rest[k].wake()) {
+				return
+			}
+		}
+	}
+}
+
+// unreserved calls yield for the commitments without a reservation. Nothing else
+// uses the shard yet.
+func (s *shard) unreserved() iter.Seq[*entry] {
+	const noReservation = "\x00\x00" // see rest
+	return func(yield func(*entry) bool) {
+		for _, e := range s.entries {
+			if e.isUnreserved() && !yield(e) {
+				return
+			}
+		}
+		for _, r := range s.resting {
+			if !strings.HasPrefix(r.text, noReservation) {
+				continue
+			}
+			if e := r.wake(); e.isUnreserved() && !yield(e) {
 				return
 			}
 		}

@@ -28,6 +28,9 @@ const (
 	recordFlowed  recordKind = 11 // an answer under way was charged for
 
 	recordOpenedOnCredit recordKind = 12 // an unreserved commitment was opened
+
+	recordOpenedTerms         recordKind = 13 // recordOpened, and what the commitment says
+	recordOpenedOnCreditTerms recordKind = 14 // recordOpenedOnCredit, and what the commitment says
 )
 
 const (
@@ -58,12 +61,13 @@ type record struct {
 	request payword.Request // recordCharged; its Number and Grants in recordGivenBack, its Number and Price in recordTruedUp
 	final   bool            // recordAcknowledged, recordState: the last claim was acknowledged
 
-	token       string              // recordOpened, recordOpenedOnCredit
-	commitment  *payword.Commitment // the same, while it is read back
+	token       string              // of a kind that opens
+	commitment  *payword.Commitment // the same; written by recordOpenedTerms and recordOpenedOnCreditTerms, without its token
+	resting     resting             // the same with the recordState that followed, while it is read back; empty: none did
 	reservation string              // recordOpened, recordToppedUp
 	amount      money.Amount        // recordOpened, recordToppedUp: in micros
 	sequence    uint32              // recordOpened, recordToppedUp
-	redeemBy    int64               // recordOpened, recordToppedUp, recordOpenedOnCredit: seconds since 1970
+	redeemBy    int64               // of a kind that opens, recordToppedUp: seconds since 1970
 	day         int64               // recordOpenedOnCredit: UTC, days since 1970
 
 	isUnsafe bool // recordCharged: the request must not be executed twice; not written
@@ -76,7 +80,30 @@ type record struct {
 }
 
 // opens reports whether a record of the kind opens a commitment.
-func (k recordKind) opens() bool { return k == recordOpened || k == recordOpenedOnCredit }
+func (k recordKind) opens() bool {
+	return k == recordOpened || k == recordOpenedTerms || k.opensOnCredit()
+}
+
+// opensOnCredit reports whether a record of the kind opens an unreserved
+// commitment.
+func (k recordKind) opensOnCredit() bool {
+	return k == recordOpenedOnCredit || k == recordOpenedOnCreditTerms
+}
+
+// hasTerms reports whether a record of the kind says what the commitment says
+// that it opens.
+func (k recordKind) hasTerms() bool {
+	return k == recordOpenedTerms || k == recordOpenedOnCreditTerms
+}
+
+// withTerms returns an opening of m with what m says beside its token.
+func (r record) withTerms(m *payword.Commitment) record {
+	r.commitment = m
+	if r.kind = recordOpenedTerms; r.sequence == 0 {
+		r.kind = recordOpenedOnCreditTerms
+	}
+	return r
+}
 
 // binds reports whether r is durable before anybody sees what it says, in an
 // async store too. Of the others a crash takes the newest, and only the vendor
@@ -103,10 +130,10 @@ func (r *record) append(buffer []byte) []byte {
 		buffer = append(buffer, r.id[:]...)
 	}
 	switch r.kind {
-	case recordOpened:
+	case recordOpened, recordOpenedTerms:
 		buffer = appendString(buffer, r.token)
 		buffer = r.appendReservation(buffer)
-	case recordOpenedOnCredit:
+	case recordOpenedOnCredit, recordOpenedOnCreditTerms:
 		buffer = appendString(buffer, r.token)
 		buffer = appendUint64(appendUint64(buffer, uint64(r.redeemBy)), uint64(r.day))
 	case recordToppedUp:
@@ -134,6 +161,9 @@ func (r *record) append(buffer []byte) []byte {
 		buffer = r.appendState(buffer)
 	case recordEnd:
 		buffer = appendUint64(buffer, r.count)
+	}
+	if r.kind.hasTerms() {
+		buffer = appendTerms(buffer, r.commitment)
 	}
 	if r.pass != nil {
 		buffer = appendPass(buffer, r.pass)
@@ -248,10 +278,10 @@ func parseRecord(kind recordKind, payload []byte) (record, error) {
 		p.copy(r.id[:])
 	}
 	switch kind {
-	case recordOpened:
+	case recordOpened, recordOpenedTerms:
 		r.token = p.text()
 		p.reservation(&r)
-	case recordOpenedOnCredit:
+	case recordOpenedOnCredit, recordOpenedOnCreditTerms:
 		r.token, r.redeemBy, r.day = p.text(), int64(p.uint64()), int64(p.uint64())
 	case recordToppedUp:
 		p.reservation(&r)
@@ -278,6 +308,10 @@ func parseRecord(kind recordKind, payload []byte) (record, error) {
 		r.count = p.uint64()
 	default:
 		return r, fmt.Errorf("a record of kind %d, which this version does not know: it was written by a newer one", kind)
+	}
+	if kind.hasTerms() {
+		r.commitment = p.terms()
+		r.commitment.Token = r.token
 	}
 	if p.failed || len(p.rest) > 0 {
 		return r, fmt.Errorf("a record of kind %d with %d bytes does not parse", kind, len(payload))

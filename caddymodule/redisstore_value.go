@@ -182,7 +182,7 @@ func openedEntry(id payword.CommitmentID, opened *record, known *payword.Commitm
 		commitment: known, reservation: opened.reservation,
 		amount: opened.amount, sequence: opened.sequence, redeemBy: opened.redeemBy,
 	}
-	if opened.kind == recordOpenedOnCredit {
+	if opened.kind.opensOnCredit() {
 		o.amount, o.credit.day = known.Limit, opened.day
 	}
 	return newEntry(o), nil

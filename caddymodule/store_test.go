@@ -44,17 +44,23 @@ func storeCommitment(tb testing.TB, number uint64, chains int) *payword.Commitme
 	return made
 }
 
+// storeBroker is the key of the broker of these tests.
+func storeBroker() ed25519.PrivateKey {
+	var seed [ed25519.SeedSize]byte
+	copy(seed[:], "the broker of the store's tests")
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
 func makeStoreCommitment(tb testing.TB, number uint64, chains int) *payword.Commitment {
 	tb.Helper()
 	var seed [ed25519.SeedSize]byte
-	copy(seed[:], "the broker of the store's tests")
-	broker := ed25519.NewKeyFromSeed(seed[:])
+	copy(seed[:], "the user of the store's tests")
 	binary.BigEndian.PutUint64(seed[:], number)
 	user := ed25519.NewKeyFromSeed(seed[:])
 	certificate, err := payword.SignCertificate(payword.Certificate{
 		Issuer: "https://broker.example", Subject: fmt.Sprintf("user-%d", number), Key: user.Public().(ed25519.PublicKey),
 		IssuedAt: storeStart - 60, Expires: storeExpires + 3600, ID: payword.Nonce(seed[:]), Currency: "usd-micro", Limit: storeLimit,
-	}, broker)
+	}, storeBroker())
 	if err != nil {
 		tb.Fatal(err)
 	}

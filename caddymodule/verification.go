@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/paywordhq/payword"
 	"github.com/paywordhq/payword/money"
@@ -116,6 +117,9 @@ func (v *Verification) verifySignatures(a *account, keys keysOf) []string {
 		return []string{"the commitment: " + refusal.Reason.String()}
 	}
 	v.Signatures += 2 // the user's and the broker's
+	if !isSameCommitment(&parsed, a.commitment) {
+		return []string{"what is recorded of the commitment is not what it says"}
+	}
 	if a.reservation == "" {
 		return nil
 	}
@@ -128,4 +132,18 @@ func (v *Verification) verifySignatures(a *account, keys keysOf) []string {
 	}
 	v.Signatures++
 	return nil
+}
+
+// isSameCommitment reports whether a commitment says what its token says that was
+// parsed anew.
+func isSameCommitment(parsed, recorded *payword.Commitment) bool {
+	said, known := *parsed, *recorded
+	said.Certificate.Token, known.Certificate.Token = "", "" // it is not kept
+	if len(said.Certificate.Prefixes) == 0 {                 // "[]" is as good as nothing
+		said.Certificate.Prefixes = nil
+	}
+	if len(known.Certificate.Prefixes) == 0 {
+		known.Certificate.Prefixes = nil
+	}
+	return reflect.DeepEqual(said, known)
 }
