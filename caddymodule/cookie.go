@@ -148,9 +148,11 @@ func (x *exchange) proveForCookie(ctx context.Context) (payword.Refusal, error) 
 	if err := x.collectDebt(ctx, tail); err != nil {
 		return payword.Refusal{}, err
 	}
-	if x.view, err = x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail); err != nil {
+	seen, err := x.gate.store.advance(ctx, payment.Commitment, payment.Chain, tail)
+	if err != nil {
 		return payword.Refusal{}, err
 	}
+	x.saw(&seen)
 	x.gate.streams.credited(payment.Commitment)
 	return payword.Refusal{}, nil
 }

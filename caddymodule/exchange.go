@@ -29,7 +29,7 @@ type exchange struct {
 	price   money.Amount // what is charged before it is served, in micros: today's, or what an older quote said
 
 	asked      []askedHeader // the request's, before later handlers change them
-	view       view          // of the commitment, after the newest step
+	view       chainView     // of the commitment and the payment's chain, after the newest step
 	known      bool          // the store knows the commitment
 	pending    *opening      // verified, to be remembered once the payword is proved
 	proved     bool          // the caller proved a payword: the state may be told
@@ -51,7 +51,6 @@ type exchange struct {
 
 	// Room for what would be allocated otherwise.
 	untraced   untraced
-	askedRoom  [4]askedHeader
 	identified [len(identityFields)]string // what the upstream is told
 	answered   [2]string                   // Payword-State and Server-Timing
 }
@@ -69,6 +68,9 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request, variables 
 	x.providePlaceholders()
 	return x
 }
+
+// saw takes over what a step saw.
+func (x *exchange) saw(seen *view) { x.view = seen.of(x.sent.payment.Chain) }
 
 // process does what the submission asks for, up to the charge.
 func (x *exchange) process(ctx context.Context) (payword.Refusal, error) {
@@ -167,7 +169,7 @@ func (x *exchange) judge(ctx context.Context) (payword.Verdict, error) {
 		if err != nil {
 			return payword.Verdict{}, err
 		}
-		x.view = newest
+		x.saw(&newest)
 		verdict = x.verdict()
 	}
 	x.proved, x.steps = verdict.Proved, verdict.Steps
@@ -182,7 +184,7 @@ func (x *exchange) verdict() payword.Verdict {
 	payment := &x.sent.payment
 	known := payword.Tail{}
 	if int(payment.Chain) < len(x.view.commitment.Chains) {
-		known = x.view.tails[payment.Chain]
+		known = x.view.tail
 	}
 	return payword.Judge(x.view.commitment, known, payment, payword.Terms{Now: x.now, MaxStep: x.app.MaxStep})
 }
@@ -217,11 +219,13 @@ func (x *exchange) pay(ctx context.Context) (payword.Refusal, error) {
 	case x.price > 0 && x.takeQuota():
 		x.price = 0
 	}
-	x.outcome, x.view, err = x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
+	outcome, seen, err := x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
 		Chain: payment.Chain, Tail: tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: x.price,
 		Unsafe: isUnsafe(x.request), Single: x.isCharge(), OverMax: x.price > payment.Max, Pass: x.passTerms(), Now: x.now,
 	})
+	x.outcome = outcome
+	x.saw(&seen)
 	if err == nil {
 		x.gate.streams.credited(payment.Commitment)
 	}
@@ -260,6 +264,7 @@ func (x *exchange) close(ctx context.Context) (payword.Refusal, error) {
 	if err != nil {
 		return payword.Refusal{}, err
 	}
-	x.view, err = x.gate.store.finish(ctx, payment.Commitment)
+	seen, err := x.gate.store.finish(ctx, payment.Commitment)
+	x.saw(&seen)
 	return payword.Refusal{}, err
 }

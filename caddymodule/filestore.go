@@ -177,10 +177,20 @@ func newOwnEntry(o opening) *entry {
 }
 
 // view is what a step sees. The caller holds mutex.
-func (e *entry) view() view {
-	return view{
-		reservation: e.reservation,
-		commitment:  e.commitment, tails: e.state.Tails,
+func (e *entry) view() (seen view) {
+	e.show(&seen)
+	return seen
+}
+
+// show fills in what a step sees. The caller holds mutex.
+func (e *entry) show(seen *view) {
+	seen.outline, seen.tails = e.outline(), e.state.Tails
+}
+
+// outline is view without the tails. The caller holds mutex.
+func (e *entry) outline() outline {
+	return outline{
+		commitment: e.commitment, reservation: e.reservation,
 		accepted: e.state.Accepted(e.commitment), spent: e.state.Spent(), closed: e.state.Closed,
 	}
 }
@@ -255,18 +265,24 @@ func (s *fileStore) wait(newest uint64, binds bool) error {
 
 // step runs one atomic step on a commitment and returns what it saw, once that
 // is durable.
-func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step) (view, error) {
+func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step) (seen view, err error) {
+	err = s.stepInto(ctx, id, run, &seen)
+	return seen, err
+}
+
+// stepInto is step that fills in what it saw. On an error that is nothing.
+func (s *fileStore) stepInto(ctx context.Context, id payword.CommitmentID, run step, seen *view) error {
 	if err := s.enter(ctx); err != nil {
-		return view{}, err
+		return err
 	}
 	defer s.leave()
 	for {
 		e := s.entry(id)
 		if e == nil {
-			return view{}, errUnknownCommitment
+			return errUnknownCommitment
 		}
-		if seen, err := s.stepOn(e, run); err != errRests {
-			return seen, err
+		if err := s.stepOn(e, run, seen); err != errRests {
+			return err
 		}
 	}
 }
@@ -274,29 +290,30 @@ func (s *fileStore) step(ctx context.Context, id payword.CommitmentID, run step)
 // errRests means that an entry was just put to rest: the step has to find it anew.
 var errRests = errors.New("the commitment rests")
 
-func (s *fileStore) stepOn(e *entry, run step) (view, error) {
+func (s *fileStore) stepOn(e *entry, run step, seen *view) error {
 	e.mutex.Lock()
 	switch {
 	case e.forgotten:
 		e.mutex.Unlock()
-		return view{}, errUnknownCommitment
+		return errUnknownCommitment
 	case e.rests:
 		e.mutex.Unlock()
-		return view{}, errRests
+		return errRests
 	}
 	r, err := run(e)
 	if err == nil && r.kind != 0 {
 		s.record(e, &r)
 	}
-	seen, newest, binds := e.view(), e.newest, e.binds
+	e.show(seen)
+	newest, binds := e.newest, e.binds
 	e.mutex.Unlock()
 	if err == nil {
 		err = s.wait(newest, binds)
 	}
 	if err != nil {
-		return view{}, err
+		*seen = view{}
 	}
-	return seen, nil
+	return err
 }
 
 func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
@@ -323,7 +340,8 @@ func (s *fileStore) open(ctx context.Context, o opening) (view, error) {
 				return view{}, errCreditLimit
 			}
 		}
-		if seen, err := s.stepOn(e, run); err != errRests {
+		var seen view
+		if err := s.stepOn(e, run, &seen); err != errRests {
 			return seen, err
 		}
 	}
@@ -400,18 +418,16 @@ func (s *fileStore) findNewest(ctx context.Context, id payword.CommitmentID) (vi
 	return s.find(ctx, id)
 }
 
-func (s *fileStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (payword.Outcome, view, error) {
-	var outcome payword.Outcome
+func (s *fileStore) charge(ctx context.Context, id payword.CommitmentID, c payword.Charge) (outcome payword.Outcome, seen view, err error) {
 	charged := chargeStep(c, &outcome)
 	if c.Single {
 		s.singles.prepare(s)
 		charged = s.singles.guard(c, &outcome, charged)
 	}
-	seen, err := s.step(ctx, id, charged)
-	if err != nil {
-		return payword.Outcome{}, view{}, err
+	if err = s.stepInto(ctx, id, charged, &seen); err != nil {
+		outcome = payword.Outcome{}
 	}
-	return outcome, seen, nil
+	return outcome, seen, err
 }
 
 func (s *fileStore) advance(ctx context.Context, id payword.CommitmentID, chain uint8, tail payword.Tail) (view, error) {

@@ -231,7 +231,7 @@ func (m *metering) trueUp(w *paidWriter, cost money.Amount, unreadable error) bo
 		return m.replaceUnavailable(w, err)
 	}
 	x.price -= returned
-	x.view = after
+	x.saw(&after)
 	x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 	return true
 }
@@ -254,7 +254,9 @@ func (m *metering) settleAtOnce(w *paidWriter, cost money.Amount) bool {
 	switch {
 	case cost < charged && !x.outcome.Repeat:
 		var returned money.Amount
-		returned, x.view, err = x.gate.store.trueUp(ctx, payment.Commitment, payment.Number, cost, x.app.now().Unix())
+		var after view
+		returned, after, err = x.gate.store.trueUp(ctx, payment.Commitment, payment.Number, cost, x.app.now().Unix())
+		x.saw(&after)
 		x.price = charged - returned
 		x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 	case cost <= charged:
@@ -278,13 +280,13 @@ func (m *metering) chargeAgain(ctx context.Context, w *paidWriter, cost money.Am
 	w.giveBack()
 	x.returned = false
 	outcome, after, err := x.gate.store.charge(ctx, payment.Commitment, payword.Charge{
-		Chain: payment.Chain, Tail: x.view.tails[payment.Chain], Number: payment.Number,
+		Chain: payment.Chain, Tail: x.view.tail, Number: payment.Number,
 		Fingerprint: x.fingerprint(), Price: cost, Single: x.isCharge(), Now: x.app.now().Unix(),
 	})
 	if err != nil {
 		return m.replaceUnavailable(w, err)
 	}
-	x.view = after
+	x.saw(&after)
 	if outcome.Reason != payword.Accepted {
 		x.returned = true
 		return m.replace(w, x.explain(outcome.Reason))
@@ -305,7 +307,7 @@ func (m *metering) chargeRest(ctx context.Context, w *paidWriter, rest money.Amo
 	if err != nil {
 		return err
 	}
-	x.view = after
+	x.saw(&after)
 	if outcome.Reason != payword.Accepted {
 		w.giveBack() // takes one grant of the repeat back
 		m.replace(w, x.explain(outcome.Reason))

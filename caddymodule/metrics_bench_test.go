@@ -22,7 +22,7 @@ func (s quickStore) charge(context.Context, payword.CommitmentID, payword.Charge
 // request.
 func BenchmarkMeasuring(b *testing.B) {
 	m := storeCommitment(b, 1, 1)
-	quick := quickStore{seen: view{commitment: m}}
+	quick := quickStore{seen: view{outline: outline{commitment: m}}}
 	measured := newMetrics(&gate{})
 	x := &exchange{Handler: &Handler{Vendor: m.Vendor}, gate: &gate{observation: observation{metrics: measured}}, price: 1000}
 	x.sent.action = payword.ActionPay

@@ -9,11 +9,12 @@ import (
 
 // findCommitment looks the commitment up, or verifies it if it came along.
 func (x *exchange) findCommitment(ctx context.Context) (payword.Refusal, error) {
-	if x.known = x.gate.store.recall(x.sent.payment.Commitment, &x.view); !x.known {
+	if x.known = x.gate.store.recall(x.sent.payment.Commitment, x.sent.payment.Chain, &x.view); !x.known {
 		found, err := x.gate.store.find(ctx, x.sent.payment.Commitment)
 		switch {
 		case err == nil:
-			x.view, x.known = found, true
+			x.known = true
+			x.saw(&found)
 		case !errors.Is(err, errUnknownCommitment):
 			return payword.Refusal{}, err
 		case x.sent.commitment == "":
@@ -43,8 +44,8 @@ func (x *exchange) verify() (payword.Refusal, error) {
 			return refusal, err
 		}
 		x.view.commitment = commitment
-		for k, chain := range commitment.Chains {
-			x.view.tails[k] = payword.Tail{Payword: chain.Root}
+		if chain := x.sent.payment.Chain; int(chain) < len(commitment.Chains) {
+			x.view.chain, x.view.tail = chain, payword.Tail{Payword: commitment.Chains[chain].Root}
 		}
 	}
 	commitment := x.view.commitment
@@ -93,7 +94,8 @@ func (x *exchange) open(ctx context.Context) (payword.Refusal, error) {
 	}
 	if err == nil {
 		x.noteOpened(x.known, x.pending)
-		x.view, x.known, x.pending = opened, true, nil
+		x.saw(&opened)
+		x.known, x.pending = true, nil
 	}
 	return payword.Refusal{}, err
 }

@@ -162,6 +162,9 @@ type askedHeader struct{ name, value string }
 
 // representation is a digest of the request headers that an answer varies with.
 func representation(vary string, asked []askedHeader) [sha256.Size]byte {
+	if vary == varied && !slices.ContainsFunc(asked, isVaried) {
+		return askedNothingSum
+	}
 	var room [256]byte // enough for most: then nothing is allocated
 	message := room[:0]
 	for name := range strings.SplitSeq(vary, ",") {
@@ -179,17 +182,14 @@ func representation(vary string, asked []askedHeader) [sha256.Size]byte {
 		}
 		message = append(message, 0)
 	}
-	if string(message) == askedNothing {
-		return askedNothingSum
-	}
 	return sha256.Sum256(message)
 }
 
-// askedNothing is what is hashed where an answer varies with the headers of a
+// askedNothingSum is the digest where an answer varies with the headers of a
 // payment alone, as most do, and no other credentials came.
-const askedNothing = "\x00\x00\x00"
+var askedNothingSum = sha256.Sum256([]byte("\x00\x00\x00"))
 
-var askedNothingSum = sha256.Sum256([]byte(askedNothing))
+func isVaried(asked askedHeader) bool { return slices.Contains(variedNames, asked.name) }
 
 func (x *exchange) rereadKey() *rereadKey {
 	return &rereadKey{commitment: x.sent.payment.Commitment, page: x.bought}
@@ -211,7 +211,7 @@ func (x *exchange) isReread() bool {
 	}
 	x.rereadable = true
 	x.bought = payword.NewFingerprint(http.MethodGet, x.url, "", x.quote.class)
-	x.asked = x.askedRoom[:0]
+	x.asked = make([]askedHeader, 0, len(x.request.Header)) // nearly always one value each
 	for name, values := range x.request.Header {
 		for _, value := range values {
 			x.asked = append(x.asked, askedHeader{name, value})

@@ -95,7 +95,7 @@ func (w *paidWriter) giveBack() {
 		x.logger.Error("giving a price back", zap.Error(err))
 		return
 	}
-	x.view = after
+	x.saw(&after)
 	x.gate.collectReturned(ctx, payment.Commitment, returned, &x.view, x.logger)
 }
 
@@ -271,7 +271,7 @@ func (x *exchange) status(reason payword.Reason) payword.Status {
 	if !x.known || !x.proved || int(x.sent.payment.Chain) >= payword.MaxChains {
 		return status
 	}
-	tail := x.view.tails[x.sent.payment.Chain]
+	tail := x.view.tail
 	status.Known = true
 	status.Accepted, status.Spent = x.view.accepted, x.view.spent
 	status.Chain, status.Index, status.TailHash = x.sent.payment.Chain, tail.Index, tail.Payword.TailHash()
@@ -310,7 +310,7 @@ func (x *exchange) writeTiming(header http.Header, timing string) {
 func (x *exchange) receipt() payword.Receipt { return x.receiptFor(x.charged(), x.view) }
 
 // receiptFor returns the receipt of a request that cost an amount, in micros.
-func (x *exchange) receiptFor(charged money.Amount, seen view) payword.Receipt {
+func (x *exchange) receiptFor(charged money.Amount, seen chainView) payword.Receipt {
 	challenge := payword.Challenge{}
 	if x.sent.challenge != nil {
 		challenge = *x.sent.challenge
@@ -472,6 +472,8 @@ var cacheHeaders = []string{"Surrogate-Control", "X-Accel-Expires", "Edge-Contro
 
 // varied are the headers that an answer depends on.
 const varied = "Authorization, Payment-Authorization, Payword"
+
+var variedNames = strings.Split(varied, ", ")
 
 // addVary names them.
 func addVary(header http.Header) { header.Add("Vary", varied) }

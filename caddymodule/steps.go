@@ -32,30 +32,28 @@ func topUpStep(o opening) step {
 
 // chargeStep charges one request.
 func chargeStep(c payword.Charge, outcome *payword.Outcome) step {
-	return func(e *entry) (record, error) {
-		if err := checkTail(e.commitment, c.Chain, c.Tail); err != nil {
-			return record{}, err
-		}
-		if c.Price < 0 {
-			return record{}, fmt.Errorf("charging %d micros", c.Price)
-		}
-		*outcome = e.state.Charge(e.commitment, &c)
-		return e.charged(c, *outcome), nil
-	}
+	return func(e *entry) (record, error) { return e.charge(&c, outcome) }
 }
 
-// charged returns the record of a charge.
-func (e *entry) charged(c payword.Charge, outcome payword.Outcome) record {
-	r := record{chain: c.Chain, tail: e.state.Tails[c.Chain]}
+// charge charges one request and returns the record of it.
+func (e *entry) charge(c *payword.Charge, outcome *payword.Outcome) (r record, err error) {
+	if err := checkTail(e.commitment, c.Chain, c.Tail); err != nil {
+		return r, err
+	}
+	if c.Price < 0 {
+		return r, fmt.Errorf("charging %d micros", c.Price)
+	}
+	*outcome = e.state.Charge(e.commitment, c)
+	r.chain, r.tail = c.Chain, e.state.Tails[c.Chain]
 	switch {
 	case outcome.Reason == payword.Accepted:
 		r.kind, r.total, r.isUnsafe = recordCharged, e.state.Charged, c.Unsafe
 		r.request = *recentRequest(&e.state, c.Number)
-		r.pass = passTouched(&e.state, c, outcome)
+		r.pass = passTouched(&e.state, *c, *outcome)
 	case outcome.Changed:
 		r.kind = recordAdvanced
 	}
-	return r
+	return r, nil
 }
 
 // recentRequest returns what is remembered of a number, or nil.

@@ -25,13 +25,34 @@ type opening struct {
 
 // view is what one step of a store saw of a commitment, after the step.
 type view struct {
-	commitment *payword.Commitment
-	tails      [payword.MaxChains]payword.Tail
-	accepted   money.Amount // in micros
-	spent      money.Amount // in micros
-	closed     bool
+	outline
+	tails [payword.MaxChains]payword.Tail
+}
 
+// outline is a view without the tails.
+type outline struct {
+	commitment  *payword.Commitment
+	accepted    money.Amount // in micros
+	spent       money.Amount // in micros
+	closed      bool
 	reservation string // JWS, the newest
+}
+
+// chainView is a view with the tail of one chain alone. A request pays with one,
+// and each takes the memory for what it saw.
+type chainView struct {
+	outline
+	chain uint8
+	tail  payword.Tail // zero if the commitment has no such chain
+}
+
+// of returns what a view says of one chain.
+func (v *view) of(chain uint8) chainView {
+	seen := chainView{outline: v.outline, chain: chain}
+	if int(chain) < len(v.tails) {
+		seen.tail = v.tails[chain]
+	}
+	return seen
 }
 
 // claimable is a commitment on which something new can be claimed.
@@ -76,9 +97,9 @@ type store interface {
 	find(ctx context.Context, id payword.CommitmentID) (view, error)
 
 	// recall is find where that needs no disk, no network and no waiting: it fills
-	// seen in and reports true, or reports false for find to be asked. It shows
-	// nothing that find would wait for.
-	recall(id payword.CommitmentID, seen *view) bool
+	// seen in, for a chain, and reports true, or reports false for find to be asked.
+	// It shows nothing that find would wait for.
+	recall(id payword.CommitmentID, chain uint8, seen *chainView) bool
 
 	// findNewest is find, but never answers with less than what stands in the
 	// store. It is asked before somebody is refused for what find said.

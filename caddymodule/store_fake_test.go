@@ -91,7 +91,7 @@ func (s *memoryStore) find(_ context.Context, id payword.CommitmentID) (view, er
 }
 
 // recall leaves it to find, which can fail.
-func (s *memoryStore) recall(payword.CommitmentID, *view) bool { return false }
+func (s *memoryStore) recall(payword.CommitmentID, uint8, *chainView) bool { return false }
 
 func (s *memoryStore) findNewest(ctx context.Context, id payword.CommitmentID) (view, error) {
 	return s.find(ctx, id)

@@ -2,7 +2,7 @@ package caddymodule
 
 import "github.com/paywordhq/payword"
 
-func (s *fileStore) recall(id payword.CommitmentID, seen *view) bool {
+func (s *fileStore) recall(id payword.CommitmentID, chain uint8, seen *chainView) bool {
 	if s.journal.refused() != nil {
 		return false
 	}
@@ -15,7 +15,10 @@ func (s *fileStore) recall(id payword.CommitmentID, seen *view) bool {
 	if e.forgotten || e.rests || !s.isVisible(e.newest, e.binds) {
 		return false
 	}
-	*seen = e.view()
+	seen.outline, seen.chain = e.outline(), chain
+	if int(chain) < len(e.state.Tails) {
+		seen.tail = e.state.Tails[chain]
+	}
 	return true
 }
 
@@ -28,10 +31,10 @@ func (s *fileStore) isVisible(newest uint64, binds bool) bool {
 	return newest != noPosition && newest <= durable+maxUnsyncedRecords
 }
 
-func (s *redisStore) recall(id payword.CommitmentID, seen *view) bool {
+func (s *redisStore) recall(id payword.CommitmentID, chain uint8, seen *chainView) bool {
 	latest, isKnown := s.cache.peek(id)
 	if isKnown {
-		*seen = latest
+		*seen = latest.of(chain)
 	}
 	return isKnown
 }

@@ -32,15 +32,15 @@ func TestRecall(t *testing.T) {
 	}
 	s := openStore(t, "held", fileStoreOptions{disk: heldDisk{let: let}, compactBytes: 1 << 50})
 	m := storeCommitment(t, 1, 1)
-	var seen view
-	if s.recall(m.ID, &seen) {
+	var seen chainView
+	if s.recall(m.ID, 0, &seen) {
 		t.Error("a commitment was recalled that nobody opened")
 	}
 	opened, err := s.open(t.Context(), storeOpening(m, 1000, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.recall(m.ID, &seen) || seen != opened {
+	if !s.recall(m.ID, 0, &seen) || seen != opened.of(0) {
 		t.Errorf("recalled %+v, want what opening saw: %+v", seen, opened)
 	}
 	for len(let) > 0 {
@@ -59,20 +59,20 @@ func TestRecall(t *testing.T) {
 		position = s.journal.appended
 		s.journal.mutex.Unlock()
 	}
-	if s.recall(m.ID, &seen) {
+	if s.recall(m.ID, 0, &seen) {
 		t.Error("a charge was recalled that is not durable yet")
 	}
 	for range 100 {
 		let <- struct{}{}
 	}
 	charged := <-done
-	if !s.recall(m.ID, &seen) || seen != charged || seen.spent != storeUnit {
+	if !s.recall(m.ID, 0, &seen) || seen != charged.of(0) || seen.spent != storeUnit {
 		t.Errorf("recalled %+v, want what the charge saw: %+v", seen, charged)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s.recall(m.ID, &seen) {
+	if s.recall(m.ID, 0, &seen) {
 		t.Error("a store that was closed recalls something")
 	}
 }

@@ -53,7 +53,7 @@ type stream struct {
 	flowed    money.Amount // charged since, in micros
 	ahead     money.Amount // delivered on the credit window, in micros
 	delivered int64        // bytes, events, messages or seconds
-	view      view         // of the commitment, after the newest step
+	view      chainView    // of the commitment, after the newest step
 	began     time.Time
 	pausedFor time.Duration
 	wake      chan struct{} // closed when something may have changed
@@ -202,7 +202,7 @@ func (s *stream) flow(account *advance, amount money.Amount) (payword.Outcome, e
 		s.logger.Error("charging a stream", zap.Error(err))
 		return outcome, errStreamStore
 	}
-	s.view = after
+	s.view = after.of(s.view.chain)
 	if outcome.Reason == payword.Accepted {
 		account.debt = 0
 	}
@@ -310,12 +310,12 @@ func (s *stream) settle() {
 		return
 	}
 	s.reserved -= returned
-	s.view = after
+	s.view = after.of(s.view.chain)
 	s.gate.collectReturned(ctx, s.commitment.ID, returned, &s.view, s.logger)
 }
 
 // state returns what the stream cost and its newest view of the commitment.
-func (s *stream) state() (money.Amount, view) {
+func (s *stream) state() (money.Amount, chainView) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.charged(), s.view

@@ -48,7 +48,8 @@ func newMeteredStream(meter *Meter, price, reserved money.Amount) *meteredStream
 		limit: money.MaxAmount, reserved: reserved, began: now, wake: make(chan struct{}),
 	}
 	e.state.Charge(commitment, &payword.Charge{Tail: payword.Tail{Index: uint32(reserved)}, Number: 1, Price: reserved, Now: now.Unix()})
-	s.view = e.view()
+	seen := e.view()
+	s.view = seen.of(0)
 	return &meteredStream{stream: s, store: store, entry: e}
 }
 
@@ -326,9 +327,10 @@ func TestDebtIsCollectedFromWhatComesBack(t *testing.T) {
 	s.entry.state.Charge(s.commitment, &payword.Charge{
 		Tail: payword.Tail{Index: 101}, Number: 2, Price: 1, Now: s.began.Unix(), Fingerprint: payword.Fingerprint{2},
 	})
+	seen := s.entry.view()
 	ahead := &stream{
 		Meter: meter, id: "t", gate: s.gate, app: s.app, logger: s.logger, commitment: s.commitment, number: 2, price: 1, reserved: 1,
-		ctx: s.ctx, cancel: s.cancel, say: s.say, limit: s.limit, began: s.began, view: s.entry.view(), wake: make(chan struct{}),
+		ctx: s.ctx, cancel: s.cancel, say: s.say, limit: s.limit, began: s.began, view: seen.of(0), wake: make(chan struct{}),
 	}
 	for range 51 {
 		if _, err := ahead.take(1, true); err != nil {

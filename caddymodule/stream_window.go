@@ -99,7 +99,7 @@ func (x *exchange) collectDebt(ctx context.Context, tail payword.Tail) error {
 // that was given back. A stream may run ahead by half of what was spent, and a
 // part of that may only have been reserved by others. seen is replaced if that
 // changed anything.
-func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, returned money.Amount, seen *view, logger *zap.Logger) {
+func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, returned money.Amount, seen *chainView, logger *zap.Logger) {
 	if returned == 0 {
 		return
 	}
@@ -108,7 +108,7 @@ func (g *gate) collectReturned(ctx context.Context, id payword.CommitmentID, ret
 	case err != nil:
 		logger.Error("charging what was delivered ahead of payment, after some was given back", zap.Error(err))
 	case collected:
-		*seen = after
+		*seen = after.of(seen.chain)
 	}
 }
 
