@@ -51,6 +51,21 @@ type testGate struct {
 	paid    int
 }
 
+// answers says what the nth payment is answered with. The lock is for the race
+// detector, which does not see what the client's own sockets bring into order.
+func (g *testGate) answers(status func(n int) int) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	g.status = status
+}
+
+// counts returns how many payments came, and from how many payers.
+func (g *testGate) counts() (paid, payers int) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	return g.paid, len(g.tails)
+}
+
 func startTestGate(t *testing.T) *testGate {
 	document, err := BrokerKeys()
 	if err != nil {
@@ -62,6 +77,8 @@ func startTestGate(t *testing.T) *testGate {
 	}
 	g := &testGate{t: t, brokers: payword.Brokers{Issuer: keys}, tails: map[payword.CommitmentID]payword.Tail{}}
 	g.status = func(int) int { return http.StatusOK }
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
 	g.vendor = "http://" + listen(t, g.serve)
 	return g
 }
@@ -149,8 +166,9 @@ func TestEveryPaymentIsOneStep(t *testing.T) {
 	if want := int(brief.Milliseconds()); constant.Answers != want || len(constant.Waits) != want {
 		t.Errorf("at a constant rate %d answers and %d waits, want %d", constant.Answers, len(constant.Waits), want)
 	}
-	if all := 2*Connections + closed.Answers + constant.Answers; gate.paid != all || closed.Answers < Connections || len(gate.tails) != 2*Connections {
-		t.Errorf("the gate was paid %d times by %d payers, want %d by %d", gate.paid, len(gate.tails), all, 2*Connections)
+	paid, payers := gate.counts()
+	if all := 2*Connections + closed.Answers + constant.Answers; paid != all || closed.Answers < Connections || payers != 2*Connections {
+		t.Errorf("the gate was paid %d times by %d payers, want %d by %d", paid, payers, all, 2*Connections)
 	}
 	if len(closed.Wrong)+len(constant.Wrong) > 0 {
 		t.Errorf("refused: %v, %v", closed.Wrong, constant.Wrong)
@@ -159,7 +177,7 @@ func TestEveryPaymentIsOneStep(t *testing.T) {
 
 func TestRefusalsAreCounted(t *testing.T) {
 	gate := startTestGate(t)
-	gate.status = func(n int) int {
+	gate.answers(func(n int) int {
 		switch {
 		case n > Connections && n%10 == 0:
 			return http.StatusPaymentRequired
@@ -167,7 +185,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 			return http.StatusServiceUnavailable
 		}
 		return http.StatusOK
-	}
+	})
 	client := gate.dial(Connections, 5000)
 	if err := client.Open(); err != nil {
 		t.Fatal(err)
@@ -176,7 +194,8 @@ func TestRefusalsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tenths := gate.paid/10 - Connections/10
+	paid, _ := gate.counts()
+	tenths := paid/10 - Connections/10
 	if got := result.Wrong[http.StatusPaymentRequired]; got != tenths || tenths == 0 {
 		t.Errorf("%d refusals counted, want %d", got, tenths)
 	}
@@ -234,12 +253,12 @@ func TestChainsHaveAnEnd(t *testing.T) {
 func TestLoadsEndWhenTheyAreToldTo(t *testing.T) {
 	gate := startTestGate(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	gate.status = func(n int) int {
+	gate.answers(func(n int) int {
 		if n == 3*Connections {
 			cancel()
 		}
 		return http.StatusOK
-	}
+	})
 	client := gate.dial(Connections, 1000)
 	if err := client.Open(); err != nil {
 		t.Fatal(err)
