@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,46 +48,83 @@ func (d *demo) redeem(ctx context.Context) error {
 	return nil
 }
 
+// demoDestinationTime is how long a broker that was started may take to look
+// whose destination counts now.
+const demoDestinationTime = 20 * time.Second
+
 // nameDestination has the site say where it is paid to, with its gate's key.
 // That counts after a while, in which an owner who has lost the key could object.
 func (d *demo) nameDestination(ctx context.Context) error {
-	seed, err := os.ReadFile(filepath.Join(d.path("gate"), "vendor-key"))
-	if err != nil {
-		return err
-	}
 	const destination = "ach:231380104/1234567890/checking" // of no real account
 	body, err := json.Marshal(map[string]string{"vendor": d.siteURL, "destination": destination})
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, d.brokerOrigin+"/v1/vendor/payout-destination", bytes.NewReader(body))
+	asked, err := d.askAsVendor(ctx, http.MethodPut, "/v1/vendor/payout-destination", body)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
+	d.expect(asked.Destination == "" && asked.NextDestination == destination, "%s counts in %s, and not at once", destination, demoDestinationDelay)
+	if err := pause(ctx, time.Until(time.Unix(asked.NextFrom, 0))); err != nil {
+		return err
+	}
+	// A broker looks once a minute, and when it starts, which it does beside the
+	// first requests.
+	d.broker.stop()
+	if err := d.broker.start(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoDestinationTime)
+	defer cancel()
+	for asked.Destination != destination {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+		if asked, err = d.askAsVendor(ctx, http.MethodGet, "/v1/vendor?vendor="+url.QueryEscape(d.siteURL), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vendorDetails is what a broker says of a vendor's destination.
+type vendorDetails struct {
+	Destination, NextDestination string
+	NextFrom                     int64 // seconds since 1970
+}
+
+// askAsVendor asks the broker, signed with the gate's key.
+func (d *demo) askAsVendor(ctx context.Context, method, path string, body []byte) (answer vendorDetails, err error) {
+	seed, err := os.ReadFile(filepath.Join(d.path("gate"), "vendor-key"))
+	if err != nil {
+		return answer, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, d.brokerOrigin+path, bytes.NewReader(body))
+	if err != nil {
+		return answer, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	var nonce payword.Nonce
 	rand.Read(nonce[:])
 	if err := payword.SignRequest(request, body, ed25519.NewKeyFromSeed(seed), nonce, time.Now().Unix()); err != nil {
-		return err
+		return answer, err
 	}
-	var asked struct {
-		Destination, NextDestination string
-		NextFrom                     int64
-	}
-	if err := d.ask(request, &asked); err != nil {
-		return err
-	}
-	d.expect(asked.Destination == "" && asked.NextDestination == destination, "%s counts in %s, and not at once", destination, demoDestinationDelay)
-	timer := time.NewTimer(time.Until(time.Unix(asked.NextFrom, 0)))
+	err = d.ask(request, &answer)
+	return answer, err
+}
+
+// pause waits for a while, or until ctx ends.
+func pause(ctx context.Context, length time.Duration) error {
+	timer := time.NewTimer(length)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	// A broker looks once a minute, and when it starts.
-	d.broker.stop()
-	return d.broker.start(ctx)
 }
 
 // demoPolicy is what the demo's operator has decided: a fee, and a bank in America
