@@ -31,9 +31,9 @@ type App struct {
 	Store string `json:"store,omitempty"`
 
 	// When a payment counts as taken: "sync", when it is durable in the
-	// directory; or "async", when it is in memory, and it is made durable some 5
-	// milliseconds later. Then a crash costs the vendor the payments of those
-	// milliseconds, and nobody else anything. Redis has settings of its own for
+	// directory; or "async", when it is in memory, and it is made durable a tenth
+	// of a second later at the latest, if the disk is not slower. Then a crash
+	// costs the vendor the payments of that time, and nobody else anything. Redis has settings of its own for
 	// this. Default: sync.
 	Durability string `json:"durability,omitempty"`
 

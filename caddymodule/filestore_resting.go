@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/paywordhq/payword"
@@ -145,18 +147,26 @@ func (s *shard) rest(e *entry, now int64, durable uint64) {
 	delete(s.entries, id)
 }
 
+// awake returns the commitments of a shard that do not rest: all of which a
+// request is remembered are among them.
+func (s *shard) awake() []*entry {
+	s.mutex.RLock()
+	defer s.mutex.RUnlock()
+	return s.listed()
+}
+
+// listed returns the entries. The caller holds mutex.
+func (s *shard) listed() []*entry {
+	return slices.AppendSeq(make([]*entry, 0, len(s.entries)), maps.Values(s.entries))
+}
+
 // all calls yield for the commitments of a shard. Of one that rests it gets a
 // copy, which says what was known when all began.
 func (s *shard) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		s.mutex.RLock()
-		entries, rest := make([]*entry, 0, len(s.entries)), make([]resting, 0, len(s.resting))
-		for _, e := range s.entries {
-			entries = append(entries, e)
-		}
-		for _, r := range s.resting {
-			rest = append(rest, r)
-		}
+		entries := s.listed()
+		rest := slices.AppendSeq(make([]resting, 0, len(s.resting)), maps.Values(s.resting))
 		s.mutex.RUnlock()
 		for _, e := range entries {
 			if !yield(e) {

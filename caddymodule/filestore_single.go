@@ -31,7 +31,7 @@ func (u *singles) prepare(s *fileStore) {
 	}
 	granted := make(map[payword.Fingerprint]single)
 	for k := range s.shards {
-		for e := range s.shards[k].all() {
+		for _, e := range s.shards[k].awake() {
 			e.mutex.Lock()
 			for _, request := range e.state.Recent {
 				if request.Grants > 0 {
