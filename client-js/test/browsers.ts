@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { chromium, type BrowserContext, type Page as ChromiumPage, type Worker } from 'playwright-core'
-import { launch, type Browser as FirefoxBrowser, type Page as FirefoxPage } from 'puppeteer-core'
+import { launch, TimeoutError, type Browser as FirefoxBrowser, type Page as FirefoxPage } from 'puppeteer-core'
 
 export type BrowserName = 'chromium' | 'firefox'
 
@@ -412,10 +412,21 @@ function firefoxPage(page: FirefoxPage): Page {
       }
     })
   }
+  // puppeteer now and then misses the end of a navigation when the page before, or
+  // the extension, starts another at the same moment: then it would wait for ever.
+  async function travel(go: (options: { timeout: number }) => Promise<unknown>): Promise<void> {
+    const from = Date.now()
+    try {
+      await go({ timeout: 10_000 })
+    } catch (error) {
+      if (!(error instanceof TimeoutError)) throw error
+      await arrived(`performance.timeOrigin >= ${from - 1}`)
+    }
+  }
   async function goto(url: string): Promise<void> {
     said = known = ''
     if (!url.startsWith('moz-extension:')) {
-      await page.goto(url)
+      await travel(options => page.goto(url, options))
       return
     }
     await page.goto(url, { timeout: 1 }).catch(() => {})
@@ -433,7 +444,7 @@ function firefoxPage(page: FirefoxPage): Page {
       evaluate: source => page.evaluate(source),
       picture: async path => writeFileSync(path, await page.screenshot({ fullPage: true })),
       back,
-      reload: () => page.reload(),
+      reload: () => travel(options => page.reload(options)),
     }),
     evaluateAsContentScript: () => Promise.reject(new Error('Firefox has no way into the world of a content script from outside')),
     async press(...keys) {
