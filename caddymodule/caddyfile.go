@@ -184,10 +184,11 @@ func readMaxStep(a *App, d *caddyfile.Dispenser, argument string) error {
 	return nil
 }
 
-// parseDirective makes three routes of a directive: what its matcher names is
-// paid for; the discovery document is served whatever that is, because a broker
-// looks for it before it pays the vendor; and whatever else there is loses the
-// payment headers.
+// parseDirective makes routes of a directive: what its matcher names is paid
+// for; the discovery document is served whatever that is, because a broker looks
+// for it before it pays the vendor; and whatever else there is loses the payment
+// headers. Without a matcher one route does all that. Each takes Caddy 0.8 µs of
+// every request, whether it matches or not.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // payword
 	paid, err := h.ExtractMatcherSet()
@@ -209,15 +210,16 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if handler.OpenAPI != nil {
 		routes = h.NewRoute(caddy.ModuleMap{"path": h.JSON(handler.openAPIRoute(paid))}, handler)
 	}
+	if paid == nil {
+		return append(routes, h.NewRoute(nil, handler)...), nil
+	}
 	// A route for each: Caddy puts routes of one path in the order of their paths.
 	for _, path := range []string{payword.PathDiscovery, payword.PathClaims} {
 		routes = append(routes, h.NewRoute(caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{path})}, handler)...)
 	}
 	routes = append(routes, h.NewRoute(paid, handler)...)
-	if paid != nil {
-		strip := &Strip{IdentityHeaders: handler.IdentityHeaders, Paid: caddyhttp.RawMatcherSets{paid}}
-		routes = append(routes, h.NewRoute(nil, strip)...)
-	}
+	strip := &Strip{IdentityHeaders: handler.IdentityHeaders, Paid: caddyhttp.RawMatcherSets{paid}}
+	routes = append(routes, h.NewRoute(nil, strip)...)
 	return routes, nil
 }
 
