@@ -222,6 +222,19 @@ func (m *Commitment) CheckTerms(vendor string, currency money.Currency, now int6
 // UnverifiedCommitment reads a commitment without checking any signature, for
 // its owner, who signed it and keeps it. Nobody may grant anything on it.
 func UnverifiedCommitment(token string) (Commitment, error) {
+	return readCommitment(NewCommitmentID(token), token, oneByOne)
+}
+
+// StoredCommitment reads a commitment that its caller has stored under its id since
+// ParseCommitment took it. What takes arithmetic is not done again: it checks no
+// signature, nor the user's key, nor that the id is that of the token.
+func StoredCommitment(id CommitmentID, token string) (Commitment, error) {
+	return readCommitment(id, token, checkedBefore{})
+}
+
+// readCommitment reads a commitment without checking any signature; the user's key
+// is checked as by does.
+func readCommitment(id CommitmentID, token string, by signatureCheck) (Commitment, error) {
 	object, err := splitJWS(token, typeCommitment, MaxCommitmentBytes)
 	if err != nil {
 		return Commitment{}, fmt.Errorf("reading a commitment: %w", err)
@@ -230,7 +243,7 @@ func UnverifiedCommitment(token string) (Commitment, error) {
 	if err := object.claims(&claims); err != nil {
 		return Commitment{}, fmt.Errorf("reading a commitment: %w", err)
 	}
-	certificate, err := UnverifiedCertificate(claims.Certificate)
+	certificate, err := readCertificate(claims.Certificate, by)
 	if err != nil {
 		return Commitment{}, fmt.Errorf("reading a commitment: %w", err)
 	}
@@ -238,13 +251,19 @@ func UnverifiedCommitment(token string) (Commitment, error) {
 	if err != nil {
 		return Commitment{}, fmt.Errorf("reading a commitment: %w", err)
 	}
-	m.Token, m.ID = token, NewCommitmentID(token)
+	m.Token, m.ID = token, id
 	return m, nil
 }
 
 // UnverifiedCertificate reads a certificate without checking the broker's
 // signature, for the wallet that was given it over a secure channel.
 func UnverifiedCertificate(token string) (Certificate, error) {
+	return readCertificate(token, oneByOne)
+}
+
+// readCertificate reads a certificate without checking its signature, and its key
+// as by does.
+func readCertificate(token string, by signatureCheck) (Certificate, error) {
 	object, err := splitJWS(token, typeCertificate, MaxCertificateBytes)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("reading a certificate: %w", err)
@@ -253,7 +272,7 @@ func UnverifiedCertificate(token string) (Certificate, error) {
 	if err := object.claims(&claims); err != nil {
 		return Certificate{}, fmt.Errorf("reading a certificate: %w", err)
 	}
-	certificate, err := claims.certificate(oneByOne)
+	certificate, err := claims.certificate(by)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("reading a certificate: %w", err)
 	}

@@ -342,6 +342,10 @@ func FuzzParseCommitment(f *testing.F) {
 		if !refusal.Refused() && (err != nil || !reflect.DeepEqual(m, unverified) || m.Token != token) {
 			tb.Errorf("without its signatures %q is read as %+v (%v), want %+v", token, unverified, err, m)
 		}
+		stored, err := payword.StoredCommitment(m.ID, token)
+		if !refusal.Refused() && (err != nil || !reflect.DeepEqual(m, stored)) {
+			tb.Errorf("from where it was stored %q is read as %+v (%v), want %+v", token, stored, err, m)
+		}
 		return !refusal.Refused()
 	})
 }

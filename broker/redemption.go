@@ -458,7 +458,7 @@ func (b *Broker) parseStored(token string, stored record, by parser) (payword.Co
 	if stored.version == 0 {
 		return by.ParseCommitment(token, b.trustedKeys())
 	}
-	m, err := payword.UnverifiedCommitment(token)
+	m, err := payword.StoredCommitment(stored.id, stored.token)
 	if err != nil || token != stored.token {
 		return payword.Commitment{}, refuse(payword.MalformedCommitment, "another commitment has the same id")
 	}
