@@ -48,6 +48,12 @@ const (
 	// processor, and the longest wait of 99 of 100 requests was twice as long.
 	asyncDelay = 100 * time.Millisecond
 
+	// quietTurns is how many turns of the scheduler in a row bring no record
+	// before a frame is written, and gatherTime how long they may take: a half of
+	// what a fast disk takes for a sync.
+	quietTurns = 5
+	gatherTime = 50 * time.Microsecond
+
 	// maxUnsyncedRecords bounds the records of an async store that are not
 	// durable, and so what a crash can take and the memory for it, where the disk
 	// is slower than the visitors. It is what asyncDelay collects at 80,000
@@ -322,10 +328,7 @@ func (j *journal) next() (*batch, *rotation) {
 	for !j.awaited && j.rotating == nil && !j.closing {
 		j.wake.Wait()
 	}
-	// Those that are ready to run put their records in this frame too.
-	j.mutex.Unlock()
-	runtime.Gosched()
-	j.mutex.Lock()
+	j.gather()
 	j.awaited = false
 	turn := j.rotating
 	j.rotating = nil
@@ -336,6 +339,32 @@ func (j *journal) next() (*batch, *rotation) {
 	j.pending = newBatch(j.spare)
 	j.spare = nil
 	return j.flying, turn
+}
+
+// gather lets those that are ready to run put their records in the frame too,
+// because a sync takes far longer than they do. On one processor they have after
+// a turn of the scheduler. On several a turn may end while others still run, so
+// it takes a few that bring nothing, unless they take long because there is
+// other work to do. The caller holds mutex.
+func (j *journal) gather() {
+	if runtime.GOMAXPROCS(0) == 1 {
+		j.letOthersRun()
+		return
+	}
+	for began, quiet := time.Now(), 0; quiet < quietTurns && time.Since(began) < gatherTime; {
+		seen := j.appended
+		j.letOthersRun()
+		if quiet++; j.appended != seen {
+			quiet = 0
+		}
+	}
+}
+
+// letOthersRun is a turn of the scheduler, without mutex.
+func (j *journal) letOthersRun() {
+	j.mutex.Unlock()
+	runtime.Gosched()
+	j.mutex.Lock()
 }
 
 // settle tells those who wait for b what became of it.
