@@ -24,6 +24,13 @@ const (
 	// not hold up all others.
 	lineBatches = 4
 
+	// gatheredSwaps is how many swaps gather for each batch that is under way before
+	// another one is sent; fewer wait until one is answered. A call costs Redis as
+	// much as three swaps, and the gate more, so that swaps sent by themselves
+	// while others are under way cost twice. What waits for that waits for no more
+	// than the answer of a batch.
+	gatheredSwaps = 8
+
 	// maxBatchSwaps bounds what shares a call, and so how long Redis does nothing
 	// else, and what is in doubt if an answer is lost.
 	maxBatchSwaps = 128
@@ -73,7 +80,7 @@ type redisLine struct {
 	apart     [slotGroups]atomic.Int32 // how many swaps are to share no call
 
 	mutex    sync.Mutex
-	waiting  []*swapCall // if any: lineBatches are under way, or the first leads
+	waiting  []*swapCall // if any: batches are under way, or the first leads
 	isWaking bool        // the first leads, and has not taken what waits yet
 	inFlight int         // batches, that of who is being woken among them
 	idle     []*swapBatch
@@ -101,14 +108,16 @@ func (l *redisLine) do(call *swapCall) error {
 		l.mutex.Unlock()
 		return errRedisClosed
 	}
-	isFirst := len(l.waiting) == 0
 	l.waiting = append(l.waiting, call)
-	isLeading := isFirst && l.inFlight < lineBatches
+	isLeading := len(l.waiting) == 1 && l.isDue()
 	if isLeading {
 		l.isWaking = true
 		l.inFlight++
-	} else if call.turn == nil {
-		call.turn = make(chan bool, 1)
+	} else {
+		if call.turn == nil {
+			call.turn = make(chan bool, 1)
+		}
+		l.wake()
 	}
 	l.mutex.Unlock()
 	if isLeading || <-call.turn {
@@ -142,10 +151,15 @@ func (l *redisLine) lead(own *swapCall) {
 	l.idle = append(l.idle, batch)
 }
 
-// wake has the first that waits lead, if there is one and a batch may be sent.
-// The caller holds the mutex.
+// isDue reports whether what waits, if anything, is to be sent. The caller holds the
+// mutex.
+func (l *redisLine) isDue() bool {
+	return len(l.waiting) > 0 && l.inFlight < lineBatches && len(l.waiting) >= gatheredSwaps*l.inFlight
+}
+
+// wake has the first that waits lead if a batch is due. The caller holds the mutex.
 func (l *redisLine) wake() {
-	if len(l.waiting) > 0 && !l.isWaking && l.inFlight < lineBatches {
+	if !l.isWaking && l.isDue() {
 		l.isWaking = true
 		l.inFlight++
 		l.waiting[0].turn <- true

@@ -38,39 +38,59 @@ func (h *heldCommands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 	return next
 }
 
-// heldCharges opens commitments, and charges on each of them while no swap is
-// answered, until all wait; then it lets them pass.
-func heldCharges(t *testing.T, server *redisServer, count int, before func(node *redisStore, ids []payword.CommitmentID)) (waiting, calls int, errs []error) {
+// heldNode returns a node that knows some commitments, and whose swaps are kept until
+// the test lets them pass.
+func heldNode(t *testing.T, server *redisServer, count int) (node *redisStore, ids []payword.CommitmentID, held *heldCommands) {
 	t.Helper()
 	options := testRedisOptions(freshPrefix())
 	options.timeout = time.Minute // they are held for as long as it takes
 	client := newRedisClient(&redis.UniversalOptions{Addrs: []string{server.address}}, options.timeout)
-	node := closeNode(t, openRedisStore(client, options))
-	ids := make([]payword.CommitmentID, count)
+	node = closeNode(t, openRedisStore(client, options))
+	ids = make([]payword.CommitmentID, count)
 	for k := range ids {
 		c := &storeCase{T: t, store: node, m: storeCommitment(t, uint64(k), 1)}
 		c.open(1000, 1)
 		ids[k] = c.m.ID
 	}
-	before(node, ids)
-	held := &heldCommands{pass: make(chan struct{})}
+	held = &heldCommands{pass: make(chan struct{})}
 	client.AddHook(held)
+	return node, ids, held
+}
+
+// chargeOnceOn charges on a commitment, and wants it accepted.
+func chargeOnceOn(t *testing.T, node *redisStore, id payword.CommitmentID) error {
+	outcome, _, err := node.charge(t.Context(), id, storeCharge(1))
+	if err == nil && outcome.Reason != payword.Accepted {
+		err = fmt.Errorf("%v", outcome.Reason)
+	}
+	return err
+}
+
+// waits returns how many swaps wait to be sent, -1 while somebody is about to send
+// them.
+func (l *redisLine) waits() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.isWaking {
+		return -1
+	}
+	return len(l.waiting)
+}
+
+// heldCharges opens commitments, and charges on each of them while no swap is
+// answered, until all wait; then it lets them pass.
+func heldCharges(t *testing.T, server *redisServer, count int, before func(node *redisStore, ids []payword.CommitmentID)) (waiting, calls int, errs []error) {
+	t.Helper()
+	node, ids, held := heldNode(t, server, count)
+	before(node, ids)
 	errs = make([]error, count)
 	var group sync.WaitGroup
 	for k, id := range ids {
-		group.Go(func() {
-			charge := storeCharge(1)
-			var outcome payword.Outcome
-			if outcome, _, errs[k] = node.charge(t.Context(), id, charge); errs[k] == nil && outcome.Reason != payword.Accepted {
-				errs[k] = fmt.Errorf("%v", outcome.Reason)
-			}
-		})
+		group.Go(func() { errs[k] = chargeOnceOn(t, node, id) })
 	}
 	eventually(t, "all wait", time.Minute, func() bool {
-		node.line.mutex.Lock()
-		defer node.line.mutex.Unlock()
-		waiting = len(node.line.waiting)
-		return !node.line.isWaking && waiting+int(held.swaps.Load()) == count
+		waiting = node.line.waits()
+		return waiting >= 0 && waiting+int(held.swaps.Load()) == count
 	})
 	close(held.pass)
 	group.Wait()
@@ -90,6 +110,34 @@ func TestRedisSharesCalls(t *testing.T) {
 	t.Logf("%d waited while %d calls were under way", waiting, lineBatches)
 	if most := lineBatches + (waiting+maxBatchSwaps-1)/maxBatchSwaps; calls > most {
 		t.Errorf("%d charges took %d calls; want at most %d", count, calls, most)
+	}
+}
+
+// TestRedisGathersSwaps sends no batch beside one that is under way until enough
+// have come for it, and what is left when that is answered.
+func TestRedisGathersSwaps(t *testing.T) {
+	node, ids, held := heldNode(t, startRedis(t), 1+gatheredSwaps+1)
+	errs := make([]error, len(ids))
+	var group sync.WaitGroup
+	for k, id := range ids {
+		group.Go(func() { errs[k] = chargeOnceOn(t, node, id) })
+		wantCalls, wantWaiting := 1, k
+		if k >= gatheredSwaps {
+			wantCalls, wantWaiting = 2, k-gatheredSwaps
+		}
+		eventually(t, fmt.Sprintf("of %d swaps %d wait, %d calls", k+1, wantWaiting, wantCalls), time.Minute, func() bool {
+			return node.line.waits() == wantWaiting && int(held.calls.Load()) == wantCalls
+		})
+	}
+	close(held.pass)
+	group.Wait()
+	for k, err := range errs {
+		if err != nil {
+			t.Errorf("charge %d: %v", k, err)
+		}
+	}
+	if calls := held.calls.Load(); calls != 3 {
+		t.Errorf("%d calls; want 3", calls)
 	}
 }
 
