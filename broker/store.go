@@ -263,27 +263,37 @@ func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
 		encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), r.id.String(), r.version)
 }
 
-// savePaid is saveRecord for a stored record of which only what was paid on it
-// has changed: the indexes over the rest need not be touched.
-func savePaid(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
-	return tx.ExecOne(ctx, `UPDATE broker_commitments
+// savePaid is saveRecord for stored records of which only what was paid on them
+// has changed: the indexes over the rest need not be touched. It fails unless all
+// stored versions are those of the records.
+func savePaid(ctx context.Context, tx *ledger.Tx, records []record) error {
+	rows := make([][]any, len(records))
+	for k := range records {
+		r := &records[k]
+		rows[k] = []any{int64(r.held), int64(r.redeemed.Paid), encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), r.id.String(), r.version}
+	}
+	saved, err := tx.ExecEach(ctx, `UPDATE broker_commitments
 		SET held = ?, paid = ?, tails = ?, claim = ?, closed = ?, version = version + 1
-		WHERE id = ? AND version = ?`,
-		int64(r.held), int64(r.redeemed.Paid), encodeTails(r.redeemed.Tails), r.claim, r.closedAsInteger(), r.id.String(), r.version)
+		WHERE id = ? AND version = ?`, rows)
+	if err == nil && saved != int64(len(records)) {
+		err = fmt.Errorf("%d of %d commitments changed within a transaction", int64(len(records))-saved, len(records))
+	}
+	return err
 }
 
 // saveRecords stores new records, and what was paid on others, whose versions
 // were checked in this transaction.
 func saveRecords(ctx context.Context, tx *ledger.Tx, records []record) error {
-	var fresh []record
+	var fresh, stored []record
 	for _, r := range records {
 		if r.version == 0 {
 			fresh = append(fresh, r)
-			continue
+		} else {
+			stored = append(stored, r)
 		}
-		if isSaved, err := savePaid(ctx, tx, r); err != nil || !isSaved {
-			return cmp.Or(err, fmt.Errorf("commitment %s changed within a transaction", r.id))
-		}
+	}
+	if err := savePaid(ctx, tx, stored); err != nil {
+		return err
 	}
 	for from, to := range ledger.Spans(len(fresh)) {
 		var arguments []any

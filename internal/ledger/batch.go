@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -220,28 +221,23 @@ func (b *posting) side(t Transfer, id string) (*posted, error) {
 	return account, checkSide(t, account.Account)
 }
 
-// save changes each account once, all of them by the statement that Post swaps
-// a balance with, and writes the transfers in their order.
+// save changes each account once, by the compare-and-swap of a balance that Post
+// makes, and writes the transfers in their order.
 func (b *posting) save(ctx context.Context, tx *Tx) error {
-	for _, id := range slices.Sorted(func(yield func(string) bool) {
-		for id, account := range b.accounts {
-			if (account.change != 0 || account.pended != 0) && !yield(id) {
-				return
-			}
+	var changes [][]any
+	for _, id := range slices.Sorted(maps.Keys(b.accounts)) {
+		if account := b.accounts[id]; account.change != 0 || account.pended != 0 {
+			change, pended := int64(account.change), int64(account.pended)
+			changes = append(changes, []any{change, pended, id, change - pended})
 		}
-	}) {
-		change, pended := int64(b.accounts[id].change), int64(b.accounts[id].pended)
-		statement, arguments := `UPDATE accounts SET balance = balance + ? WHERE id = ? AND balance - pending + ? >= floor`, []any{change, id, change}
-		if pended != 0 {
-			statement, arguments = `UPDATE accounts SET pending = pending + ? WHERE id = ? AND balance - pending - ? >= floor`, []any{pended, id, pended}
-		}
-		changed, err := tx.ExecOne(ctx, statement, arguments...)
-		if err == nil && !changed {
-			err = tx.fail(fmt.Errorf("account %s changed within a transaction", id))
-		}
-		if err != nil {
-			return err
-		}
+	}
+	changed, err := tx.ExecEach(ctx, `UPDATE accounts SET balance = balance + ?, pending = pending + ?
+		WHERE id = ? AND balance - pending + ? >= floor`, changes)
+	if err != nil {
+		return err
+	}
+	if changed != int64(len(changes)) {
+		return tx.fail(fmt.Errorf("%d of %d accounts changed within a transaction", int64(len(changes))-changed, len(changes)))
 	}
 	for from, to := range Spans(len(b.fresh)) {
 		var arguments []any

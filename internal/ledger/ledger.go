@@ -72,6 +72,8 @@ type engine interface {
 	// enter is run first in a transaction, before it reads anything: it waits
 	// for others as the kind and the number of the attempt (from 0) ask for.
 	enter(ctx context.Context, tx *sql.Tx, k kind, attempt int) error
+	// execEach runs a statement, which rebind has written, as ExecEach does.
+	execEach(ctx context.Context, tx *Tx, statement string, lists [][]any) (changed int64, err error)
 	// isConflict reports whether an error only means that another transaction
 	// was in the way, so that the same again may succeed.
 	isConflict(err error) bool
@@ -258,7 +260,7 @@ func (db *DB) within(ctx context.Context, pool *sql.DB, k kind, attempt int, wor
 		// it undoes everything.
 		_ = sqlTx.Rollback()
 	}()
-	tx := &Tx{tx: sqlTx, engine: db.engine, now: db.instant()}
+	tx := &Tx{tx: sqlTx, conn: conn, engine: db.engine, now: db.instant()}
 	if err := db.engine.enter(ctx, sqlTx, k, attempt); err != nil {
 		return db.engine.isConflict(err), fmt.Errorf("beginning a transaction: %w", err)
 	}

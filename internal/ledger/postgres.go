@@ -110,6 +110,30 @@ func (postgresEngine) enter(ctx context.Context, tx *sql.Tx, k kind, attempt int
 	return err
 }
 
+// execEach sends all at once, and then reads what came of each.
+func (postgresEngine) execEach(ctx context.Context, tx *Tx, statement string, lists [][]any) (changed int64, err error) {
+	batch := &pgx.Batch{}
+	for _, list := range lists {
+		batch.Queue(statement, list...)
+	}
+	err = tx.conn.Raw(func(opened any) error {
+		conn, isOurs := opened.(*stdlib.Conn)
+		if !isOurs {
+			return fmt.Errorf("the driver's connection is a %T: want one of pgx", opened)
+		}
+		results := conn.Conn().SendBatch(ctx, batch)
+		for range lists {
+			tag, err := results.Exec()
+			if err != nil {
+				return errors.Join(err, results.Close())
+			}
+			changed += tag.RowsAffected()
+		}
+		return results.Close()
+	})
+	return changed, err
+}
+
 // isConflict knows the errors that PostgreSQL gives to one of two transactions
 // that cannot both go on. A unique violation is among them: a row that was not
 // there a statement before was made by somebody else, and will be seen next

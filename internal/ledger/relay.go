@@ -141,7 +141,7 @@ func (r *relay) begin(ctx context.Context, isAlone bool) (*lap, error) {
 
 // work runs change as a part of the lap and passes the turn on.
 func (r *relay) work(ctx context.Context, l *lap, isFirst bool, change func(tx *Tx) error) (came ending, err error) {
-	tx := &Tx{tx: l.tx, engine: r.db.engine, now: r.db.instant(), isShared: true}
+	tx := &Tx{tx: l.tx, conn: l.conn, engine: r.db.engine, now: r.db.instant(), isShared: true}
 	isReturned := false
 	came = gaveUp
 	defer func() {

@@ -30,6 +30,23 @@ func (sqliteEngine) check(ctx context.Context, pool *sql.DB) error {
 	return checkSQLiteVersion(ctx, pool)
 }
 
+// execEach runs one after the other. An UPDATE that is joined with a list of rows
+// is slower, and with many of them SQLite reads the whole table for it.
+func (sqliteEngine) execEach(ctx context.Context, tx *Tx, statement string, lists [][]any) (changed int64, err error) {
+	for _, list := range lists {
+		result, err := tx.tx.ExecContext(ctx, statement, list...)
+		if err != nil {
+			return changed, err
+		}
+		count, err := result.RowsAffected()
+		if err != nil {
+			return changed, err
+		}
+		changed += count
+	}
+	return changed, nil
+}
+
 const (
 	// busyTimeout is how long a write waits for another process that writes:
 	// longer than any transaction here takes, shorter than a client waits.

@@ -16,6 +16,7 @@ import (
 // that expects a conflict says ON CONFLICT DO NOTHING and counts rows.
 type Tx struct {
 	tx     *sql.Tx
+	conn   *sql.Conn // that tx is on
 	engine engine
 	now    time.Time
 	failed error
@@ -101,6 +102,18 @@ func (tx *Tx) ExecOne(ctx context.Context, query string, args ...any) (bool, err
 		return false, tx.fail(err)
 	}
 	return count > 0, nil
+}
+
+// ExecEach runs a statement once for each list of arguments, in their order, and
+// returns how many rows were changed by all of them. Where the database is away
+// from this process, that takes as long as to wait for it once.
+func (tx *Tx) ExecEach(ctx context.Context, query string, lists [][]any) (changed int64, err error) {
+	ctx = tx.statementContext(ctx)
+	if tx.failed != nil || len(lists) == 0 {
+		return 0, tx.failed
+	}
+	changed, err = tx.engine.execEach(ctx, tx, tx.engine.rebind(query), lists)
+	return changed, tx.fail(err)
 }
 
 // Each runs a query and gives each of its rows to take, until one is an error,

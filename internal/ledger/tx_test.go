@@ -64,6 +64,18 @@ func TestUpdateKeepsAllOrNothing(t *testing.T) {
 			_ = tx.QueryRowContext(ctx, `SELECT nonsense FROM notes`).Err()
 			return err
 		}, false},
+		{"failed statement among several that was ignored", func(ctx context.Context, tx *ledger.Tx) error {
+			err := payAndNote(ctx, tx, "a")
+			_, _ = tx.ExecEach(ctx, `INSERT INTO notes (id, made) VALUES (?, 0)`, [][]any{{"b"}, {"a"}, {"c"}})
+			return err
+		}, false},
+		{"context done before several", func(ctx context.Context, tx *ledger.Tx) error {
+			err := payAndNote(ctx, tx, "a")
+			done, cancel := context.WithCancel(ctx)
+			cancel()
+			_, _ = tx.ExecEach(done, `INSERT INTO notes (id, made) VALUES (?, 0)`, [][]any{{"b"}, {"c"}})
+			return err
+		}, false},
 		{"context done in the middle", func(ctx context.Context, tx *ledger.Tx) error {
 			err := payAndNote(ctx, tx, "a")
 			done, cancel := context.WithCancel(ctx)
@@ -90,6 +102,39 @@ func TestUpdateKeepsAllOrNothing(t *testing.T) {
 			wantAccount(t, db, "user:1:reserved", amount(reserved), 0)
 			wantClean(t, db)
 		})
+	}
+}
+
+// Each statement finds what those before it did, and those that change nothing are
+// not counted.
+func TestExecEachRunsInOrder(t *testing.T) {
+	db := openWithNotes(t)
+	err := db.Update(t.Context(), func(tx *ledger.Tx) error {
+		made, err := tx.ExecEach(t.Context(), `INSERT INTO notes (id, made) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+			[][]any{{"a", 1}, {"b", 10}, {"a", 5}})
+		if err != nil || made != 2 {
+			t.Errorf("made %d notes (%v), want 2", made, err)
+		}
+		swapped, err := tx.ExecEach(t.Context(), `UPDATE notes SET made = made + 1 WHERE id = ? AND made = ?`,
+			[][]any{{"a", 1}, {"a", 1}, {"a", 2}, {"b", 11}, {"c", 1}, {"a", 3}})
+		if err != nil || swapped != 3 {
+			t.Errorf("swapped %d times (%v), want 3", swapped, err)
+		}
+		if none, err := tx.ExecEach(t.Context(), `DELETE FROM notes`, nil); err != nil || none != 0 {
+			t.Errorf("without arguments it changed %d rows (%v)", none, err)
+		}
+		var a, b int64
+		err = tx.QueryRowContext(t.Context(), `SELECT (SELECT made FROM notes WHERE id = 'a'), (SELECT made FROM notes WHERE id = 'b')`).Scan(&a, &b)
+		if err != nil || a != 4 || b != 10 {
+			t.Errorf("the notes say %d and %d (%v), want 4 and 10", a, b, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := countNotes(t, db); got != 2 {
+		t.Errorf("notes: got %d, want 2", got)
 	}
 }
 
