@@ -154,7 +154,6 @@ func (s *State) Charge(m *Commitment, c *Charge) (outcome Outcome) {
 		outcome.Reason = CommitmentClosed
 		return outcome
 	}
-	s.forget(c.Now)
 	pass := s.bought(c.Pass, c.Now)
 	underPass := c.Price > 0 && pass.Until > 0
 	if underPass {
@@ -228,6 +227,9 @@ func (s *State) grant(known *Request, c *Charge) {
 		request.At = max(c.Now, known.At+1)
 		*known = request
 		return
+	}
+	if len(s.Recent)%forgetEvery == 0 {
+		s.forget(c.Now)
 	}
 	s.Recent = append(s.Recent, request)
 }
@@ -318,6 +320,11 @@ func (s *State) Claimable(now, refundSeconds int64) money.Amount {
 // maxRecent bounds what is remembered of requests, at 80 bytes each. Past it
 // the older half is forgotten, and can no longer be given back.
 const maxRecent = 4 * WindowSize
+
+// forgetEvery is how many charges look once for what is too old, at the beginning
+// of Recent, which is far from the processor by then. Whoever reads Recent asks
+// how old a request is.
+const forgetEvery = 16
 
 // forget drops requests whose charge is too old to be given back.
 func (s *State) forget(now int64) {

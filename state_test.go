@@ -362,3 +362,27 @@ func TestMergeAlignsRequests(t *testing.T) {
 		t.Errorf("merging allocates %v times, want never", allocations)
 	}
 }
+
+// TestOldRequestsAreForgotten charges for an hour. What is too old to be given
+// back may not pile up, nor may more than is ever remembered.
+func TestOldRequestsAreForgotten(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		perSecond uint64
+		most      int
+	}{
+		{"one a second", 1, payword.RefundSeconds + 16},
+		{"too many to be remembered", 7, 4*payword.WindowSize + 16},
+	} {
+		d := newModel(money.MaxAmount)
+		for number := uint64(1); number <= 3600*test.perSecond; number++ {
+			outcome := d.state.Charge(d.m, &payword.Charge{Number: number, Now: d.now + int64(number/test.perSecond)})
+			if outcome.Reason != payword.Accepted || outcome.Repeat {
+				t.Fatalf("%s: charge %d: %v", test.name, number, outcome)
+			}
+			if len(d.state.Recent) > test.most {
+				t.Fatalf("%s: after charge %d %d requests are remembered, want %d at most", test.name, number, len(d.state.Recent), test.most)
+			}
+		}
+	}
+}
