@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"math"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -57,38 +56,51 @@ func (r *Reread) validate() error {
 
 // rereads remembers what was bought a short while ago.
 type rereads struct {
-	mu      sync.Mutex
+	maybe   atomic.Pointer[boughtFilter]
+	mu      sync.Mutex           // guards what follows, and writing to maybe
 	bought  map[rereadKey]bought // without pointers: the collection of garbage has nothing to look for in it
 	varies  []string             // the values of Vary that are known, at most maxVaries
 	sweptAt int64                // seconds since 1970
-	maybe   boughtFilter
 }
 
-// boughtFilter tells most pages that were not bought at once: the table is so
-// large that looking into it takes longer than all else that a payment needs.
-// A page that was bought is always in it.
+// boughtFilter tells most pages that are not in the table at once: that is so
+// large that looking into it takes longer than most of what a payment needs.
+// A page of the table is always in it.
+//
+// Each slot has a byte: 0 for no page, the mark of the one page or of several that
+// share it, or severalMarks. So one of sixteen other pages at most is looked for in vain.
 type boughtFilter struct {
-	ends [filterSlots]atomic.Uint32 // when the last page of a slot expires, seconds since 1970
+	slots [filterSlots / 4]atomic.Uint32
 }
 
-// filterSlots take 1 MiB, which stays near the processor, and are more than the
-// pages that are remembered.
-const filterSlots = 1 << 18
+const (
+	// filterSlots take 256 KiB, which stay near the processor, and are more than
+	// the pages that are remembered.
+	filterSlots = 1 << 18
 
-// slot returns where a page belongs. A fingerprint is a hash already.
-func (f *boughtFilter) slot(key *rereadKey) *atomic.Uint32 {
-	return &f.ends[(binary.LittleEndian.Uint64(key.page[:])^binary.LittleEndian.Uint64(key.commitment[:]))%filterSlots]
+	severalMarks = 255
+)
+
+// place returns where a page belongs, from which bit on, and its mark, 1 to 254. A
+// fingerprint is a hash already.
+func (f *boughtFilter) place(key *rereadKey) (slot *atomic.Uint32, shift, mark uint32) {
+	hash := binary.LittleEndian.Uint64(key.page[:]) ^ binary.LittleEndian.Uint64(key.commitment[:])
+	return &f.slots[hash%filterSlots/4], uint32(hash%4) * 8, uint32(hash>>32)%254 + 1
 }
 
-func (f *boughtFilter) has(key *rereadKey, now int64) bool {
-	return now < int64(f.slot(key).Load())
+func (f *boughtFilter) has(key *rereadKey) bool {
+	slot, shift, mark := f.place(key)
+	found := slot.Load() >> shift & 0xff
+	return found == mark || found == severalMarks
 }
 
 // add notes a page. The caller holds the lock of the table.
-func (f *boughtFilter) add(key *rereadKey, expires int64) {
-	if slot := f.slot(key); int64(slot.Load()) < expires {
-		slot.Store(uint32(min(expires, math.MaxUint32)))
+func (f *boughtFilter) add(key *rereadKey) {
+	slot, shift, mark := f.place(key)
+	if found := slot.Load() >> shift & 0xff; found != 0 && found != mark {
+		mark = severalMarks
 	}
+	slot.Store(slot.Load() | mark<<shift)
 }
 
 type rereadKey struct {
@@ -105,13 +117,17 @@ type bought struct {
 	last    uint64 // of the request that read it again last; 0: none yet
 }
 
-func newRereads() *rereads { return &rereads{bought: make(map[rereadKey]bought)} }
+func newRereads() *rereads {
+	r := &rereads{bought: make(map[rereadKey]bought)}
+	r.maybe.Store(new(boughtFilter))
+	return r
+}
 
 // take reports whether a page may be read again free by the request of a number,
 // and counts it. The same request again is not counted twice: neither a retry of
 // the one that bought the page nor one of the newest re-read.
 func (r *rereads) take(key *rereadKey, number uint64, asked []askedHeader, now int64) bool {
-	if !r.maybe.has(key, now) {
+	if !r.maybe.Load().has(key) {
 		return false
 	}
 	r.mu.Lock()
@@ -138,23 +154,33 @@ func (r *rereads) remember(key *rereadKey, page *bought, vary string, now int64)
 	if page.vary = slices.Index(r.varies, vary); page.vary < 0 {
 		if len(r.varies) == maxVaries {
 			clear(r.bought)
+			r.maybe.Store(new(boughtFilter))
 			r.varies = nil
 		}
 		page.vary = len(r.varies)
 		r.varies = append(r.varies, vary)
 	}
 	if len(r.bought) >= maxRereads && now >= r.sweptAt+sweepSeconds {
-		r.sweptAt = now
-		for old, entry := range r.bought {
-			if now >= entry.expires {
-				delete(r.bought, old)
-			}
-		}
+		r.sweep(now)
 	}
 	if len(r.bought) < maxRereads {
 		r.bought[*key] = *page
-		r.maybe.add(key, page.expires)
+		r.maybe.Load().add(key)
 	}
+}
+
+// sweep forgets what has expired. The caller holds mu.
+func (r *rereads) sweep(now int64) {
+	r.sweptAt = now
+	left := new(boughtFilter) // apart: nobody may miss a page in it meanwhile
+	for key, page := range r.bought {
+		if now >= page.expires {
+			delete(r.bought, key)
+		} else {
+			left.add(&key)
+		}
+	}
+	r.maybe.Store(left)
 }
 
 // askedHeader is one value of a header of a request.
