@@ -61,7 +61,7 @@ func (s *fileSync) sync(file *os.File) error {
 	defer s.mutex.Unlock()
 	if !s.isTried {
 		s.isTried = true
-		if min(runtime.GOMAXPROCS(0), runtime.NumCPU()) == 1 {
+		if isOnOneProcessor() {
 			s.open()
 		}
 	}

@@ -48,11 +48,15 @@ const (
 	// processor, and the longest wait of 99 of 100 requests was twice as long.
 	asyncDelay = 100 * time.Millisecond
 
-	// quietTurns is how many turns of the scheduler in a row bring no record
-	// before a frame is written, and gatherTime how long they may take: a half of
-	// what a fast disk takes for a sync.
+	// On several processors a turn of the scheduler may end while others still run.
+	// So a frame is written when quietTurns in a row have brought no record, or
+	// after gatherTime: a half of what a fast disk takes for a sync.
 	quietTurns = 5
 	gatherTime = 50 * time.Microsecond
+
+	// On one processor a frame is written when it has nothing else to do, or after
+	// gatherTimeOfOne: what it takes for some thirty requests.
+	gatherTimeOfOne = 800 * time.Microsecond
 
 	// maxUnsyncedRecords bounds the records of an async store that are not
 	// durable, and so what a crash can take and the memory for it, where the disk
@@ -160,6 +164,7 @@ type journal struct {
 	flying   *batch      // is being written; nil if none
 	spare    []byte      // a buffer for the next batch
 	appended uint64      // position of the last record; the first has 1
+	before   uint64      // position of the last record before the frame that was taken last
 	awaited  bool        // what is pending is to be written at once
 	due      *time.Timer // sets awaited
 	closing  bool
@@ -169,6 +174,7 @@ type journal struct {
 	durable atomic.Uint64         // position of the last durable record
 	refusal atomic.Pointer[error] // why no record is taken any more; nil while they are
 	current *journalFile          // of the writer; of the owner after stopped
+	turn    networkTurn           // of the writer
 	stopped chan struct{}         // closed when the writer has ended
 
 	allocation int             // see journalFile.write
@@ -186,6 +192,9 @@ func startJournal(file *journalFile, allocation int, delay time.Duration, grown 
 		allocation: allocation, delay: delay, grown: grown,
 	}
 	j.wake.L = &j.mutex
+	if isOnOneProcessor() {
+		j.turn.open()
+	}
 	j.due = time.AfterFunc(delay, j.hurry)
 	go j.run()
 	return j
@@ -335,37 +344,50 @@ func (j *journal) next() (*batch, *rotation) {
 	if j.pending.isEmpty() {
 		return nil, turn
 	}
-	j.flying = j.pending
+	j.flying, j.before = j.pending, j.durable.Load()
 	j.pending = newBatch(j.spare)
 	j.spare = nil
 	return j.flying, turn
 }
 
 // gather lets those that are ready to run put their records in the frame too,
-// because a sync takes far longer than they do. On one processor they have after
-// a turn of the scheduler. On several a turn may end while others still run, so
-// it takes a few that bring nothing, unless they take long because there is
-// other work to do. The caller holds mutex.
+// because a sync takes far longer than they do, and on one processor as long as
+// what a few requests need. It ends when they bring nothing more, or take long,
+// because there is other work to do. The caller holds mutex.
 func (j *journal) gather() {
-	if runtime.GOMAXPROCS(0) == 1 {
-		j.letOthersRun()
+	if !isOnOneProcessor() {
+		j.gatherBy(runtime.Gosched, quietTurns, gatherTime)
 		return
 	}
-	for began, quiet := time.Now(), 0; quiet < quietTurns && time.Since(began) < gatherTime; {
+	j.letRun(runtime.Gosched)
+	// Where requests come one by one, a look at the network brings none.
+	if j.appended > j.before+2 {
+		j.gatherBy(j.turn.take, 1, gatherTimeOfOne)
+	}
+}
+
+// gatherBy has others run until they bring no record a number of times in a row.
+// The caller holds mutex.
+func (j *journal) gatherBy(turn func(), quietTurns int, limit time.Duration) {
+	for began, quiet := time.Now(), 0; quiet < quietTurns && time.Since(began) < limit; {
 		seen := j.appended
-		j.letOthersRun()
+		j.letRun(turn)
 		if quiet++; j.appended != seen {
 			quiet = 0
 		}
 	}
 }
 
-// letOthersRun is a turn of the scheduler, without mutex.
-func (j *journal) letOthersRun() {
+// letRun has others run, who may append. The caller holds mutex.
+func (j *journal) letRun(turn func()) {
 	j.mutex.Unlock()
-	runtime.Gosched()
+	turn()
 	j.mutex.Lock()
 }
+
+// isOnOneProcessor reports whether nothing else in the process runs while one
+// thing does.
+func isOnOneProcessor() bool { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) == 1 }
 
 // settle tells those who wait for b what became of it.
 func (j *journal) settle(b *batch, err error) {
@@ -435,6 +457,7 @@ func (j *journal) close() error {
 	}
 	j.mutex.Unlock()
 	<-j.stopped
+	j.turn.close()
 	j.due.Stop()
 	if failure == nil {
 		failure = j.lastFailure()
