@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	quick = plan{mode: "quick", rounds: 5, length: 400 * time.Millisecond, openRounds: 3, openLength: 1500 * time.Millisecond,
+	quick = plan{mode: "quick", rounds: 4, length: 400 * time.Millisecond, openRounds: 3, openLength: time.Second,
 		goRounds: 3, metricRounds: 1, goLength: 100 * time.Millisecond, browserRounds: 3}
 	full = plan{mode: "full", rounds: 40, length: 800 * time.Millisecond, openRounds: 20, openLength: 3 * time.Second,
 		goRounds: 20, metricRounds: 5, goLength: 500 * time.Millisecond, browserRounds: 21}
