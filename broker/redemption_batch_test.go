@@ -122,3 +122,69 @@ func TestEveryFaultAmongMany(t *testing.T) {
 	}
 	b.wantSound()
 }
+
+// What another broker pays between the judging of a part and its payment: every
+// claim of the part has the result that it has after that, and no other commitment
+// is held up.
+func TestPaidElsewhereSinceJudged(t *testing.T) {
+	t.Parallel()
+	last := func(c *payword.Claim) { c.Final = true }
+	cases := []struct {
+		name      string
+		elsewhere func(s *shop, p *purse) []payword.Redemption
+		reason    payword.Reason
+		paid, due money.Amount // by the answer to a claim of five cents
+	}{
+		{"nothing", func(*shop, *purse) []payword.Redemption { return nil }, payword.Accepted, 5 * cent, 5 * cent},
+		{"the same", func(s *shop, p *purse) []payword.Redemption {
+			return []payword.Redemption{s.claim(p, 5, 5*cent)}
+		}, payword.Accepted, 5 * cent, 0},
+		{"less", func(s *shop, p *purse) []payword.Redemption {
+			return []payword.Redemption{s.claim(p, 2, 2*cent)}
+		}, payword.Accepted, 5 * cent, 3 * cent},
+		{"the same in two parts", func(s *shop, p *purse) []payword.Redemption {
+			return []payword.Redemption{s.claim(p, 2, 2*cent), s.claim(p, 5, 5*cent)}
+		}, payword.Accepted, 5 * cent, 0},
+		{"more", func(s *shop, p *purse) []payword.Redemption {
+			return []payword.Redemption{s.claim(p, 7, 7*cent)}
+		}, payword.Accepted, 7 * cent, 0},
+		{"the last", func(s *shop, p *purse) []payword.Redemption {
+			return []payword.Redemption{s.claim(p, 2, 2*cent, last)}
+		}, payword.ClaimOverLimit, 2 * cent, 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBank(t)
+			twin := b.twin()
+			u, s := b.newUser(1000*cent), b.newShop()
+			var purses []*purse
+			var claims []payword.Redemption
+			for range 3 {
+				p := u.commit(s.origin, 10*cent)
+				p.mustReserve(10 * cent)
+				purses, claims = append(purses, p), append(claims, s.claim(p, 5, 5*cent))
+			}
+			claims = append(claims, s.claim(u.commit(s.origin, 10*cent), 4, 4*cent)) // not stored yet
+			between := c.elsewhere(s, purses[1])
+			isFirst := true
+			b.SetFault(func(point string) error {
+				if point == "judged redemption" && isFirst {
+					isFirst = false
+					for _, one := range between {
+						s.at(twin).send(one)
+					}
+				}
+				return nil
+			})
+			results := s.send(claims...)
+			for k, want := range []payword.RedemptionResult{{Paid: 5 * cent, Due: 5 * cent}, {Reason: c.reason, Paid: c.paid, Due: c.due}, {Paid: 5 * cent, Due: 5 * cent}, {Paid: 4 * cent, Due: 4 * cent}} {
+				if got := results[k]; got.Reason != want.Reason || got.Paid != want.Paid || got.Due != want.Due {
+					t.Errorf("claim %d: got %+v, want %s, paid %s, due %s", k, got, want.Reason, want.Paid.Decimal(), want.Due.Decimal())
+				}
+			}
+			s.wantPayable(14*cent + c.paid)
+			b.wantSound()
+		})
+	}
+}

@@ -83,6 +83,9 @@ type payment struct {
 	after     record          // once the first ones are paid
 }
 
+// isReserved reports whether something was reserved for the commitment.
+func (p *payment) isReserved() bool { return p.before.sequence > 0 }
+
 // payAll pays the claims in one transaction, writes their results, and returns
 // what is to be judged again: on commitments that others have changed since
 // they were loaded, and claims that came after one that was refused.
@@ -143,12 +146,10 @@ func (b *Broker) payApart(ctx context.Context, vendor string, payments []*paymen
 	if len(payments) == 0 {
 		return nil, nil
 	}
-	_, err = b.store.update(ctx, "redeem", func(tx *ledger.Tx) error {
-		if frauds, err = b.store.pay(ctx, tx, payments); err != nil {
-			return err
-		}
-		return b.store.emitPayments(ctx, tx, vendor, payments, frauds)
-	})
+	frauds, err = b.payTogether(ctx, vendor, payments, false)
+	if errors.Is(err, errChanged) {
+		frauds, err = b.payTogether(ctx, vendor, payments, true)
+	}
 	switch {
 	case !ledger.IsConstraint(err):
 		return frauds, err
@@ -165,6 +166,23 @@ func (b *Broker) payApart(ctx context.Context, vendor string, payments []*paymen
 	return append(first, second...), err
 }
 
+// errChanged means that nothing was paid, because of what others have changed, or
+// may have.
+var errChanged = errors.New("changed since it was loaded")
+
+// payTogether pays in one transaction. Unless it looks first whether others have
+// changed the records of reserved commitments since they were loaded, it pays all
+// claims on those or fails with errChanged.
+func (b *Broker) payTogether(ctx context.Context, vendor string, payments []*payment, looksFirst bool) (frauds []fraud, err error) {
+	_, err = b.store.update(ctx, "redeem", func(tx *ledger.Tx) error {
+		if frauds, err = b.store.pay(ctx, tx, payments, looksFirst); err != nil {
+			return err
+		}
+		return b.store.emitPayments(ctx, tx, vendor, payments, frauds)
+	})
+	return frauds, err
+}
+
 // fail undoes what was noted and refuses the first of the claims.
 func (p *payment) fail(fault error) {
 	p.isChanged, p.done, p.after, p.fault, p.refusal = false, 0, p.before, fault, unsound(p.id)
@@ -173,11 +191,16 @@ func (p *payment) fail(fault error) {
 // pay moves what is due and swaps the records, and notes in each payment how
 // far it went. It refuses claims with UnknownAccount, RateLimited or
 // InsufficientFunds.
-func (s *store) pay(ctx context.Context, tx *ledger.Tx, payments []*payment) (frauds []fraud, err error) {
+func (s *store) pay(ctx context.Context, tx *ledger.Tx, payments []*payment, looksFirst bool) (frauds []fraud, err error) {
 	for _, p := range payments { // this may be a second attempt
 		p.isChanged, p.done, p.refusal, p.fault, p.after, p.account, p.list = false, 0, payword.Refusal{}, nil, p.before, p.before.account, nil
 	}
-	if err := checkVersions(ctx, tx, payments); err != nil {
+	// What was reserved is there, and the swap of its record finds out by itself.
+	unsure := payments
+	if !looksFirst {
+		unsure = slices.DeleteFunc(slices.Clone(payments), (*payment).isReserved)
+	}
+	if err := checkVersions(ctx, tx, unsure); err != nil {
 		return nil, err
 	}
 	if err := s.checkOwners(ctx, tx, payments); err != nil {
@@ -185,6 +208,9 @@ func (s *store) pay(ctx context.Context, tx *ledger.Tx, payments []*payment) (fr
 	}
 	if err := s.move(ctx, tx, payments); err != nil {
 		return nil, err
+	}
+	if !looksFirst && slices.ContainsFunc(payments, func(p *payment) bool { return p.isReserved() && p.done < len(p.changing) }) {
+		return nil, errChanged // or the books do not agree
 	}
 	if err := saveRecords(ctx, tx, paidOf(payments)); err != nil {
 		return nil, err

@@ -264,8 +264,8 @@ func saveRecord(ctx context.Context, tx *ledger.Tx, r record) (bool, error) {
 }
 
 // savePaid is saveRecord for stored records of which only what was paid on them
-// has changed: the indexes over the rest need not be touched. It fails unless all
-// stored versions are those of the records.
+// has changed: the indexes over the rest need not be touched. It fails with
+// errChanged unless all stored versions are those of the records.
 func savePaid(ctx context.Context, tx *ledger.Tx, records []record) error {
 	rows := make([][]any, len(records))
 	for k := range records {
@@ -276,13 +276,13 @@ func savePaid(ctx context.Context, tx *ledger.Tx, records []record) error {
 		SET held = ?, paid = ?, tails = ?, claim = ?, closed = ?, version = version + 1
 		WHERE id = ? AND version = ?`, rows)
 	if err == nil && saved != int64(len(records)) {
-		err = fmt.Errorf("%d of %d commitments changed within a transaction", int64(len(records))-saved, len(records))
+		err = fmt.Errorf("%d of %d commitments: %w", int64(len(records))-saved, len(records), errChanged)
 	}
 	return err
 }
 
-// saveRecords stores new records, and what was paid on others, whose versions
-// were checked in this transaction.
+// saveRecords stores new records, and what was paid on others. It fails with
+// errChanged unless all of their stored versions are those of the records.
 func saveRecords(ctx context.Context, tx *ledger.Tx, records []record) error {
 	var fresh, stored []record
 	for _, r := range records {
