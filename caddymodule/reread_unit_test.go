@@ -7,13 +7,16 @@ import (
 	"github.com/paywordhq/payword"
 )
 
-// pageOf returns the key of the page of a number.
-func pageOf(number uint64) *rereadKey {
+// somePages returns the keys of pages that differ.
+func somePages(count int) []rereadKey {
+	pages := make([]rereadKey, count)
 	var text [8]byte
-	binary.BigEndian.PutUint64(text[:], number)
-	key := &rereadKey{page: payword.NewFingerprint("GET", string(text[:]), "", "")}
-	key.commitment[0] = byte(number % 7)
-	return key
+	for k := range pages {
+		binary.BigEndian.PutUint64(text[:], uint64(k))
+		pages[k].page = payword.NewFingerprint("GET", string(text[:]), "", "")
+		pages[k].commitment[0] = byte(k % 7)
+	}
+	return pages
 }
 
 // TestRereadsOfAFullTable fills the table with pages of which every other expires
@@ -21,22 +24,22 @@ func pageOf(number uint64) *rereadKey {
 // twice otherwise.
 func TestRereadsOfAFullTable(t *testing.T) {
 	const early, late = 100, 1000
-	r := newRereads()
-	for number := range uint64(maxRereads) {
+	r, pages := newRereads(), somePages(2*maxRereads+1)
+	for number := range maxRereads {
 		page := bought{chosen: representation(varied, nil), expires: early, left: 2, number: 1}
 		if number%2 == 0 {
 			page.expires = late
 		}
-		r.remember(pageOf(number), &page, varied, 0)
+		r.remember(&pages[number], &page, varied, 0)
 	}
-	for number := range uint64(maxRereads) {
-		if !r.take(pageOf(number), 2, nil, early-1) {
+	for number := range maxRereads {
+		if !r.take(&pages[number], 2, nil, early-1) {
 			t.Fatalf("page %d was bought and is not found", number)
 		}
 	}
 	inVain := 0
-	for number := range uint64(maxRereads) {
-		key := pageOf(maxRereads + number)
+	for number := range maxRereads {
+		key := &pages[maxRereads+number]
 		if r.maybe.Load().has(key) {
 			inVain++
 		}
@@ -47,16 +50,16 @@ func TestRereadsOfAFullTable(t *testing.T) {
 	if inVain > maxRereads/10 {
 		t.Errorf("%d of %d pages that were not bought are looked for in the table, want a tenth at most", inVain, maxRereads)
 	}
-	r.remember(pageOf(2*maxRereads), &bought{chosen: representation(varied, nil), expires: late, left: 2, number: 1}, varied, early)
+	r.remember(&pages[2*maxRereads], &bought{chosen: representation(varied, nil), expires: late, left: 2, number: 1}, varied, early)
 	if len(r.bought) != maxRereads/2+1 {
 		t.Errorf("%d pages are left by the sweep, want %d", len(r.bought), maxRereads/2+1)
 	}
-	for number := range uint64(maxRereads) {
-		if free := r.take(pageOf(number), 3, nil, early); free != (number%2 == 0) {
+	for number := range maxRereads {
+		if free := r.take(&pages[number], 3, nil, early); free != (number%2 == 0) {
 			t.Fatalf("after the sweep page %d is free: %t", number, free)
 		}
 	}
-	if !r.take(pageOf(2*maxRereads), 3, nil, early) {
+	if !r.take(&pages[2*maxRereads], 3, nil, early) {
 		t.Error("the page that was bought with the sweep is not found")
 	}
 }
