@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/paywordhq/payword"
 )
 
+// chainsEach is how many commitments each goroutine has in turn, as
+// bench/stores has chains: 64 goroutines have the 4,096 for which the bars were set.
+const chainsEach = 64
+
 // BenchmarkStoreCharge charges from 1 and from 64 goroutines, each on its own
-// commitment: in memory alone, with a journal on a disk that takes no time, and
+// commitments: in memory alone, with a journal on a disk that takes no time, and
 // durably.
 func BenchmarkStoreCharge(b *testing.B) {
 	for _, each := range []struct {
@@ -26,19 +31,30 @@ func BenchmarkStoreCharge(b *testing.B) {
 	} {
 		for _, goroutines := range []int{1, 64} {
 			b.Run(fmt.Sprintf("%s/%d", each.name, goroutines), func(b *testing.B) {
-				benchmarkCharge(b, each.make(b), goroutines)
+				benchmarkCharge(b, each.make(b), goroutines, chainsEach)
 			})
 		}
 	}
 }
 
-func benchmarkCharge(b *testing.B, s store, goroutines int) {
-	commitments := make([]*payword.Commitment, goroutines)
+// benchmarkCharge charges from a number of goroutines, each on so many
+// commitments of its own in turn.
+func benchmarkCharge(b *testing.B, s store, goroutines, each int) {
+	commitments := make([][]*payword.Commitment, goroutines)
+	var opening sync.WaitGroup
 	for k := range commitments {
-		commitments[k] = storeCommitment(b, uint64(k), 1)
-		if _, err := s.open(b.Context(), storeOpening(commitments[k], 1000, 1)); err != nil {
-			b.Fatal(err)
-		}
+		opening.Go(func() {
+			for n := range each {
+				m := storeCommitment(b, uint64(k*each+n), 1)
+				if _, err := s.open(b.Context(), storeOpening(m, 1000, 1)); err != nil {
+					b.Error(err)
+				}
+				commitments[k] = append(commitments[k], m)
+			}
+		})
+	}
+	if opening.Wait(); b.Failed() {
+		b.FailNow()
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -50,8 +66,7 @@ func benchmarkCharge(b *testing.B, s store, goroutines int) {
 		var turn atomic.Int64
 		b.SetParallelism(goroutines / runtime.GOMAXPROCS(0))
 		b.RunParallel(func(p *testing.PB) {
-			m := commitments[int(turn.Add(1)-1)%goroutines]
-			if err := chargeAll(s, m, p.Next); err != nil {
+			if err := chargeAll(s, commitments[int(turn.Add(1)-1)%goroutines], p.Next); err != nil {
 				b.Error(err)
 			}
 		})
@@ -59,13 +74,15 @@ func benchmarkCharge(b *testing.B, s store, goroutines int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
 }
 
-// chargeAll charges one number after the other. A price of 0 is recorded like
-// any other and never uses the credit up.
-func chargeAll(s store, m *payword.Commitment, next func() bool) error {
+// chargeAll charges one number after the other, on all commitments in turn. A
+// price of 0 is recorded like any other and never uses the credit up.
+func chargeAll(s store, commitments []*payword.Commitment, next func() bool) error {
 	c := payword.Charge{Tail: storeTail(1), Now: storeStart}
-	for next() {
-		c.Number++
-		outcome, _, err := s.charge(context.Background(), m.ID, c)
+	for k := 0; next(); k = (k + 1) % len(commitments) {
+		if k == 0 {
+			c.Number++
+		}
+		outcome, _, err := s.charge(context.Background(), commitments[k].ID, c)
 		if err != nil || outcome.Reason != payword.Accepted {
 			return fmt.Errorf("number %d: %v, %v", c.Number, outcome.Reason, err)
 		}

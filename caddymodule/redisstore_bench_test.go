@@ -92,7 +92,7 @@ func besideNaive(b *testing.B, callers int, start func(b *testing.B) (server *re
 // processors, of the server's and of ours.
 func benchmarkRedis(b *testing.B, server *redisServer, s store, callers int) {
 	servers, ours := server.processorTime(b), processorTime(b)
-	benchmarkCharge(b, s, callers)
+	benchmarkCharge(b, s, callers, 1)
 	b.ReportMetric(float64(server.processorTime(b)-servers)/1e3/float64(b.N), "redis-us/op")
 	b.ReportMetric(float64(processorTime(b)-ours)/1e3/float64(b.N), "client-us/op")
 }
