@@ -31,6 +31,12 @@ const (
 	// than the answer of a batch.
 	gatheredSwaps = 8
 
+	// lineGatherTime is how long after a batch swaps still gather. One that is not
+	// answered by then is on a long link, or with a server that fails, and who comes
+	// next sends what waits beside it. It is longer than a busy processor takes to
+	// serve what shared a batch.
+	lineGatherTime = 5 * time.Millisecond
+
 	// maxBatchSwaps bounds what shares a call, and so how long Redis does nothing
 	// else, and what is in doubt if an answer is lost.
 	maxBatchSwaps = 128
@@ -83,13 +89,15 @@ type redisLine struct {
 	waiting  []*swapCall // if any: batches are under way, or the first leads
 	isWaking bool        // the first leads, and has not taken what waits yet
 	inFlight int         // batches, that of who is being woken among them
+	sent     time.Time   // when the last of them was
+	gathers  time.Duration
 	idle     []*swapBatch
 	isClosed bool
 }
 
 func newRedisLine(client redis.UniversalClient, timeout time.Duration) *redisLine {
 	_, isCluster := client.(*redis.ClusterClient)
-	return &redisLine{client: client, isCluster: isCluster, timeout: timeout}
+	return &redisLine{client: client, isCluster: isCluster, timeout: timeout, gathers: lineGatherTime}
 }
 
 // close lets nothing be sent any more.
@@ -134,6 +142,7 @@ func (l *redisLine) lead(own *swapCall) {
 	l.mutex.Lock()
 	l.isWaking = false
 	batch := l.take()
+	l.sent = time.Now()
 	l.wake()
 	l.mutex.Unlock()
 	l.send(batch)
@@ -154,7 +163,13 @@ func (l *redisLine) lead(own *swapCall) {
 // isDue reports whether what waits, if anything, is to be sent. The caller holds the
 // mutex.
 func (l *redisLine) isDue() bool {
-	return len(l.waiting) > 0 && l.inFlight < lineBatches && len(l.waiting) >= gatheredSwaps*l.inFlight
+	switch {
+	case len(l.waiting) == 0 || l.inFlight == lineBatches:
+		return false
+	case len(l.waiting) >= gatheredSwaps*l.inFlight:
+		return true
+	}
+	return time.Since(l.sent) > l.gathers
 }
 
 // wake has the first that waits lead if a batch is due. The caller holds the mutex.

@@ -77,6 +77,13 @@ func (l *redisLine) waits() int {
 	return len(l.waiting)
 }
 
+// setGathers sets how long swaps gather after a batch.
+func (l *redisLine) setGathers(length time.Duration) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.gathers = length
+}
+
 // heldCharges opens commitments, and charges on each of them while no swap is
 // answered, until all wait; then it lets them pass.
 func heldCharges(t *testing.T, server *redisServer, count int, before func(node *redisStore, ids []payword.CommitmentID)) (waiting, calls int, errs []error) {
@@ -117,6 +124,7 @@ func TestRedisSharesCalls(t *testing.T) {
 // have come for it, and what is left when that is answered.
 func TestRedisGathersSwaps(t *testing.T) {
 	node, ids, held := heldNode(t, startRedis(t), 1+gatheredSwaps+1)
+	node.line.setGathers(time.Hour)
 	errs := make([]error, len(ids))
 	var group sync.WaitGroup
 	for k, id := range ids {
@@ -139,6 +147,27 @@ func TestRedisGathersSwaps(t *testing.T) {
 	if calls := held.calls.Load(); calls != 3 {
 		t.Errorf("%d calls; want 3", calls)
 	}
+}
+
+// TestRedisGathersNotForLong sends who comes later than that by himself, as long as
+// not too many batches are under way.
+func TestRedisGathersNotForLong(t *testing.T) {
+	node, ids, held := heldNode(t, startRedis(t), lineBatches+1)
+	node.line.setGathers(0)
+	var group sync.WaitGroup
+	for k, id := range ids {
+		group.Go(func() {
+			if err := chargeOnceOn(t, node, id); err != nil {
+				t.Errorf("charge %d: %v", k, err)
+			}
+		})
+		calls := min(k+1, lineBatches)
+		eventually(t, fmt.Sprintf("%d swaps in %d calls", k+1, calls), time.Minute, func() bool {
+			return node.line.waits() == k+1-calls && int(held.calls.Load()) == calls
+		})
+	}
+	close(held.pass)
+	group.Wait()
 }
 
 // TestRedisSharesNoErrors puts a key of another type among those of a call: only
