@@ -130,10 +130,10 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 		$(GO) test $(CARDS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder" || exit 1; \
 	done
 
-bench: ## measure everything beside what it is compared with, about two minutes (report in bench/out)
+bench: ## measure all that is quick beside what it is compared with, about two minutes (report in bench/out)
 	cd bench && $(GO) run .
 
-bench-full: ## the same for about thirty minutes
+bench-full: ## measure everything, and for longer, about thirty minutes
 	cd bench && $(GO) run . -full
 
 microbench: ## run the Go benchmarks of the protocol, the gate, the ledger and the broker

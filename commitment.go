@@ -227,7 +227,8 @@ func UnverifiedCommitment(token string) (Commitment, error) {
 
 // StoredCommitment reads a commitment that its caller has stored under its id since
 // ParseCommitment took it. What takes arithmetic is not done again: it checks no
-// signature, nor the user's key, nor that the id is that of the token.
+// signature, nor the user's key, nor that the id is that of the token. Whoever gives
+// it a token from anywhere else takes what is forged, and under any id.
 func StoredCommitment(id CommitmentID, token string) (Commitment, error) {
 	return readCommitment(id, token, checkedBefore{})
 }

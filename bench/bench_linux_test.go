@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,22 @@ func TestBarsThatNeedAFeatureAreSkippedWithoutIt(t *testing.T) {
 	}
 	if bar.Skipped != "" {
 		t.Error("the bar of all rows was changed")
+	}
+}
+
+func TestQuickSaysWhatItLeavesOut(t *testing.T) {
+	for _, test := range []struct {
+		mode, only string
+		isFull     bool
+		isLeftOut  bool
+	}{
+		{"quick", "", true, true}, {"quick", "", false, false}, {"quick", "store/start", true, false}, {"full", "", true, false},
+	} {
+		b := bench{plan: plan{mode: test.mode}, chosen: regexp.MustCompile(test.only)}
+		why := b.leavesOut(benchmark{id: "store/start", isFull: test.isFull})
+		if strings.Contains(why, "-only store/start") != test.isLeftOut || (why != "") != test.isLeftOut {
+			t.Errorf("%+v: %q", test, why)
+		}
 	}
 }
 

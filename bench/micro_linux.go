@@ -16,7 +16,12 @@ import (
 func (b *bench) micro(ctx context.Context) error {
 	binaries := map[string]*gobench.Binary{}
 	for _, one := range benchmarks {
-		if !b.chosen.MatchString(one.id) || one.isFull && b.mode != full.mode && b.chosen.String() == "" {
+		if !b.chosen.MatchString(one.id) {
+			continue
+		}
+		row := report.Row{ID: one.id, Group: one.group, What: one.what, Unit: one.unit, Bar: one.bar}
+		if row.Missing = b.leavesOut(one); row.Missing != "" {
+			b.report.Rows = append(b.report.Rows, row)
 			continue
 		}
 		if one.baseline == nil {
@@ -33,7 +38,6 @@ func (b *bench) micro(ctx context.Context) error {
 			}
 			binaries[folder] = binary
 		}
-		row := report.Row{ID: one.id, Group: one.group, What: one.what, Unit: one.unit, Bar: one.bar}
 		values, err := b.runs(ctx, one, binaries)
 		switch {
 		case ctx.Err() != nil:
@@ -50,6 +54,15 @@ func (b *bench) micro(ctx context.Context) error {
 		b.report.Rows = append(b.report.Rows, row)
 	}
 	return nil
+}
+
+// leavesOut says why the mode leaves a benchmark out that nobody has asked for by
+// name, or nothing.
+func (b *bench) leavesOut(one benchmark) string {
+	if one.isFull && b.mode != full.mode && b.chosen.String() == "" {
+		return "the quick mode leaves it out; -full or -only " + one.id + " measures it"
+	}
+	return ""
 }
 
 // skip takes a bar back that depends on what this processor has not.

@@ -112,26 +112,39 @@ func (postgresEngine) enter(ctx context.Context, tx *sql.Tx, k kind, attempt int
 
 // execEach sends all at once, and then reads what came of each.
 func (postgresEngine) execEach(ctx context.Context, tx *Tx, statement string, lists [][]any) (changed int64, err error) {
+	conn, err := tx.pgxConn()
+	if err != nil {
+		return 0, err
+	}
 	batch := &pgx.Batch{}
 	for _, list := range lists {
 		batch.Queue(statement, list...)
 	}
+	results := conn.SendBatch(ctx, batch)
+	for range lists {
+		tag, err := results.Exec()
+		if err != nil {
+			_ = results.Close() // it says the same again
+			return changed, err
+		}
+		changed += tag.RowsAffected()
+	}
+	return changed, results.Close()
+}
+
+// pgxConn returns the driver's connection, which is the transaction's until that
+// ends. It is not used within Raw: after a panic or driver.ErrBadConn, Raw waits
+// until the transaction has ended, and who could end it is who waits.
+func (tx *Tx) pgxConn() (conn *pgx.Conn, err error) {
 	err = tx.conn.Raw(func(opened any) error {
-		conn, isOurs := opened.(*stdlib.Conn)
+		ours, isOurs := opened.(*stdlib.Conn)
 		if !isOurs {
 			return fmt.Errorf("the driver's connection is a %T: want one of pgx", opened)
 		}
-		results := conn.Conn().SendBatch(ctx, batch)
-		for range lists {
-			tag, err := results.Exec()
-			if err != nil {
-				return errors.Join(err, results.Close())
-			}
-			changed += tag.RowsAffected()
-		}
-		return results.Close()
+		conn = ours.Conn()
+		return nil
 	})
-	return changed, err
+	return conn, err
 }
 
 // isConflict knows the errors that PostgreSQL gives to one of two transactions

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"strings"
 	"sync"
@@ -165,6 +166,43 @@ func TestUpdateRollsBackAPanic(t *testing.T) {
 		t.Errorf("notes: got %d, want 0", got)
 	}
 	update(t, db, func(ctx context.Context, tx *ledger.Tx) error { return payAndNote(ctx, tx, "a") })
+}
+
+// bug is an argument with a Value that goes wrong.
+type bug struct{ err error }
+
+// Value panics or fails.
+func (b bug) Value() (driver.Value, error) {
+	if b.err == nil {
+		panic("a bug")
+	}
+	return nil, b.err
+}
+
+// Whoever breaks off among several statements must not wait for the transaction,
+// which would end only after it.
+func TestExecEachOfABug(t *testing.T) {
+	for _, argument := range []bug{{}, {driver.ErrBadConn}} {
+		db := openWithNotes(t)
+		func() {
+			defer func() {
+				if reason := recover(); (reason != nil) != (argument.err == nil) {
+					t.Errorf("got panic %v of an argument with the error %v", reason, argument.err)
+				}
+			}()
+			err := db.Update(t.Context(), func(tx *ledger.Tx) error {
+				_, err := tx.ExecEach(t.Context(), `INSERT INTO notes (id, made) VALUES (?, 0)`, [][]any{{"a"}, {argument}, {"b"}})
+				return err
+			})
+			if err == nil {
+				t.Error("what could not be sent was committed")
+			}
+		}()
+		if got := countNotes(t, db); got != 0 {
+			t.Errorf("notes: got %d, want 0", got)
+		}
+		update(t, db, func(ctx context.Context, tx *ledger.Tx) error { return payAndNote(ctx, tx, "a") })
+	}
 }
 
 func TestUpdateWithDoneContext(t *testing.T) {
