@@ -228,7 +228,7 @@ func (s *State) grant(known *Request, c *Charge) {
 		*known = request
 		return
 	}
-	if len(s.Recent)%forgetEvery == 0 {
+	if len(s.Recent)%forgetEvery == 0 || len(s.Recent) >= maxRecent {
 		s.forget(c.Now)
 	}
 	s.Recent = append(s.Recent, request)

@@ -641,6 +641,13 @@ func (e *entry) replayCharge(r *record) {
 			return
 		}
 	}
+	// As often as Charge forgets: where every other charge is replayed, Charge alone
+	// might never come to a length at which it does.
+	if count := len(s.Recent); count > 0 && count%forgetEvery == 0 && s.Recent[0].At+payword.RefundSeconds <= request.At {
+		s.Recent = slices.DeleteFunc(s.Recent, func(old payword.Request) bool {
+			return old.At+payword.RefundSeconds <= request.At
+		})
+	}
 	if len(s.Recent) >= maxRecentRequests {
 		s.Recent = slices.DeleteFunc(s.Recent, func(old payword.Request) bool {
 			return old.At+payword.RefundSeconds <= request.At || old.Number+payword.WindowSize <= s.Highest

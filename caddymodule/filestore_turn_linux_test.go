@@ -31,18 +31,24 @@ func TestNetworkTurn(t *testing.T) {
 	if turn.open(); turn.conn == nil {
 		t.Fatal("this system has no eventfd")
 	}
-	for k := range int64(100) {
+	const rounds = 100
+	soon := 0
+	for k := range int64(rounds) {
 		if _, err := write.Write([]byte{1}); err != nil {
 			t.Fatal(err)
 		}
-		// With Gosched alone nothing looks at the network for 10 ms.
 		turns := 0
-		for ; came.Load() <= k && turns < 100; turns++ {
+		for ; came.Load() <= k; turns++ {
 			turn.take()
 		}
-		if came.Load() <= k {
-			t.Fatalf("after %d turns what came by the network had not run", turns)
+		if turns <= 10 {
+			soon++
 		}
+	}
+	// With Gosched alone nothing looks at the network for 10 ms, which is thousands of
+	// turns. Another thread that looks at it may be kept from running for as long.
+	if soon < rounds/2 {
+		t.Errorf("%d of %d times what came by the network had run within 10 turns, want a half at least", soon, rounds)
 	}
 	turn.close()
 	turn.close()

@@ -40,6 +40,10 @@ const (
 	// payword.State sweeps them at twice the window.
 	maxRecentRequests = 2 * payword.WindowSize
 
+	// forgetEvery is how many charges that are replayed look once for requests that
+	// are too old to be given back, as in payword.State.
+	forgetEvery = 16
+
 	requestBytes = 8 + payword.FingerprintBytes + 8 + 8 + 1 + passKeyBytes
 	tailBytes    = 4 + payword.PaywordBytes
 

@@ -27,14 +27,14 @@ const (
 	// gatheredSwaps is how many swaps gather for each batch that is under way before
 	// another one is sent; fewer wait until one is answered. A call costs Redis as
 	// much as three swaps, and the gate more, so that swaps sent by themselves
-	// while others are under way cost twice. What waits for that waits for no more
-	// than the answer of a batch.
+	// while others are under way cost twice. What waits for that waits for the answer
+	// of a batch, or for lineGatherTime.
 	gatheredSwaps = 8
 
 	// lineGatherTime is how long after a batch swaps still gather. One that is not
-	// answered by then is on a long link, or with a server that fails, and who comes
-	// next sends what waits beside it. It is longer than a busy processor takes to
-	// serve what shared a batch.
+	// answered by then is on a long link, or with a server that fails, and what waits
+	// is sent beside it. It is longer than a busy processor takes to serve what shared
+	// a batch.
 	lineGatherTime = 5 * time.Millisecond
 
 	// maxBatchSwaps bounds what shares a call, and so how long Redis does nothing
@@ -85,14 +85,16 @@ type redisLine struct {
 	timeout   time.Duration            // of one batch
 	apart     [slotGroups]atomic.Int32 // how many swaps are to share no call
 
-	mutex    sync.Mutex
-	waiting  []*swapCall // if any: batches are under way, or the first leads
-	isWaking bool        // the first leads, and has not taken what waits yet
-	inFlight int         // batches, that of who is being woken among them
-	sent     time.Time   // when the last of them was
-	gathers  time.Duration
-	idle     []*swapBatch
-	isClosed bool
+	mutex     sync.Mutex
+	waiting   []*swapCall // if any: batches are under way, or the first leads
+	isWaking  bool        // the first leads, and has not taken what waits yet
+	inFlight  int         // batches, that of who is being woken among them
+	sent      time.Time   // when the last of them was
+	gathers   time.Duration
+	later     *time.Timer // looks again at what waits; nil before the first time
+	isLooking bool        // later runs
+	idle      []*swapBatch
+	isClosed  bool
 }
 
 func newRedisLine(client redis.UniversalClient, timeout time.Duration) *redisLine {
@@ -169,16 +171,35 @@ func (l *redisLine) isDue() bool {
 	case len(l.waiting) >= gatheredSwaps*l.inFlight:
 		return true
 	}
-	return time.Since(l.sent) > l.gathers
+	return time.Since(l.sent) >= l.gathers
 }
 
-// wake has the first that waits lead if a batch is due. The caller holds the mutex.
+// wake has the first that waits lead if a batch is due, and looks again later if none
+// is yet. The caller holds the mutex.
 func (l *redisLine) wake() {
-	if !l.isWaking && l.isDue() {
+	switch {
+	case l.isWaking || len(l.waiting) == 0 || l.inFlight == lineBatches:
+		// Who leads, or the end of a batch, comes here again.
+	case l.isDue():
 		l.isWaking = true
 		l.inFlight++
 		l.waiting[0].turn <- true
+	case l.isLooking:
+	case l.later == nil:
+		l.later, l.isLooking = time.AfterFunc(l.gathers, l.lookAgain), true
+	default:
+		l.isLooking = true
+		l.later.Reset(l.gathers)
 	}
+}
+
+// lookAgain sends what waits beside a batch that is not answered, where nobody comes
+// who would.
+func (l *redisLine) lookAgain() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.isLooking = false
+	l.wake()
 }
 
 // take returns what waits. The caller holds the mutex.

@@ -170,6 +170,27 @@ func TestRedisGathersNotForLong(t *testing.T) {
 	group.Wait()
 }
 
+// TestRedisSendsTheLast sends what waits beside a batch that is not answered, though
+// nobody comes after it: the server of that batch may be gone, and its own be well.
+func TestRedisSendsTheLast(t *testing.T) {
+	node, ids, held := heldNode(t, startRedis(t), 3)
+	node.line.setGathers(100 * time.Millisecond) // so that the others come within
+	var group sync.WaitGroup
+	for k, id := range ids {
+		group.Go(func() {
+			if err := chargeOnceOn(t, node, id); err != nil {
+				t.Errorf("charge %d: %v", k, err)
+			}
+		})
+		if k == 0 {
+			eventually(t, "the first is under way", time.Minute, func() bool { return held.calls.Load() == 1 })
+		}
+	}
+	eventually(t, "the others are under way", time.Minute, func() bool { return int(held.swaps.Load()) == len(ids) })
+	close(held.pass)
+	group.Wait()
+}
+
 // TestRedisSharesNoErrors puts a key of another type among those of a call: only
 // its own charge fails.
 func TestRedisSharesNoErrors(t *testing.T) {

@@ -51,6 +51,25 @@ func TestRedisStore(t *testing.T) {
 	testStore(t, 400, func(t *testing.T) store { return openNode(t, testRedisOptions(freshPrefix()), server.address) })
 }
 
+// TestRedisStoreForgetsOldRequests charges once a second. What is too old to be given
+// back may not pile up in either of the two copies that steps run on in turn.
+func TestRedisStoreForgetsOldRequests(t *testing.T) {
+	node := openNode(t, testRedisOptions(freshPrefix()), startRedis(t).address)
+	c := &storeCase{T: t, store: node, m: storeCommitment(t, 1, 1)}
+	c.open(1000, 1)
+	for number := uint64(1); number <= 2*payword.RefundSeconds; number++ {
+		charge := storeCharge(number)
+		charge.Tail, charge.Price, charge.Now = storeTail(1), 0, storeStart+int64(number)
+		c.charge(charge, payword.Accepted, false)
+		e := node.cache.acquire(c.m.ID) // nobody leads it meanwhile
+		kept := len(e.stands.entry.state.Recent)
+		node.cache.release(e)
+		if kept > payword.RefundSeconds+32 {
+			t.Fatalf("after charge %d %d requests are remembered; want %d at most", number, kept, payword.RefundSeconds+32)
+		}
+	}
+}
+
 func TestRedisStoreOnCluster(t *testing.T) {
 	servers := startCluster(t)
 	testStore(t, 100, func(t *testing.T) store {
