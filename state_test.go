@@ -386,3 +386,28 @@ func TestOldRequestsAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// TestMergedRequestsAreForgotten merges what another node charged between any two
+// charges, so that each comes at a length that looks for nothing old.
+func TestMergedRequestsAreForgotten(t *testing.T) {
+	d := newModel(money.MaxAmount)
+	number, most := uint64(0), 4*payword.WindowSize+16
+	charge := func(s *payword.State) {
+		number++
+		if outcome := s.Charge(d.m, &payword.Charge{Number: number, Now: d.now}); outcome.Reason != payword.Accepted {
+			t.Fatalf("charge %d: %v", number, outcome)
+		}
+	}
+	charge(&d.state)
+	for others := 14; number < 8*payword.WindowSize; others = 15 {
+		other := payword.NewState(d.m, money.MaxAmount, 1)
+		for range others {
+			charge(&other)
+		}
+		d.state.Merge(&other)
+		charge(&d.state)
+		if len(d.state.Recent) > most {
+			t.Fatalf("after charge %d %d requests are remembered, want %d at most", number, len(d.state.Recent), most)
+		}
+	}
+}

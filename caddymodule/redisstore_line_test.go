@@ -17,9 +17,12 @@ import (
 // and counts those of the script.
 type heldCommands struct {
 	pass  chan struct{}
+	once  sync.Once    // closes pass
 	calls atomic.Int64 // of the script
 	swaps atomic.Int64
 }
+
+func (h *heldCommands) letPass() { h.once.Do(func() { close(h.pass) }) }
 
 func (h *heldCommands) DialHook(next redis.DialHook) redis.DialHook { return next }
 
@@ -54,6 +57,7 @@ func heldNode(t *testing.T, server *redisServer, count int) (node *redisStore, i
 	}
 	held = &heldCommands{pass: make(chan struct{})}
 	client.AddHook(held)
+	t.Cleanup(held.letPass) // also where a test ends early: the node is closed after that
 	return node, ids, held
 }
 
@@ -99,7 +103,7 @@ func heldCharges(t *testing.T, server *redisServer, count int, before func(node 
 		waiting = node.line.waits()
 		return waiting >= 0 && waiting+int(held.swaps.Load()) == count
 	})
-	close(held.pass)
+	held.letPass()
 	group.Wait()
 	return waiting, int(held.calls.Load()), errs
 }
@@ -137,7 +141,7 @@ func TestRedisGathersSwaps(t *testing.T) {
 			return node.line.waits() == wantWaiting && int(held.calls.Load()) == wantCalls
 		})
 	}
-	close(held.pass)
+	held.letPass()
 	group.Wait()
 	for k, err := range errs {
 		if err != nil {
@@ -166,7 +170,7 @@ func TestRedisGathersNotForLong(t *testing.T) {
 			return node.line.waits() == k+1-calls && int(held.calls.Load()) == calls
 		})
 	}
-	close(held.pass)
+	held.letPass()
 	group.Wait()
 }
 
@@ -187,7 +191,7 @@ func TestRedisSendsTheLast(t *testing.T) {
 		}
 	}
 	eventually(t, "the others are under way", time.Minute, func() bool { return int(held.swaps.Load()) == len(ids) })
-	close(held.pass)
+	held.letPass()
 	group.Wait()
 }
 
