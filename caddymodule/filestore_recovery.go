@@ -641,16 +641,15 @@ func (e *entry) replayCharge(r *record) {
 			return
 		}
 	}
+	isTooOld := func(old payword.Request) bool { return old.At+payword.RefundSeconds <= request.At }
 	// As often as Charge forgets: where every other charge is replayed, Charge alone
 	// might never come to a length at which it does.
-	if count := len(s.Recent); count > 0 && count%forgetEvery == 0 && s.Recent[0].At+payword.RefundSeconds <= request.At {
-		s.Recent = slices.DeleteFunc(s.Recent, func(old payword.Request) bool {
-			return old.At+payword.RefundSeconds <= request.At
-		})
+	if count := len(s.Recent); count > 0 && count%forgetEvery == 0 && isTooOld(s.Recent[0]) {
+		s.Recent = slices.DeleteFunc(s.Recent, isTooOld)
 	}
 	if len(s.Recent) >= maxRecentRequests {
 		s.Recent = slices.DeleteFunc(s.Recent, func(old payword.Request) bool {
-			return old.At+payword.RefundSeconds <= request.At || old.Number+payword.WindowSize <= s.Highest
+			return isTooOld(old) || old.Number+payword.WindowSize <= s.Highest
 		})
 	}
 	s.Recent = append(s.Recent, request)
